@@ -1,0 +1,1 @@
+"""Keys, sealed values, fingerprints, time and ids: adapters for secrets."""

@@ -1,0 +1,1 @@
+"""Everything that speaks to an authorization server: bounded, never redirected."""

@@ -1,0 +1,150 @@
+"""Steps of the fold that several events share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from grantledger.domain.event_base import GrantEvent
+from grantledger.domain.grant_state import (
+    MAX_CLOSED_OBLIGATIONS,
+    GrantState,
+    HeldAccessToken,
+    Intent,
+    Obligation,
+)
+from grantledger.domain.values import (
+    AbandonReason,
+    GrantStatus,
+    TokenFingerprint,
+    TokenKind,
+)
+
+
+def status_after(state: GrantState, status: GrantStatus) -> GrantStatus:
+    """Return `status`, unless the grant has ended: only consent undoes that."""
+    if state.status in (GrantStatus.REVOKED, GrantStatus.ERASED):
+        return state.status
+    if status is GrantStatus.ACTIVE and state.intent is not None:
+        return GrantStatus.REFRESHING
+    return status
+
+
+def live(state: GrantState, at: datetime) -> tuple[HeldAccessToken, ...]:
+    """Return the access tokens that have not expired at `at`."""
+    return tuple(t for t in state.access_tokens if t.expires_at > at)
+
+
+def displaced(state: GrantState) -> tuple[Intent, ...]:
+    """Return the unresolved intents once the current one is overtaken."""
+    return (*state.displaced, state.intent) if state.intent else state.displaced
+
+
+def resolve(state: GrantState, attempt_id: UUID | None) -> GrantState:
+    """Return the state in which this attempt is no longer under way."""
+    if attempt_id is None:
+        return state
+    if state.intent is not None and state.intent.attempt_id == attempt_id:
+        return replace(state, intent=None)
+    if state.displaced:
+        return replace(
+            state,
+            displaced=tuple(i for i in state.displaced if i.attempt_id != attempt_id),
+        )
+    return state
+
+
+def owe(
+    obligations: list[Obligation],
+    event: GrantEvent,
+    generation: int,
+    token: tuple[TokenKind, str, TokenFingerprint],
+    expires_at: datetime | None,
+) -> None:
+    """Add an obligation for the token, unless it is owed already or has expired."""
+    kind, value, fingerprint = token
+    if any(o.fingerprint == fingerprint and o.open for o in obligations):
+        return
+    if expires_at is not None and expires_at <= event.timestamp:
+        return
+    opened = sum(o.id.startswith(event.event_id.hex) for o in obligations)
+    obligations.append(
+        Obligation(
+            id=f"{event.event_id.hex}.{opened}",
+            kind=kind,
+            fingerprint=fingerprint,
+            token=value,
+            generation=generation,
+            opened_at=event.timestamp,
+            expires_at=expires_at,
+            next_try_at=event.timestamp,
+        )
+    )
+
+
+def owe_all(
+    state: GrantState, event: GrantEvent, keep: TokenFingerprint | None = None
+) -> tuple[Obligation, ...]:
+    """Return the obligations with one for each token that the grant holds."""
+    owed = list(state.obligations)
+    held: list[tuple[TokenKind, str, TokenFingerprint, datetime | None]] = []
+    if state.refresh is not None:
+        r = state.refresh
+        # A refresh token's stated end may slide; only the server knows it is over.
+        held.append((TokenKind.REFRESH, r.token.reveal(), r.fingerprint, None))
+    held += [
+        (TokenKind.REFRESH, s.token.reveal(), s.fingerprint, None)
+        for s in state.siblings
+    ]
+    held += [
+        (TokenKind.ACCESS, t.token.reveal(), t.fingerprint, t.expires_at)
+        for t in state.access_tokens
+        if t.token is not None
+    ]
+    for kind, value, fingerprint, expires_at in held:
+        if fingerprint != keep:
+            token = (kind, value, fingerprint)
+            owe(owed, event, state.generation, token, expires_at)
+    return tuple(owed)
+
+
+def outcome_lost(state: GrantState, intent: Intent) -> GrantState:
+    """Return the state in which nobody knows what the server issued for `intent`."""
+    return replace(
+        state,
+        obligations=tuple(
+            replace(o, outcome_lost=True)
+            if o.open and o.fingerprint == intent.fingerprint
+            else o
+            for o in state.obligations
+        ),
+    )
+
+
+def close(
+    state: GrantState,
+    ids: tuple[str, ...],
+    *,
+    confirmed: bool,
+    attempts: int,
+    reason: AbandonReason | None = None,
+    residual: float | None = None,
+) -> GrantState:
+    """Return the state with these obligations ended; old ended ones are dropped."""
+    closed = tuple(
+        replace(
+            o,
+            token=None,
+            confirmed=confirmed,
+            attempts=attempts,
+            next_try_at=None,
+            abandoned=reason,
+            residual_exposure_seconds=residual,
+        )
+        if o.id in ids
+        else o
+        for o in state.obligations
+    )
+    done = [o for o in closed if not o.open][-MAX_CLOSED_OBLIGATIONS:]
+    return replace(state, obligations=tuple(o for o in closed if o.open or o in done))

@@ -1,0 +1,166 @@
+"""What is known of one authorization server: the rules that decisions follow.
+
+A rule that changes what a stored event means is resolved when the decision is
+made and stored in the event, so that replay never reads today's configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from grantledger.domain.errors import ConfigurationError, InvalidTarget
+from grantledger.domain.values import Scopes
+
+
+@dataclass(frozen=True, slots=True)
+class RetryWithinGrace:
+    """The server re-issues for `seconds` after a rotation; retry until then.
+
+    Counted from the recorded intent, so that the server's own count ends later.
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RetryOnce:
+    """One more try is acceptable: at worst an error, or a family already lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Never send the token again; consent is asked for."""
+
+
+UnknownOutcomeRule = RetryWithinGrace | RetryOnce | Quarantine
+
+
+class AbsentRefreshToken(StrEnum):
+    """What an answer without `refresh_token` means (RFC 6749 section 6: kept)."""
+
+    KEPT = "kept"
+    CONSUMED = "consumed"
+
+
+class AbsentRefreshExpires(StrEnum):
+    """What a successor without `refresh_expires_in` means."""
+
+    NEVER = "never"
+    INHERIT = "inherit"
+
+
+class ExchangeStrategy(StrEnum):
+    """How a session token becomes a token for another audience."""
+
+    TOKEN_EXCHANGE = "token-exchange"  # noqa: S105 - a grant type's name
+    REFRESH = "refresh"
+    EXCHANGE_THEN_REFRESH = "exchange-then-refresh"
+
+
+class ExchangeTarget(StrEnum):
+    """Which RFC 8693 parameter names the target."""
+
+    AUDIENCE = "audience"
+    RESOURCE = "resource"
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRules:
+    """One authorization server's rules; times in seconds.
+
+    Attributes:
+        base_scopes: asked for beside the caller's, where they were granted.
+        default_scopes: what a caller gets who names none.
+        audience: default audience of background tokens, or None.
+        resources: audience name to resource URI (RFC 8707).
+        http_budget_seconds: the whole redemption request, connect to last byte.
+        takeover_margin_seconds: added to the budget to make the lease.
+        default_expires_in_seconds: when the server names no lifetime.
+        exchange_cap_seconds: an exchanged token is never said to outlive this.
+        honours_scope: the server narrows by `scope`; if not, every token is as
+            wide as the grant and recorded so.
+        single_access_token: the server keeps one live access token per grant.
+        family_revocation: revoking a refresh token ends its whole family.
+        revocation: False where the server has no revocation endpoint at all.
+    """
+
+    name: str
+    issuer: str
+    client_id: str
+    base_scopes: Scopes = ("email", "openid", "profile")
+    default_scopes: Scopes = ()
+    audience: str | None = None
+    resources: Mapping[str, str] = field(default_factory=dict[str, str])
+    cache_ttl_seconds: float = 300.0
+    cache_early_refresh_seconds: float = 30.0
+    default_expires_in_seconds: int = 3600
+    exchange_default_expires_in_seconds: int = 300
+    exchange_cap_seconds: int = 300
+    http_budget_seconds: float = 10.0
+    takeover_margin_seconds: float = 2.0
+    unknown_outcome: UnknownOutcomeRule = field(default_factory=Quarantine)
+    honours_scope: bool = True
+    absent_refresh_token: AbsentRefreshToken = AbsentRefreshToken.KEPT
+    absent_refresh_expires: AbsentRefreshExpires = AbsentRefreshExpires.NEVER
+    single_access_token: bool = False
+    family_revocation: bool = False
+    revocation: bool = True
+    exchange_strategy: ExchangeStrategy = ExchangeStrategy.TOKEN_EXCHANGE
+    exchange_target: ExchangeTarget = ExchangeTarget.AUDIENCE
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long an intent is its holder's alone."""
+        return self.http_budget_seconds + self.takeover_margin_seconds
+
+    def __post_init__(self) -> None:
+        """Refuse rules that would break a promise.
+
+        Raises:
+            ConfigurationError: a time is not positive, or the lease is as long as
+                the server's grace, so that a takeover could only come too late.
+        """
+        for name in (
+            "cache_ttl_seconds",
+            "default_expires_in_seconds",
+            "exchange_default_expires_in_seconds",
+            "exchange_cap_seconds",
+            "http_budget_seconds",
+            "takeover_margin_seconds",
+        ):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(
+                    f"provider {self.name}: {name} must be above 0", name
+                )
+        if self.cache_early_refresh_seconds < 0:
+            raise ConfigurationError(
+                f"provider {self.name}: cache_early_refresh_seconds is negative",
+                "cache_early_refresh_seconds",
+            )
+        rule = self.unknown_outcome
+        if isinstance(rule, RetryWithinGrace) and self.lease_seconds >= rule.seconds:
+            raise ConfigurationError(
+                f"provider {self.name}: http_budget_seconds + takeover_margin_seconds"
+                f" = {self.lease_seconds:g} s must be below the grace of"
+                f" {rule.seconds:g} s",
+                "unknown_outcome",
+            )
+
+    def resource_for(self, audience: str | None) -> str | None:
+        """Return the resource URI that `audience` is known by, None for none.
+
+        Raises:
+            InvalidTarget: the table has no such audience and it is no URI itself.
+        """
+        if audience is None:
+            return None
+        if audience in self.resources:
+            return self.resources[audience]
+        if "://" in audience and "#" not in audience:
+            return audience
+        raise InvalidTarget(
+            f"provider {self.name} has no resource for audience {audience!r}; "
+            f"known: {', '.join(sorted(self.resources)) or 'none'}"
+        )

@@ -1,0 +1,175 @@
+"""Decisions around the end of a grant: here at once, at the server until it says so.
+
+What the server issued is owed to it as obligations, one per token. They are tried
+until the server confirms, or end with what stays exposed (RFC 7009).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from grantledger.domain.answers import RevocationConfirmed, UpstreamFailure
+from grantledger.domain.context import Context, backoff_seconds
+from grantledger.domain.event_base import HasState
+from grantledger.domain.grant_events import (
+    Revoked,
+    UpstreamRevocationAbandoned,
+    UpstreamRevocationConfirmed,
+    UpstreamRevocationFailed,
+)
+from grantledger.domain.grant_state import Obligation
+from grantledger.domain.provider import ProviderRules
+from grantledger.domain.values import (
+    AbandonReason,
+    FailureClass,
+    GrantStatus,
+    RevocationReason,
+    TokenKind,
+)
+
+GIVE_UP_AFTER = timedelta(days=30)
+RETRY_AFTER_CAP_SECONDS = 86_400.0
+
+
+class Revocation(HasState):
+    """The part of the aggregate that ends it."""
+
+    def revoke(
+        self,
+        ctx: Context,
+        rules: ProviderRules,
+        *,
+        reason: RevocationReason,
+        reason_text: str | None = None,
+        ticket: str | None = None,
+    ) -> None:
+        """End the grant; a second call appends nothing."""
+        if self.state.status in (GrantStatus.REVOKED, GrantStatus.ERASED):
+            return
+        self.record(Revoked, ctx, reason=reason, reason_text=reason_text, ticket=ticket)
+        if not rules.revocation:
+            self.abandon_unsupported(ctx)
+
+    def abandon_unsupported(self, ctx: Context) -> None:
+        """Close every open obligation: this server has no revocation endpoint."""
+        owed = self.state.open_obligations()
+        if owed:
+            self.record(
+                UpstreamRevocationAbandoned,
+                ctx,
+                obligations=tuple(o.id for o in owed),
+                attempt=0,
+                reason=AbandonReason.UNSUPPORTED,
+                residual_exposure_seconds=_longest(owed, ctx.at),
+            )
+
+    def due_obligations(self, at: datetime) -> tuple[Obligation, ...]:
+        """Return what may be asked of the server now, refresh tokens first.
+
+        An obligation waits while a redemption of its generation is unresolved: a
+        server answers 200 for a token that it has already replaced.
+        """
+        state = self.state
+        busy = {i.generation for i in (state.intent, *state.displaced) if i}
+        due = [
+            o
+            for o in state.open_obligations()
+            if o.generation not in busy
+            and (o.next_try_at is None or o.next_try_at <= at)
+        ]
+        return tuple(sorted(due, key=lambda o: o.kind is not TokenKind.REFRESH))
+
+    def revocation_answered(
+        self,
+        ctx: Context,
+        rules: ProviderRules,
+        obligation_id: str,
+        answer: RevocationConfirmed | UpstreamFailure,
+    ) -> None:
+        """Record what the server said of one obligation; a closed one is left alone.
+
+        A 200 for a token whose redemption had no answer proves nothing about the
+        unknown successor: it closes as unknown exposure.
+        """
+        obligation = next(
+            (o for o in self.state.open_obligations() if o.id == obligation_id), None
+        )
+        if obligation is None:
+            return
+        attempt = obligation.attempts + 1
+        if isinstance(answer, RevocationConfirmed):
+            if obligation.outcome_lost:
+                self._abandon(
+                    ctx, obligation, attempt, AbandonReason.UNKNOWN_EXPOSURE, None
+                )
+                return
+            self.record(
+                UpstreamRevocationConfirmed,
+                ctx,
+                obligations=self._closed_by(obligation, rules),
+                attempt=attempt,
+                http_status=answer.status,
+            )
+            return
+        residual = _residual(obligation, ctx.at)
+        if answer.failure is FailureClass.UNSUPPORTED:
+            self._abandon(ctx, obligation, attempt, AbandonReason.UNSUPPORTED, residual)
+        elif residual == 0.0:
+            self._abandon(ctx, obligation, attempt, AbandonReason.EXPIRED, 0.0)
+        elif ctx.at - obligation.opened_at >= GIVE_UP_AFTER:
+            self._abandon(ctx, obligation, attempt, AbandonReason.GAVE_UP, residual)
+        else:
+            wait = backoff_seconds(obligation.attempts, ctx.jitter)
+            if answer.retry_after is not None:
+                wait = max(wait, min(answer.retry_after, RETRY_AFTER_CAP_SECONDS))
+            self.record(
+                UpstreamRevocationFailed,
+                ctx,
+                obligation=obligation.id,
+                attempt=attempt,
+                failure=answer.failure,
+                error=f"{answer.error}: {answer.description}".strip(": "),
+                http_status=answer.status,
+                next_try_at=ctx.at + timedelta(seconds=wait),
+                residual_exposure_seconds=residual,
+            )
+
+    def _closed_by(
+        self, obligation: Obligation, rules: ProviderRules
+    ) -> tuple[str, ...]:
+        if not (rules.family_revocation and obligation.kind is TokenKind.REFRESH):
+            return (obligation.id,)
+        return tuple(
+            o.id
+            for o in self.state.open_obligations()
+            if o.generation == obligation.generation and not o.outcome_lost
+        )
+
+    def _abandon(
+        self,
+        ctx: Context,
+        obligation: Obligation,
+        attempt: int,
+        reason: AbandonReason,
+        residual: float | None,
+    ) -> None:
+        self.record(
+            UpstreamRevocationAbandoned,
+            ctx,
+            obligations=(obligation.id,),
+            attempt=attempt,
+            reason=reason,
+            residual_exposure_seconds=residual,
+        )
+
+
+def _residual(obligation: Obligation, at: datetime) -> float | None:
+    """Return seconds until the token ends by itself, None when nobody said."""
+    if obligation.expires_at is None:
+        return None
+    return max(0.0, (obligation.expires_at - at).total_seconds())
+
+
+def _longest(owed: tuple[Obligation, ...], at: datetime) -> float | None:
+    known = [r for o in owed if (r := _residual(o, at)) is not None]
+    return None if len(known) < len(owed) else max(known, default=None)

@@ -1,0 +1,1 @@
+"""Projections layer of grantledger."""

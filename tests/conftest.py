@@ -1,0 +1,59 @@
+"""Rules for every test: one event loop, no silent skip, bounded hypothesis."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ON_CI = os.environ.get("CI") == "true"
+
+# No deadline: these machines pause, and a pause is not a wrong answer.
+settings.register_profile(
+    "default", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "ci", settings.get_profile("default"), max_examples=200, print_blob=True
+)
+settings.register_profile(
+    "quick", settings.get_profile("default"), max_examples=10, database=None
+)
+settings.load_profile("ci" if ON_CI else "default")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Asyncio only: psycopg and uvicorn know no other."""
+    return "asyncio"
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip into a failure on CI; an expected failure is no skip."""
+    if ON_CI and report.skipped and not hasattr(report, "wasxfail"):
+        why = report.longrepr
+        reason = why[2] if isinstance(why, tuple) else why
+        report.longrepr = f"{reason}\nskipped under CI=true: supply what is missing"
+        report.outcome = "failed"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[
+    None, pytest.TestReport, pytest.TestReport
+]:
+    """A skipped test proves nothing, so on CI it fails and says what it lacked."""
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[
+    None, pytest.CollectReport, pytest.CollectReport
+]:
+    """The same for a module that skips itself whole."""
+    report = yield
+    _refuse_skip(report)
+    return report
