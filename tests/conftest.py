@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, settings

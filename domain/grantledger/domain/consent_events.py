@@ -115,6 +115,7 @@ class Provisioned(GrantEvent):
             displaced=displaced(state),
             latest_attempt=state.latest_attempt,
             obligations=obligations,
+            lost=state.lost,
         )
 
 
@@ -157,8 +158,10 @@ class Erased(GrantEvent):
             refresh=None,
             access_tokens=(),
             siblings=(),
+            late_access=(),
             intent=None,
             displaced=(),
+            lost=(),
             ambiguity=None,
             obligations=(),
             provisioning=replace(state.provisioning, metadata=()),

@@ -9,10 +9,13 @@ from uuid import UUID
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.grant_state import (
     MAX_CLOSED_OBLIGATIONS,
+    MAX_LOST,
     GrantState,
     HeldAccessToken,
+    HeldRefreshToken,
     Intent,
     Obligation,
+    Sibling,
 )
 from grantledger.domain.values import (
     AbandonReason,
@@ -47,12 +50,11 @@ def resolve(state: GrantState, attempt_id: UUID | None) -> GrantState:
         return state
     if state.intent is not None and state.intent.attempt_id == attempt_id:
         return replace(state, intent=None)
-    if state.displaced:
-        return replace(
-            state,
-            displaced=tuple(i for i in state.displaced if i.attempt_id != attempt_id),
-        )
-    return state
+    return replace(
+        state,
+        displaced=tuple(i for i in state.displaced if i.attempt_id != attempt_id),
+        lost=tuple(i for i in state.lost if i.attempt_id != attempt_id),
+    )
 
 
 def owe(
@@ -61,6 +63,8 @@ def owe(
     generation: int,
     token: tuple[TokenKind, str, TokenFingerprint],
     expires_at: datetime | None,
+    *,
+    lost: bool = False,
 ) -> None:
     """Add an obligation for the token, unless it is owed already or has expired."""
     kind, value, fingerprint = token
@@ -79,6 +83,7 @@ def owe(
             opened_at=event.timestamp,
             expires_at=expires_at,
             next_try_at=event.timestamp,
+            outcome_lost=lost,
         )
     )
 
@@ -88,24 +93,23 @@ def owe_all(
 ) -> tuple[Obligation, ...]:
     """Return the obligations with one for each token that the grant holds."""
     owed = list(state.obligations)
-    held: list[tuple[TokenKind, str, TokenFingerprint, datetime | None]] = []
+    ambiguity = state.ambiguity
+    # A refresh token's stated end may slide; only the server knows it is over.
+    held: list[tuple[HeldRefreshToken | Sibling, int]] = []
     if state.refresh is not None:
-        r = state.refresh
-        # A refresh token's stated end may slide; only the server knows it is over.
-        held.append((TokenKind.REFRESH, r.token.reveal(), r.fingerprint, None))
-    held += [
-        (TokenKind.REFRESH, s.token.reveal(), s.fingerprint, None)
-        for s in state.siblings
-    ]
-    held += [
-        (TokenKind.ACCESS, t.token.reveal(), t.fingerprint, t.expires_at)
-        for t in state.access_tokens
-        if t.token is not None
-    ]
-    for kind, value, fingerprint, expires_at in held:
-        if fingerprint != keep:
-            token = (kind, value, fingerprint)
-            owe(owed, event, state.generation, token, expires_at)
+        held.append((state.refresh, state.generation))
+    held += [(s, s.generation or state.generation) for s in state.siblings]
+    for refresh, generation in held:
+        mark = refresh.fingerprint
+        if mark != keep:
+            token = (TokenKind.REFRESH, refresh.token.reveal(), mark)
+            lost = ambiguity is not None and ambiguity.fingerprint == mark
+            owe(owed, event, generation, token, None, lost=lost)
+    for access in (*state.access_tokens, *state.late_access):
+        if access.token is not None:
+            token = (TokenKind.ACCESS, access.token.reveal(), access.fingerprint)
+            generation = access.generation or state.generation
+            owe(owed, event, generation, token, access.expires_at)
     return tuple(owed)
 
 
@@ -113,6 +117,7 @@ def outcome_lost(state: GrantState, intent: Intent) -> GrantState:
     """Return the state in which nobody knows what the server issued for `intent`."""
     return replace(
         state,
+        lost=(*state.lost, intent)[-MAX_LOST:],
         obligations=tuple(
             replace(o, outcome_lost=True)
             if o.open and o.fingerprint == intent.fingerprint

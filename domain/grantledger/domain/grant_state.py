@@ -26,6 +26,7 @@ from grantledger.domain.values import (
 MAX_LIVE_TOKENS = 32
 MAX_CLOSED_OBLIGATIONS = 16
 MAX_SIBLINGS = 8
+MAX_LOST = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class HeldRefreshToken:
     Attributes:
         expires_at: aware UTC, None when the server named no lifetime.
         version: of the event that stored it.
+        parent: the refresh token before it, None after a consent.
     """
 
     token: RefreshToken
@@ -42,6 +44,7 @@ class HeldRefreshToken:
     obtained_at: datetime
     expires_at: datetime | None
     version: int
+    parent: TokenFingerprint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ class Ambiguity:
 
     Attributes:
         first_intended_at: of the first attempt: grace counts from here.
-        attempts: every attempt with this token, oldest first.
+        attempts: the newest attempts with this token, oldest first, at most 16.
     """
 
     fingerprint: TokenFingerprint
@@ -142,12 +145,20 @@ class Obligation:
 
 @dataclass(frozen=True, slots=True)
 class Sibling:
-    """A refresh token from a late answer that another one has overtaken."""
+    """A refresh token from a late answer that another one has overtaken.
+
+    Attributes:
+        generation: of its attempt, 0 when the attempt is forgotten.
+        expires_at: aware UTC, None when the server named no lifetime.
+        parent: what its attempt presented, None when the attempt is forgotten.
+    """
 
     token: RefreshToken
     fingerprint: TokenFingerprint
     attempt_id: UUID
     generation: int
+    expires_at: datetime | None = None
+    parent: TokenFingerprint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +190,9 @@ class GrantState:
         ambiguity: what the unknown-outcome rule decides on.
         retry_at: do not redeem before this.
         latest_attempt: the newest intent of all, resolved or not.
+        lost: attempts whose outcome nobody knows, oldest first: a late answer is
+            judged by what its attempt was.
+        late_access: access tokens of late answers; never handed out, but owed.
     """
 
     grant_id: UUID
@@ -200,6 +214,8 @@ class GrantState:
     reauthorization: ReauthorizationReason | None = None
     obligations: tuple[Obligation, ...] = ()
     siblings: tuple[Sibling, ...] = ()
+    lost: tuple[Intent, ...] = ()
+    late_access: tuple[HeldAccessToken, ...] = ()
     rotated_at: datetime | None = None
     revoked_at: datetime | None = None
 
@@ -215,12 +231,34 @@ class GrantState:
                 return intent
         return None
 
+    def unanswered(self, attempt_id: UUID) -> Intent | None:
+        """Return this attempt's intent if its answer is not recorded, else None."""
+        intents = (self.intent, *self.displaced, *self.lost)
+        return next((i for i in intents if i and i.attempt_id == attempt_id), None)
+
     def open_obligations(self) -> tuple[Obligation, ...]:
         """Return the obligations that still wait for the server."""
         return tuple(o for o in self.obligations if o.open)
 
+    def blocked(self, obligation: Obligation) -> bool:
+        """Whether the server's word on this obligation would prove nothing now.
+
+        While a redemption of its generation is unresolved: a server answers 200 for
+        a token that it has already replaced. While its token is the one in use,
+        because consent brought it back: revoking it would end the grant.
+        """
+        refresh = self.refresh
+        if refresh is not None and refresh.fingerprint == obligation.fingerprint:
+            return True
+        intents = (self.intent, *self.displaced)
+        return any(i and i.generation == obligation.generation for i in intents)
+
     def next_due(self) -> datetime | None:
         """Return when a worker should look at this grant, None for never."""
         times = [i.lease_expires_at for i in (self.intent, *self.displaced) if i]
-        times += [o.next_try_at for o in self.open_obligations() if o.next_try_at]
+        times += [
+            o.next_try_at
+            for o in self.open_obligations()
+            if o.next_try_at and not self.blocked(o)
+        ]
         return min(times, default=None)

@@ -209,6 +209,10 @@ class Ledger(Protocol):
         """Return once the grant is past `version`, or after the time-out."""
         ...
 
+    async def hand_outs(self, grant_id: UUID, at: datetime) -> Sequence[AccessEntry]:
+        """Return the grant's journal entries whose tokens live on at `at`."""
+        ...
+
     async def due(self, now: datetime, limit: int) -> Sequence[UUID]:
         """Return grants whose obligations or expired leases are due, oldest first."""
         ...
@@ -235,6 +239,10 @@ class Runner(Protocol):
 
     async def shared(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
         """Run `work` once for all concurrent callers of `key`; shielded from them."""
+        ...
+
+    def start(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Run `work` with nobody waiting for it."""
         ...
 
     async def sleep(self, seconds: float) -> None:

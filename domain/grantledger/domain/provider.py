@@ -13,6 +13,9 @@ from enum import StrEnum
 from grantledger.domain.errors import ConfigurationError, InvalidTarget
 from grantledger.domain.values import Scopes
 
+MAX_SECONDS = 315_360_000.0
+"""Ten years: what is longer is a mistake, and no date can be reckoned with NaN."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetryWithinGrace:
@@ -119,8 +122,9 @@ class ProviderRules:
         """Refuse rules that would break a promise.
 
         Raises:
-            ConfigurationError: a time is not positive, or the lease is as long as
-                the server's grace, so that a takeover could only come too late.
+            ConfigurationError: a time is not positive or no date can take it, or the
+                lease is as long as the server's grace, so that a takeover could only
+                come too late.
         """
         for name in (
             "cache_ttl_seconds",
@@ -130,21 +134,26 @@ class ProviderRules:
             "http_budget_seconds",
             "takeover_margin_seconds",
         ):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) <= MAX_SECONDS:
                 raise ConfigurationError(
-                    f"provider {self.name}: {name} must be above 0", name
+                    f"provider {self.name}: {name} must be above 0, "
+                    f"at most {MAX_SECONDS:g}",
+                    name,
                 )
-        if self.cache_early_refresh_seconds < 0:
+        if not 0 <= self.cache_early_refresh_seconds <= MAX_SECONDS:
             raise ConfigurationError(
-                f"provider {self.name}: cache_early_refresh_seconds is negative",
+                f"provider {self.name}: cache_early_refresh_seconds must be 0 or more, "
+                f"at most {MAX_SECONDS:g}",
                 "cache_early_refresh_seconds",
             )
         rule = self.unknown_outcome
-        if isinstance(rule, RetryWithinGrace) and self.lease_seconds >= rule.seconds:
+        if isinstance(rule, RetryWithinGrace) and not (
+            self.lease_seconds < rule.seconds <= MAX_SECONDS
+        ):
             raise ConfigurationError(
                 f"provider {self.name}: http_budget_seconds + takeover_margin_seconds"
                 f" = {self.lease_seconds:g} s must be below the grace of"
-                f" {rule.seconds:g} s",
+                f" {rule.seconds:g} s, which is at most {MAX_SECONDS:g}",
                 "unknown_outcome",
             )
 

@@ -17,6 +17,7 @@ from grantledger.domain.grant_fold import (
 )
 from grantledger.domain.grant_state import (
     MAX_LIVE_TOKENS,
+    MAX_LOST,
     MAX_SIBLINGS,
     Ambiguity,
     GrantState,
@@ -107,6 +108,7 @@ class Rotated(GrantEvent):
                 obtained_at=self.timestamp,
                 expires_at=self.expires_at,
                 version=self.originator_version,
+                parent=self.parent_fingerprint,
             ),
             siblings=tuple(
                 s for s in state.siblings if s.fingerprint != self.fingerprint
@@ -228,8 +230,9 @@ class RedemptionFailed(GrantEvent):
                 attempts=(
                     *(ambiguity.attempts if ambiguity else ()),
                     intent.attempt_id,
-                ),
+                )[-MAX_LOST:],
             )
+            state = outcome_lost(state, intent)
         return replace(
             state,
             status=status_after(state, GrantStatus.ACTIVE),
@@ -243,6 +246,7 @@ class LateAnswerKept(GrantEvent):
     """An answer came after its attempt was over; its tokens are not used.
 
     Attributes:
+        generation: of the attempt, 0 when the attempt is forgotten.
         owed: True: they are to be revoked at the server; False: the refresh token
             is kept as a sibling, to fall back on if the retry fails.
     """
@@ -270,9 +274,32 @@ class LateAnswerKept(GrantEvent):
 
     def evolve(self, state: GrantState) -> GrantState:
         """Owe the tokens, or keep the refresh token aside."""
+        origin = state.unanswered(self.attempt_id)
         state = resolve(state, self.attempt_id)
         obligations = list(state.obligations)
         siblings = state.siblings
+        late_access = tuple(
+            t for t in state.late_access if t.expires_at > self.timestamp
+        )
+        access, mark = self.access_token, self.access_fingerprint
+        ends = self.access_expires_at
+        if access is not None and mark is not None and ends is not None:
+            if self.owed:
+                token = (TokenKind.ACCESS, access.reveal(), mark)
+                owe(obligations, self, self.generation, token, ends)
+            elif ends > self.timestamp:
+                held = HeldAccessToken(
+                    token=access,
+                    fingerprint=mark,
+                    asked=(),
+                    scopes=(),
+                    audience=None,
+                    obtained_at=self.timestamp,
+                    expires_at=ends,
+                    generation=self.generation,
+                    version=self.originator_version,
+                )
+                late_access = (*late_access, held)
         if self.refresh_token is not None and self.fingerprint is not None:
             if self.owed:
                 owe(
@@ -280,7 +307,7 @@ class LateAnswerKept(GrantEvent):
                     self,
                     self.generation,
                     (TokenKind.REFRESH, self.refresh_token.reveal(), self.fingerprint),
-                    self.refresh_expires_at,
+                    None,
                 )
             else:
                 sibling = Sibling(
@@ -288,14 +315,13 @@ class LateAnswerKept(GrantEvent):
                     fingerprint=self.fingerprint,
                     attempt_id=self.attempt_id,
                     generation=self.generation,
+                    expires_at=self.refresh_expires_at,
+                    parent=origin.fingerprint if origin else None,
                 )
                 siblings = (*siblings, sibling)[-MAX_SIBLINGS:]
-        if self.owed and self.access_token is not None and self.access_fingerprint:
-            owe(
-                obligations,
-                self,
-                self.generation,
-                (TokenKind.ACCESS, self.access_token.reveal(), self.access_fingerprint),
-                self.access_expires_at,
-            )
-        return replace(state, obligations=tuple(obligations), siblings=siblings)
+        return replace(
+            state,
+            obligations=tuple(obligations),
+            siblings=siblings,
+            late_access=late_access[-MAX_SIBLINGS:],
+        )

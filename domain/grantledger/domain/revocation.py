@@ -64,18 +64,12 @@ class Revocation(HasState):
             )
 
     def due_obligations(self, at: datetime) -> tuple[Obligation, ...]:
-        """Return what may be asked of the server now, refresh tokens first.
-
-        An obligation waits while a redemption of its generation is unresolved: a
-        server answers 200 for a token that it has already replaced.
-        """
+        """Return what may be asked of the server now, refresh tokens first."""
         state = self.state
-        busy = {i.generation for i in (state.intent, *state.displaced) if i}
         due = [
             o
             for o in state.open_obligations()
-            if o.generation not in busy
-            and (o.next_try_at is None or o.next_try_at <= at)
+            if not state.blocked(o) and (o.next_try_at is None or o.next_try_at <= at)
         ]
         return tuple(sorted(due, key=lambda o: o.kind is not TokenKind.REFRESH))
 
@@ -88,13 +82,14 @@ class Revocation(HasState):
     ) -> None:
         """Record what the server said of one obligation; a closed one is left alone.
 
+        So is one that has to wait (see `GrantState.blocked`): it is asked again.
         A 200 for a token whose redemption had no answer proves nothing about the
         unknown successor: it closes as unknown exposure.
         """
         obligation = next(
             (o for o in self.state.open_obligations() if o.id == obligation_id), None
         )
-        if obligation is None:
+        if obligation is None or self.state.blocked(obligation):
             return
         attempt = obligation.attempts + 1
         if isinstance(answer, RevocationConfirmed):
@@ -142,7 +137,8 @@ class Revocation(HasState):
         return tuple(
             o.id
             for o in self.state.open_obligations()
-            if o.generation == obligation.generation and not o.outcome_lost
+            if o.generation == obligation.generation
+            and not (o.outcome_lost or self.state.blocked(o))
         )
 
     def _abandon(

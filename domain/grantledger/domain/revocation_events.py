@@ -34,6 +34,7 @@ class Revoked(GrantEvent):
             refresh=None,
             access_tokens=(),
             siblings=(),
+            late_access=(),
             intent=None,
             displaced=displaced(state),
             ambiguity=None,

@@ -25,8 +25,9 @@ from grantledger.domain.grant_events import (
 )
 from grantledger.domain.grant_state import GrantState
 from grantledger.domain.journal import AccessRecorded
+from grantledger.domain.outcomes import Fingerprint
 from grantledger.domain.provider import ProviderRules
-from grantledger.domain.redemption import Fingerprint, Redemption
+from grantledger.domain.redemption import Redemption
 from grantledger.domain.revocation import Revocation
 from grantledger.domain.values import (
     GrantKey,
@@ -136,7 +137,12 @@ class UserGrant(Redemption, Revocation):
         """Take a successor that somebody else obtained; tell whether it is one.
 
         A redemption under way is overtaken: its late answer becomes a sibling.
+
+        Raises:
+            ValueError: the grant has ended: a token for it is a new consent.
         """
+        if self.state.status in (GrantStatus.REVOKED, GrantStatus.ERASED):
+            raise ValueError(f"grant {self.id} has ended")
         mark = fingerprint(TokenKind.REFRESH, token.reveal())
         current = self.state.refresh
         if current is not None and current.fingerprint == mark:
@@ -163,7 +169,11 @@ class UserGrant(Redemption, Revocation):
         return grant
 
     def fork(self) -> Self:
-        """Return a copy to decide on: commands on it leave this one as it is."""
+        """Return a copy to decide on: commands on it leave this one as it is.
+
+        Pending events are not carried over: after their append, a fork is the
+        grant as stored.
+        """
         return type(self).from_state(self.state, self.version, self.modified_on)
 
     @property

@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from grantledger.adapters.devserver.answers import NO_STORE
-from grantledger.adapters.devserver.forms import issuer_of, split_scope
+from grantledger.adapters.devserver.forms import is_absolute_uri, issuer_of, split_scope
 from grantledger.adapters.devserver.pages import consent_page, error_page
 from grantledger.adapters.devserver.records import Client, CodeRecord
 from grantledger.adapters.devserver.sessions import Sessions
@@ -213,7 +213,7 @@ class AuthorizeEndpoint:
         if method != "S256" or _CHALLENGE.fullmatch(challenge) is None:
             refuse("invalid_request", "PKCE with S256 is required.")
         resource = parameters.get("resource")
-        if resource is not None and not _is_resource(resource):
+        if resource is not None and not is_absolute_uri(resource):
             refuse("invalid_target", "The resource is not an absolute URI.")
         wanted = split_scope(parameters.get("scope") or _DEFAULT_SCOPE)
         scopes = tuple(s for s in wanted if not client.scopes or s in client.scopes)
@@ -255,12 +255,6 @@ def _location(redirect_uri: str, state: str | None, issuer: str, **answer: str) 
 def _redirect(location: str) -> Response:
     headers = {**NO_STORE, "Referrer-Policy": "no-referrer"}
     return RedirectResponse(location, 302, headers)
-
-
-def _is_resource(text: str) -> bool:
-    """Return whether `text` is an absolute URI without fragment (RFC 8707)."""
-    parts = urlsplit(text)
-    return bool(parts.scheme and (parts.netloc or parts.path)) and "#" not in text
 
 
 def _same(expected: str, presented: str) -> bool:

@@ -10,7 +10,7 @@ import binascii
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TypeAlias
-from urllib.parse import parse_qsl, unquote_plus
+from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 import msgspec
 from starlette.requests import Request
@@ -109,6 +109,15 @@ def check_form(request: Request, call: Call) -> None:
 def split_scope(text: str | None) -> tuple[str, ...]:
     """Return the scopes in `text`, each once, in order (RFC 6749 section 3.3)."""
     return tuple(dict.fromkeys((text or "").split()))
+
+
+def is_absolute_uri(text: str) -> bool:
+    """Return whether `text` is an absolute URI without fragment (RFC 3986)."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return bool(parts.scheme and (parts.netloc or parts.path)) and "#" not in text
 
 
 def _json_pairs(body: bytes) -> Pairs:

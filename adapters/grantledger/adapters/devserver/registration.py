@@ -9,7 +9,6 @@ import hmac
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from starlette.requests import Request
@@ -22,7 +21,7 @@ from grantledger.adapters.devserver.answers import (
     json_answer,
 )
 from grantledger.adapters.devserver.errors import OAuthError
-from grantledger.adapters.devserver.forms import issuer_of, split_scope
+from grantledger.adapters.devserver.forms import is_absolute_uri, issuer_of, split_scope
 from grantledger.adapters.devserver.records import AuthMethod, Client
 from grantledger.adapters.devserver.state import DevState
 
@@ -158,15 +157,12 @@ async def _metadata(request: Request) -> _Metadata:
         metadata = msgspec.json.decode(await request.body(), type=_Metadata)
     except msgspec.DecodeError as cause:
         raise OAuthError("invalid_client_metadata", str(cause)) from cause
-    if not metadata.redirect_uris or not all(map(_is_target, metadata.redirect_uris)):
+    if not metadata.redirect_uris or not all(
+        map(is_absolute_uri, metadata.redirect_uris)
+    ):
         text = "redirect_uris must be absolute, without fragment."
         raise OAuthError("invalid_redirect_uri", text)
     return metadata
-
-
-def _is_target(uri: str) -> bool:
-    parts = urlsplit(uri)
-    return bool(parts.scheme and parts.netloc) and "#" not in uri
 
 
 def _wants_jwt(metadata: _Metadata) -> bool | None:

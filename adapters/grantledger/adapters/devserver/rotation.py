@@ -104,10 +104,15 @@ def _mark_used(
 def _presented_again(
     state: DevState, record: RefreshRecord, family: Family
 ) -> TokenAnswer:
-    """Answer for a token that is already used: again, with an error, or an end."""
+    """Answer for a token that is already used: again, with an error, or an end.
+
+    What profile G gives again is the earlier answer, even if its tokens have been
+    superseded meanwhile.
+    """
     elapsed = state.now() - (record.used_at or 0)
     reissue = state.grace_reissue_seconds
     if reissue is not None and record.answer is not None and elapsed <= reissue:
+        _check_consent(state, record.sha256, family)
         remaining = max(0, state.settings.access_token_seconds - int(elapsed))
         state.note_redemption(
             record.sha256,

@@ -9,7 +9,7 @@ import itertools
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -35,14 +35,18 @@ class RandomIds:
 
     Safe in threads and after a fork: a child sees that its process id is another and
     takes a prefix of its own.
+
+    Args:
+        process_id: tells this process from its children.
     """
 
-    __slots__ = ("_random", "_series")
+    __slots__ = ("_process_id", "_random", "_series")
 
-    def __init__(self) -> None:
+    def __init__(self, process_id: Callable[[], int] = os.getpid) -> None:
+        self._process_id = process_id
         # Keeps no state in this process, so a fork copies none.
         self._random = random.SystemRandom()
-        self._series = _series()
+        self._series = _series(process_id())
 
     def uuid(self) -> UUID:
         """Return a fresh random id (RFC 9562 version 4)."""
@@ -55,10 +59,11 @@ class RandomIds:
         secret.
         """
         series = self._series
-        if series[0] != os.getpid():
+        process = self._process_id()
+        if series[0] != process:
             # One assignment, so that no thread pairs a prefix with another's counter;
             # two threads that both come here use their own, each unique.
-            self._series = series = _series()
+            self._series = series = _series(process)
         _, prefix, counter = series
         return f"{prefix}-{next(counter):x}"
 
@@ -67,5 +72,5 @@ class RandomIds:
         return self._random.random()
 
 
-def _series() -> tuple[int, str, Iterator[int]]:
-    return os.getpid(), os.urandom(_PREFIX_BYTES).hex(), itertools.count()
+def _series(process: int) -> tuple[int, str, Iterator[int]]:
+    return process, os.urandom(_PREFIX_BYTES).hex(), itertools.count()

@@ -39,11 +39,12 @@ def read(path: Path) -> str:
         raise ConfigurationError(
             f"the key ring {path} cannot be opened: {error.strerror}", _FIELD
         ) from error
+    # Of the open file, so that it cannot be swapped after the check.
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise ConfigurationError(f"the key ring {path} is no file", _FIELD)
     with os.fdopen(descriptor, "rb") as file:
-        # Of the open file, so that it cannot be swapped after the check.
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ConfigurationError(f"the key ring {path} is no file", _FIELD)
         mode = stat.S_IMODE(status.st_mode)
         if mode & _OTHERS:
             raise ConfigurationError(

@@ -60,10 +60,6 @@ class _KeyText(msgspec.Struct):
     created_at: Annotated[datetime, msgspec.Meta(tz=True)]
     active: bool
 
-    def __repr__(self) -> str:
-        """Show nothing: a traceback with local variables may ask."""
-        return "_KeyText(***)"
-
 
 class _RingText(msgspec.Struct):
     """A ring as it is written."""

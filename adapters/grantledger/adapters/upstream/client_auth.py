@@ -45,9 +45,11 @@ class ClientAuthenticator:
         self._config = config
         self._clock = clock
         self._ids = ids
-        self._key: _PrivateKey | None = None
-        if config.private_key_pem is not None:
-            self._key = _load_key(config.private_key_pem, config.private_key_algorithm)
+        self._key = (
+            _load_key(config.private_key_pem, config.private_key_algorithm)
+            if config.private_key_pem is not None
+            else None
+        )
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -72,17 +74,17 @@ class ClientAuthenticator:
             headers["Authorization"] = f"Basic {encoded}"
         elif config.auth_method is AuthMethod.POST:
             credentials = [("client_id", config.client_id), ("client_secret", secret)]
-        elif config.auth_method is AuthMethod.PRIVATE_KEY_JWT:
+        elif config.auth_method is AuthMethod.NONE:
+            credentials = [("client_id", config.client_id)]
+        elif self._key is not None:
             credentials = [
                 ("client_assertion_type", _ASSERTION_TYPE),
-                ("client_assertion", self._assertion()),
+                ("client_assertion", self._assertion(self._key)),
             ]
-        else:
-            credentials = [("client_id", config.client_id)]
         body = urlencode([*parameters, *credentials]).encode("ascii")
         return SignedForm(headers, body)
 
-    def _assertion(self) -> str:
+    def _assertion(self, key: _PrivateKey) -> str:
         """Return a fresh assertion: its `jti` is never used twice (RFC 7523 3)."""
         config = self._config
         issued_at = int(self._clock.now().timestamp())
@@ -96,7 +98,7 @@ class ClientAuthenticator:
                 "exp": issued_at + config.assertion_lifetime_seconds,
                 "jti": str(self._ids.uuid()),
             },
-            self._key,
+            key,
             algorithm=config.private_key_algorithm,
             headers=headers,
         )

@@ -59,7 +59,9 @@ class ServerConfig:
         """
         addresses = [("issuer", urls.configured(self.issuer, "issuer"))]
         if "?" in self.issuer:
-            raise ConfigurationError("issuer has a query (RFC 8414 section 2)", "issuer")
+            raise ConfigurationError(
+                "issuer has a query (RFC 8414 section 2)", "issuer"
+            )
         addresses += [
             ("allowed_origins", urls.configured(o, "allowed_origins", bare=True))
             for o in self.allowed_origins

@@ -1,0 +1,1 @@
+"""The ledger: events, leaves, rows and journal in one SQLite file."""

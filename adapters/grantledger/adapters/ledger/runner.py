@@ -1,0 +1,58 @@
+"""Runs work apart from its callers (the Runner port), on asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
+
+
+class TaskRunner:
+    """Implements ports.Runner; keeps hold of every task until it ends."""
+
+    def __init__(self) -> None:
+        self._flights: dict[Hashable, asyncio.Task[Any]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def shared(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
+        """Run `work` once for all concurrent callers of `key`, shielded from them."""
+        task = self._flights.get(key)
+        if task is None:
+            task = self._start(work)
+            self._flights[key] = task
+            task.add_done_callback(lambda _: self._flights.pop(key, None))
+        return cast("T", await asyncio.shield(task))
+
+    def start(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Run `work` with nobody waiting for it; what it raises is dropped."""
+        self._start(work)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+    async def drain(self, timeout_seconds: float) -> int:
+        """Wait for running work; cancel what is left, return how much that was."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_seconds)
+        left = [task for task in self._tasks if not task.done()]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        return len(left)
+
+    def _start(self, work: Callable[[], Awaitable[T]]) -> asyncio.Task[T]:
+        async def run() -> T:
+            return await work()
+
+        task = asyncio.get_running_loop().create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # asked for, so that asyncio does not report it as lost

@@ -1,0 +1,42 @@
+"""What one transaction of the ledger is asked to do, unit by unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from grantledger.domain.journal import AccessEntry
+from grantledger.domain.ports import AppendVerdict
+from grantledger.domain.user_grant import UserGrant
+
+
+@dataclass(frozen=True, slots=True)
+class AppendUnit:
+    """A grant's pending events, to be stored at the version after its stored one."""
+
+    grant: UserGrant
+    lease_over: datetime | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """The units of one transaction."""
+
+    appends: list[AppendUnit] = field(default_factory=list[AppendUnit])
+    entries: list[AccessEntry] = field(default_factory=list[AccessEntry])
+
+
+@dataclass(slots=True)
+class BatchVerdicts:
+    """A verdict per unit, never one for all.
+
+    Attributes:
+        appends: a verdict each, or the error that this unit alone ran into.
+        recorded: for each entry, whether it is in the journal (False: stale).
+        changed: grants that have a new version.
+    """
+
+    appends: list[AppendVerdict | Exception]
+    recorded: list[bool]
+    changed: list[UUID]

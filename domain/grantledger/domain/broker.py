@@ -1,0 +1,205 @@
+"""The broker: what callers and operators can do with grants.
+
+Each use case stands in a file of its own; this one puts them together.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from grantledger.domain import refusals
+from grantledger.domain.endings import Endings
+from grantledger.domain.errors import Denied, InvalidRequest, NotProvisioned
+from grantledger.domain.hand_out import HandOuts, asked_scopes
+from grantledger.domain.ports import AppendVerdict, Lane
+from grantledger.domain.redeem import Ask, Redeemer
+from grantledger.domain.requests import (
+    Caller,
+    HandedOut,
+    RevocationReceipt,
+    TokenRequest,
+    check_key,
+)
+from grantledger.domain.session_exchange import SessionExchanges
+from grantledger.domain.surroundings import Surroundings
+from grantledger.domain.user_grant import Consent, UserGrant
+from grantledger.domain.values import (
+    AccessToken,
+    GrantKey,
+    GrantStatus,
+    Purpose,
+    RefreshToken,
+    RevocationReason,
+    Scopes,
+)
+
+
+class Broker:
+    """Grants and tokens of users, for authenticated callers."""
+
+    def __init__(self, env: Surroundings) -> None:
+        self.env = env
+        self._redeemer = Redeemer(env)
+        self._hand_outs = HandOuts(env, self._redeemer)
+        self._endings = Endings(env, self._redeemer)
+        self._exchanges = SessionExchanges(env, self._hand_outs)
+
+    async def hand_out(self, caller: Caller, request: TokenRequest) -> HandedOut:
+        """Return an access token, recorded (see `HandOuts.hand_out`)."""
+        return await self._hand_outs.hand_out(caller, request)
+
+    async def exchange_session(
+        self,
+        caller: Caller,
+        provider: str,
+        subject_token: AccessToken,
+        *,
+        scopes: Scopes = (),
+        audience: str | None = None,
+    ) -> HandedOut:
+        """Return an exchanged token, recorded (see `SessionExchanges.exchange`)."""
+        return await self._exchanges.exchange(
+            caller, provider, subject_token, scopes=scopes, audience=audience
+        )
+
+    async def provision(self, caller: Caller, consent: Consent) -> UserGrant:
+        """Store a consent: a new grant, or the next generation of a known one.
+
+        Raises:
+            InvalidRequest: unknown provider, or a field out of bounds.
+            Unavailable: the ledger cannot be written; nothing was stored.
+        """
+        env = self.env
+        check_key(consent.key)
+        if not consent.refresh_token.reveal():
+            raise InvalidRequest("the refresh token is empty", "refresh_token")
+        provider = env.provider(consent.key.provider)
+        ctx = env.context(caller.actor, env.ids.request_id(), env.policy.version)
+        fingerprint = env.fingerprints.fingerprint
+        while True:
+            grant = await env.ledger.find(consent.key)
+            if grant is None:
+                draft = UserGrant.provision(
+                    ctx, provider.rules, env.ids.uuid(), consent, fingerprint
+                )
+            else:
+                draft = grant.fork()
+                draft.provision_again(ctx, provider.rules, consent, fingerprint)
+            verdict = await env.ledger.append(draft, Lane.OUTCOME)
+            if verdict is AppendVerdict.COMMITTED:
+                self._hand_outs.forget(consent.key)
+                return draft.fork()
+
+    async def store(
+        self,
+        caller: Caller,
+        key: GrantKey,
+        token: RefreshToken,
+        expires_at: datetime | None,
+    ) -> UserGrant:
+        """Take a successor that the caller obtained itself, as Rotated.
+
+        Raises:
+            NotProvisioned: there is no usable grant; provision it.
+        """
+        env = self.env
+        ctx = env.context(caller.actor, env.ids.request_id(), env.policy.version)
+        while True:
+            grant = await env.ledger.find(key)
+            if grant is None or not grant.state.usable:
+                raise NotProvisioned(f"no usable grant at {key.provider}")
+            draft = grant.fork()
+            if not draft.store(ctx, token, expires_at, env.fingerprints.fingerprint):
+                return grant
+            verdict = await env.ledger.append(draft, Lane.OUTCOME)
+            if verdict is AppendVerdict.COMMITTED:
+                return draft.fork()
+
+    async def status(self, key: GrantKey) -> UserGrant | None:
+        """Return the grant as it stands, None when there is none."""
+        check_key(key)
+        self.env.provider(key.provider)
+        return await self.env.ledger.find(key)
+
+    async def rotate(self, caller: Caller, key: GrantKey) -> UserGrant:
+        """Redeem the refresh token now; an unchanged token is success.
+
+        Raises:
+            NotProvisioned: there is no such grant.
+            ReauthorizationRequired: the refresh token is no longer usable.
+            UpstreamRejected: an operator must act.
+            Unavailable: nothing is lost; try again.
+        """
+        env = self.env
+        check_key(key)
+        provider = env.provider(key.provider)
+        rules = provider.rules
+        if (
+            env.policy.rule_for(
+                caller.id, key.provider, key.subject, (), rules.audience
+            )
+            is None
+        ):
+            raise Denied(f"no rule lets caller {caller.id!r} rotate", "no_rule")
+        grant = await env.ledger.find(key)
+        if grant is None:
+            raise NotProvisioned(f"no consent is stored at {key.provider}")
+        if not grant.state.usable:
+            raise refusals.ended(grant.state)
+        ask = Ask(
+            purpose=Purpose.ROTATE,
+            scopes=asked_scopes(rules, grant, rules.default_scopes),
+            audience=rules.audience,
+            seen=grant.version,
+            actor=caller.actor,
+            request_id=env.ids.request_id(),
+            policy=env.policy.version,
+        )
+        return await self._redeemer.redeem(provider, grant.id, ask)
+
+    async def revoke(
+        self,
+        caller: Caller,
+        key: GrantKey,
+        *,
+        reason: RevocationReason = RevocationReason.OPERATOR,
+        reason_text: str | None = None,
+        ticket: str | None = None,
+        settle: bool = True,
+    ) -> RevocationReceipt:
+        """End a grant (see `Endings.revoke`)."""
+        check_key(key)
+        return await self._endings.revoke(
+            caller,
+            key,
+            reason=reason,
+            reason_text=reason_text,
+            ticket=ticket,
+            settle=settle,
+        )
+
+    async def settle(self, grant_id: UUID) -> UserGrant | None:
+        """Ask the server once for each obligation that is due."""
+        return await self._endings.settle(grant_id)
+
+    async def expire(self, grant_id: UUID) -> bool:
+        """Ask for consent if the refresh token's stated life is over; tell if so."""
+        env = self.env
+        while True:
+            grant = await env.ledger.get(grant_id)
+            if grant is None or grant.state.status is not GrantStatus.ACTIVE:
+                return False
+            draft = grant.fork()
+            if not draft.expire(env.system()):
+                return False
+            if await env.ledger.append(draft) is AppendVerdict.COMMITTED:
+                return True
+
+    async def recover(self) -> int:
+        """Bring spooled answers into the ledger; return how many there were."""
+        return await self._redeemer.recover()
+
+    async def tend(self, limit: int = 100) -> int:
+        """Look after lost leases and due obligations; return how many grants."""
+        return await self._endings.tend(limit)

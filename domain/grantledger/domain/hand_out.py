@@ -1,0 +1,352 @@
+"""Hand out an access token: the call that everything else exists for.
+
+Cached or fresh, a token leaves only after its journal entry is durable, checked
+in the same transaction against the grant's newest version.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from datetime import datetime, timedelta
+from functools import lru_cache
+
+from grantledger.domain import refusals
+from grantledger.domain.errors import (
+    Denied,
+    GrantledgerError,
+    InvalidScope,
+    LedgerError,
+    NotProvisioned,
+    Unavailable,
+)
+from grantledger.domain.grant_state import HeldAccessToken
+from grantledger.domain.journal import AccessEntry, EntryPrivate
+from grantledger.domain.policy import CallerRule
+from grantledger.domain.ports import RecordVerdict
+from grantledger.domain.provider import ProviderRules
+from grantledger.domain.redeem import Ask, Redeemer
+from grantledger.domain.requests import Caller, HandedOut, TokenRequest
+from grantledger.domain.surroundings import Provider, Surroundings
+from grantledger.domain.user_grant import UserGrant
+from grantledger.domain.values import (
+    GrantKey,
+    Outcome,
+    Purpose,
+    Scopes,
+    Source,
+)
+
+EARLY_SHARE = 0.25
+MAX_ROUNDS = 16
+
+
+class View:
+    """A grant as last read, with what was picked from it; never changed."""
+
+    __slots__ = ("grant", "picks")
+
+    def __init__(self, grant: UserGrant) -> None:
+        self.grant = grant
+        self.picks: dict[tuple[Scopes, str | None], Pick] = {}
+
+
+class Pick:
+    """A held token that answers a request, and until when.
+
+    Attributes:
+        until: aware UTC, from when on it counts as missing.
+    """
+
+    __slots__ = ("token", "until")
+
+    def __init__(self, token: HeldAccessToken, until: datetime) -> None:
+        self.token = token
+        self.until = until
+
+
+@lru_cache(maxsize=4096)
+def scopes_to_ask(
+    base: Scopes, granted: Scopes, needed: Scopes, *, whole: bool
+) -> Scopes:
+    """Return what a redemption asks for, sorted (RFC 6749 section 6).
+
+    The base scopes that were granted, and what the caller needs; all that was
+    granted where the server keeps one token per grant (`whole`).
+    """
+    if whole and granted:
+        return granted
+    base_granted = set(base) & set(granted) if granted else set(base)
+    return tuple(sorted(base_granted | set(needed)))
+
+
+def usable_until(token: HeldAccessToken, rules: ProviderRules) -> datetime:
+    """Return when a held token starts to count as missing.
+
+    The early-refresh margin is cut to a quarter of the lifetime, so that a token
+    that lives half a minute is still used more than once.
+    """
+    lifetime = (token.expires_at - token.obtained_at).total_seconds()
+    early = min(rules.cache_early_refresh_seconds, lifetime * EARLY_SHARE)
+    return min(
+        token.expires_at - timedelta(seconds=early),
+        token.obtained_at + timedelta(seconds=rules.cache_ttl_seconds),
+    )
+
+
+class HandOuts:
+    """The use case; holds a bounded cache of grants, each proven at every use."""
+
+    def __init__(self, env: Surroundings, redeemer: Redeemer) -> None:
+        self._env = env
+        self._redeemer = redeemer
+        self._views: OrderedDict[GrantKey, View] = OrderedDict()
+
+    async def hand_out(self, caller: Caller, request: TokenRequest) -> HandedOut:
+        """Return an access token; its journal entry is durable.
+
+        Raises:
+            NotProvisioned: no consent; nothing was sent anywhere.
+            ReauthorizationRequired: consent is needed again, or the grant has ended.
+            Denied: policy refuses this caller.
+            InvalidRequest: unknown provider, scope beyond the grant, unknown target.
+            UpstreamRejected: an operator must act.
+            Unavailable: the ledger or the server cannot now; nothing left.
+
+        Every refusal is recorded before it is raised.
+        """
+        request_id = self._env.ids.request_id()
+        try:
+            return await self._hand_out(caller, request, request_id)
+        except LedgerError:
+            raise
+        except GrantledgerError as error:
+            await self.refuse(caller, request, request_id, error)
+            raise
+
+    async def _hand_out(
+        self, caller: Caller, request: TokenRequest, request_id: str
+    ) -> HandedOut:
+        env = self._env
+        key = request.key
+        provider = env.provider(key.provider)
+        rules = provider.rules
+        needed = request.scopes or rules.default_scopes
+        audience = request.audience or rules.audience
+        policy = env.policy
+        rule = policy.rule_for(caller.id, key.provider, key.subject, needed, audience)
+        if rule is None:
+            raise Denied(
+                f"no rule lets caller {caller.id!r} have this token", "no_rule"
+            )
+        view = self._views.get(key) or await self._load(key)
+        source = Source.CACHED
+        for _ in range(MAX_ROUNDS):
+            grant = view.grant
+            if not grant.state.usable:
+                # Only a state read now may refuse: another replica may have mended it.
+                view = await self._load(key)
+                grant = view.grant
+                if not grant.state.usable:
+                    raise refusals.ended(grant.state)
+            now = env.clock.now()
+            pick = self._pick(view, rules, needed, audience)
+            if pick is None or not self._lasts(pick, now, request):
+                self._check_scopes(grant, needed)
+                source = Source.FRESH
+                view = await self._refresh(
+                    provider, view, caller, request_id, needed, audience
+                )
+                continue
+            token = pick.token
+            self._check_token(rule, token, needed)
+            entry = AccessEntry(
+                at=now,
+                outcome=Outcome.HANDED_OUT,
+                caller=caller.id,
+                request_id=request_id,
+                provider=key.provider,
+                grant_id=grant.id,
+                grant_version=grant.version,
+                generation=token.generation,
+                token_ref=token.version,
+                source=source,
+                expires_at=token.expires_at,
+                audience=token.audience,
+                policy=policy.version,
+                private=self._private(caller, request),
+            )
+            recorded = await env.ledger.record(entry)
+            if recorded.verdict is not RecordVerdict.RECORDED:
+                view = await self._load(key)
+                continue
+            late = env.clock.monotonic() - recorded.committed_at
+            if late > env.release_limit_seconds and not await env.ledger.is_newest(
+                grant.id, grant.version
+            ):
+                view = await self._load(key)
+                continue
+            if token.token is None:  # pragma: no cover - _pick leaves such out
+                raise NotProvisioned("the token is not shared")
+            return HandedOut(
+                access_token=token.token,
+                token_type="Bearer",  # noqa: S106 - a type's name
+                expires_at=token.expires_at,
+                scopes=token.scopes,
+                audience=token.audience,
+                source=source,
+                grant_id=grant.id,
+                generation=token.generation,
+                request_id=request_id,
+            )
+        raise Unavailable(f"grant {view.grant.id} keeps changing")
+
+    async def refuse(
+        self,
+        caller: Caller,
+        request: TokenRequest,
+        request_id: str,
+        error: GrantledgerError,
+    ) -> None:
+        """Record a refusal; over the caller's rate it is counted instead."""
+        view = self._views.get(request.key)
+        reason = error.reason if isinstance(error, Denied) else error.code
+        await self._env.ledger.record(
+            AccessEntry(
+                at=self._env.clock.now(),
+                outcome=Outcome.DENIED,
+                caller=caller.id,
+                request_id=request_id,
+                provider=request.key.provider,
+                grant_id=view.grant.id if view else None,
+                grant_version=view.grant.version if view else 0,
+                generation=view.grant.state.generation if view else 0,
+                reason=reason,
+                policy=self._env.policy.version,
+                private=EntryPrivate(
+                    actor=caller.private,
+                    scopes_asked=request.scopes,
+                    audience_asked=request.audience,
+                    subject=request.key.subject,
+                    detail=request.reason,
+                ),
+            )
+        )
+
+    def forget(self, key: GrantKey) -> None:
+        """Drop what is cached of a grant; correctness never needs it."""
+        self._views.pop(key, None)
+
+    async def _load(self, key: GrantKey) -> View:
+        grant = await self._env.ledger.find(key)
+        if grant is None:
+            self._views.pop(key, None)
+            raise NotProvisioned(f"no consent is stored at provider {key.provider}")
+        return self._keep(key, grant)
+
+    def _keep(self, key: GrantKey, grant: UserGrant) -> View:
+        view = View(grant)
+        self._views[key] = view
+        self._views.move_to_end(key)
+        while len(self._views) > self._env.cache_grants:
+            self._views.popitem(last=False)
+        return view
+
+    async def _refresh(
+        self,
+        provider: Provider,
+        view: View,
+        caller: Caller,
+        request_id: str,
+        needed: Scopes,
+        audience: str | None,
+    ) -> View:
+        grant = view.grant
+        ask = Ask(
+            purpose=Purpose.EXCHANGE,
+            scopes=asked_scopes(provider.rules, grant, needed),
+            audience=audience,
+            seen=grant.version,
+            actor=caller.actor,
+            request_id=request_id,
+            policy=self._env.policy.version,
+        )
+        after = await self._redeemer.redeem(provider, grant.id, ask)
+        state = after.state
+        return self._keep(GrantKey(state.provider, state.subject, state.label), after)
+
+    @staticmethod
+    def _pick(
+        view: View, rules: ProviderRules, needed: Scopes, audience: str | None
+    ) -> Pick | None:
+        """Return the newest held token that answers the request, None without."""
+        cached = view.picks.get((needed, audience))
+        if cached is not None:
+            return cached
+        grant = view.grant
+        asked = asked_scopes(rules, grant, needed)
+        wide = rules.single_access_token or not rules.honours_scope
+        for token in reversed(grant.state.access_tokens):
+            if (
+                token.token is None
+                or token.generation != grant.state.generation
+                or token.audience != audience
+            ):
+                continue
+            if token.asked == asked or (wide and set(needed) <= set(token.scopes)):
+                pick = Pick(token, usable_until(token, rules))
+                if len(view.picks) < MAX_ROUNDS:
+                    view.picks[needed, audience] = pick
+                return pick
+        return None
+
+    @staticmethod
+    def _lasts(pick: Pick, now: datetime, request: TokenRequest) -> bool:
+        if now >= pick.until:
+            return False
+        if not request.min_ttl_seconds:
+            return True
+        token = pick.token
+        lifetime = (token.expires_at - token.obtained_at).total_seconds()
+        # No server's answer can outlive its own lifetime: ask for three quarters at
+        # most, or every call would rotate.
+        wanted = min(request.min_ttl_seconds, lifetime * (1 - EARLY_SHARE))
+        return (token.expires_at - now).total_seconds() >= wanted
+
+    @staticmethod
+    def _check_scopes(grant: UserGrant, needed: Scopes) -> None:
+        granted = grant.state.provisioning.scopes
+        beyond = sorted(set(needed) - set(granted)) if granted else []
+        if beyond:
+            raise InvalidScope(
+                f"scopes beyond the grant: {' '.join(beyond)}; "
+                f"granted: {' '.join(granted)}"
+            )
+
+    @staticmethod
+    def _check_token(rule: CallerRule, token: HeldAccessToken, needed: Scopes) -> None:
+        """Refuse a token that is narrower than needed or wider than allowed."""
+        missing = sorted(set(needed) - set(token.scopes)) if needed else []
+        if missing and token.scopes:
+            raise InvalidScope(f"the server did not grant: {' '.join(missing)}")
+        if not rule.covers(token.scopes):
+            raise Denied(
+                "the token has more scopes than the caller's rule covers",
+                "token_wider_than_rule",
+            )
+
+    @staticmethod
+    def _private(caller: Caller, request: TokenRequest) -> EntryPrivate | None:
+        actor = caller.private
+        if actor is None and request.reason is None:
+            return None
+        return EntryPrivate(actor=actor, detail=request.reason)
+
+
+def asked_scopes(rules: ProviderRules, grant: UserGrant, needed: Scopes) -> Scopes:
+    """Return what a redemption for `needed` asks of this grant's server."""
+    return scopes_to_ask(
+        rules.base_scopes,
+        grant.state.provisioning.scopes,
+        needed,
+        whole=rules.single_access_token or not rules.honours_scope,
+    )

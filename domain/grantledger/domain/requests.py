@@ -1,0 +1,175 @@
+"""What callers ask of the broker, and what they get."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from grantledger.domain.errors import InvalidRequest
+from grantledger.domain.grant_state import GrantState, Obligation
+from grantledger.domain.journal import MAX_REASON_LENGTH
+from grantledger.domain.values import (
+    MAX_NAME_LENGTH,
+    MAX_SUBJECT_LENGTH,
+    AccessToken,
+    Actor,
+    ActorKind,
+    GrantKey,
+    Scopes,
+    Source,
+)
+
+MAX_MIN_TTL_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An authenticated caller.
+
+    Attributes:
+        id: configured id of the service; stored in clear.
+        kind: what sort of principal it is.
+        act_chain: whom it acts for, outermost first (RFC 8693 section 4.1).
+        peer_ip: address as seen by the broker; sealed when stored.
+        user_agent: as sent, untrusted; sealed when stored.
+        correlation_id: as sent, untrusted; sealed when stored.
+    """
+
+    id: str
+    kind: ActorKind = ActorKind.SERVICE
+    act_chain: tuple[str, ...] = ()
+    peer_ip: str | None = None
+    user_agent: str | None = None
+    correlation_id: str | None = None
+
+    @property
+    def actor(self) -> Actor:
+        """The caller as events name it."""
+        return Actor(
+            id=self.id,
+            kind=self.kind,
+            act_chain=self.act_chain,
+            peer_ip=self.peer_ip,
+            user_agent=self.user_agent,
+            correlation_id=self.correlation_id,
+        )
+
+    @property
+    def private(self) -> Actor | None:
+        """What a journal entry has to seal of it, None for nothing."""
+        if (
+            self.act_chain
+            or self.peer_ip is not None
+            or self.user_agent is not None
+            or self.correlation_id is not None
+        ):
+            return self.actor
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """A request for an access token.
+
+    Attributes:
+        scopes: what the caller needs; empty for the provider's default.
+        audience: None for the provider's default.
+        min_ttl_seconds: how long the token must still live, as far as the server's
+            lifetimes allow.
+        reason: why, in the caller's words; sealed when stored.
+    """
+
+    key: GrantKey
+    scopes: Scopes = ()
+    audience: str | None = None
+    min_ttl_seconds: float = 0.0
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of bounds.
+
+        Raises:
+            InvalidRequest: names the field and its limit.
+        """
+        check_key(self.key)
+        if not 0 <= self.min_ttl_seconds <= MAX_MIN_TTL_SECONDS:
+            raise InvalidRequest(
+                f"min_ttl_seconds is {self.min_ttl_seconds:g}; "
+                f"the limit is 0 to {MAX_MIN_TTL_SECONDS:g}",
+                "min_ttl_seconds",
+            )
+        if self.reason is not None and len(self.reason) > MAX_REASON_LENGTH:
+            raise InvalidRequest(
+                f"reason has {len(self.reason)} characters; "
+                f"the limit is {MAX_REASON_LENGTH}",
+                "reason",
+            )
+
+
+def check_key(key: GrantKey) -> None:
+    """Refuse a grant key that is out of bounds.
+
+    Raises:
+        InvalidRequest: names the field and its limit.
+    """
+    for name, value, limit in (
+        ("provider", key.provider, MAX_NAME_LENGTH),
+        ("subject", key.subject, MAX_SUBJECT_LENGTH),
+        ("label", key.label, MAX_NAME_LENGTH),
+    ):
+        if not 0 < len(value) <= limit:
+            raise InvalidRequest(
+                f"{name} has {len(value)} characters; the limit is 1 to {limit}", name
+            )
+        if not value.isprintable():
+            raise InvalidRequest(f"{name} has a character that does not print", name)
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOut:
+    """An access token that has left, recorded."""
+
+    access_token: AccessToken
+    token_type: str
+    expires_at: datetime
+    scopes: Scopes
+    audience: str | None
+    source: Source
+    grant_id: UUID
+    generation: int
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LiveHandOut:
+    """A token handed out before a revocation that the server may still take."""
+
+    caller: str
+    expires_at: datetime
+    scopes: Scopes
+    audience: str | None
+    last_at: datetime
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationReceipt:
+    """What is known after a revocation.
+
+    Attributes:
+        already: the grant had ended before.
+        obligations: what is owed to the server and how far it got.
+        live: tokens handed out that have not expired: an upper bound.
+    """
+
+    grant: GrantState
+    already: bool
+    obligations: tuple[Obligation, ...]
+    live: Sequence[LiveHandOut]
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the server has confirmed everything."""
+        return all(o.confirmed for o in self.obligations)

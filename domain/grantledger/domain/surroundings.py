@@ -1,0 +1,89 @@
+"""Everything that the use cases work with, handed in at start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from grantledger.domain.context import Context
+from grantledger.domain.errors import InvalidRequest
+from grantledger.domain.policy import Policy
+from grantledger.domain.ports import (
+    AuthorizationServer,
+    Clock,
+    Fingerprinter,
+    Ids,
+    Ledger,
+    Runner,
+    Spool,
+    TokenVerifier,
+)
+from grantledger.domain.provider import ProviderRules
+from grantledger.domain.values import Actor, ActorKind
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One authorization server: its rules, the way to it, and its keys."""
+
+    rules: ProviderRules
+    server: AuthorizationServer
+    verifier: TokenVerifier | None = None
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """Everything that the use cases work with.
+
+    Attributes:
+        node: name of this replica.
+        release_limit_seconds: an answer later than this after its commit is checked
+            again.
+        spool_after_seconds: an outcome that the ledger does not take is spooled.
+        wait_seconds: how long a caller waits for a redemption at most.
+    """
+
+    ledger: Ledger
+    clock: Clock
+    ids: Ids
+    fingerprints: Fingerprinter
+    runner: Runner
+    spool: Spool
+    providers: Mapping[str, Provider]
+    node: str
+    policy: Policy = field(default_factory=Policy.open)
+    release_limit_seconds: float = 1.0
+    spool_after_seconds: float = 2.0
+    wait_seconds: float = 45.0
+    cache_grants: int = 10_000
+
+    def provider(self, name: str) -> Provider:
+        """Return the provider of this name.
+
+        Raises:
+            InvalidRequest: there is none; the known ones are named.
+        """
+        try:
+            return self.providers[name]
+        except KeyError:
+            known = ", ".join(sorted(self.providers)) or "none"
+            raise InvalidRequest(
+                f"unknown provider {name!r}; known: {known}", "provider"
+            ) from None
+
+    def context(self, actor: Actor, request_id: str, policy: str = "") -> Context:
+        """Return the context of a decision taken now."""
+        return Context(
+            at=self.clock.now(),
+            new_id=self.ids.uuid,
+            request_id=request_id,
+            node=self.node,
+            actor=actor,
+            policy=policy,
+            jitter=self.ids.jitter(),
+        )
+
+    def system(self) -> Context:
+        """Return the context of a decision that nobody asked for."""
+        actor = Actor(id=self.node, kind=ActorKind.SYSTEM)
+        return self.context(actor, self.ids.request_id())

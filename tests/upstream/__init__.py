@@ -1,0 +1,1 @@
+"""The upstream adapter against real sockets."""
