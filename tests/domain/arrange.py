@@ -97,7 +97,9 @@ def failure(
 class Case:
     """One grant, one clock, counted ids; `history` is what was stored so far."""
 
-    def __init__(self, rules: ProviderRules = RULES, first: Consent | None = None):
+    def __init__(
+        self, rules: ProviderRules = RULES, first: Consent | None = None
+    ) -> None:
         self.rules = rules
         self.at = NOW
         self.jitter = 0.5
@@ -117,7 +119,9 @@ class Case:
         return UUID(int=self._ids)
 
     def ctx(self) -> Context:
-        return Context(self.at, self.new_id, "req-1", "node-1", ACTOR, "p1", self.jitter)
+        return Context(
+            self.at, self.new_id, "req-1", "node-1", ACTOR, "p1", self.jitter
+        )
 
     def wait(self, seconds: float) -> None:
         """Let time pass; a negative number steps the clock back."""
@@ -162,9 +166,7 @@ class Case:
 
     def answered(self, attempt: UUID, answer: TokenAnswer | None = None) -> list[str]:
         """Record an answer; return the names of the events that it made."""
-        self.grant.answered(
-            self.ctx(), self.rules, attempt, answer or self.ok(), mark
-        )
+        self.grant.answered(self.ctx(), self.rules, attempt, answer or self.ok(), mark)
         return self.news()
 
     def failed(self, attempt: UUID, why: UpstreamFailure) -> list[str]:

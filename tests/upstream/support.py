@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -212,13 +212,12 @@ async def connected(
     issuer: str,
     clock: FakeClock | None = None,
     **settings: Any,  # noqa: ANN401 - as UpstreamConfig takes them
-) -> AsyncIterator[Upstream]:
+) -> AsyncGenerator[Upstream, None]:
     """Build the adapter for one issuer; settings as in UpstreamConfig."""
     time = clock or FakeClock()
-    config = UpstreamConfig(
-        issuer=issuer,
-        **{"client_id": "app", "client_secret": ClientSecret(SECRET), **settings},
-    )
+    settings.setdefault("client_id", "app")
+    settings.setdefault("client_secret", ClientSecret(SECRET))
+    config = UpstreamConfig(issuer=issuer, **settings)
     async with BoundedHttp() as http:
         discovery = Discovery(config, http, time)
         server = HttpAuthorizationServer(

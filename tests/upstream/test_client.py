@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -83,7 +83,7 @@ class Site:
 async def site(
     profile: Profile = "B",
     **changes: Any,  # noqa: ANN401 - as UpstreamConfig takes them
-) -> AsyncIterator[Site]:
+) -> AsyncGenerator[Site, None]:
     with (
         DevServer(profile, DevSettings(resources=(RESOURCE,))) as up,
         FaultProxy(up.issuer) as proxy,
@@ -93,7 +93,7 @@ async def site(
             auth_method="client_secret_post",
             client_secret="canary-client-secret",
         )
-        settings = {
+        settings: dict[str, Any] = {
             "client_id": client.client_id,
             "auth_method": AuthMethod.POST,
             "exchange_target": ExchangeTarget.RESOURCE,
@@ -119,7 +119,7 @@ def test_the_adapter_is_the_port() -> None:
     def check(upstream: Upstream) -> AuthorizationServer:
         return upstream.server
 
-    assert check
+    assert callable(check)
 
 
 @pytest.mark.parametrize("profile", ["A", "B", "G"])

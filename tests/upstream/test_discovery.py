@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import anyio
 import pytest
@@ -139,7 +140,7 @@ def test_plain_http_is_for_loopback_only() -> None:
     assert plain is not None
     assert locations.objection(plain)
     for host in ("localhost", "127.0.0.1", "127.9.9.9", "[::1]"):
-        assert ServerConfig(issuer=f"http://{host}")
+        ServerConfig(issuer=f"http://{host}")
 
 
 async def test_every_endpoint_but_the_browsers_moves_to_the_internal_host() -> None:
@@ -183,9 +184,12 @@ async def test_the_internal_issuer_keeps_its_path_exactly() -> None:
         issuer = f"{PUBLIC}/realms/one/"
         url = f"{PUBLIC}/meta?x=1"
         server.on("/meta?x=1", reply({"issuer": f"{server.url}/realms/one"}))
-        settings = {"internal_base_url": server.url, "discovery_url": url}
+        settings: dict[str, Any] = {
+            "internal_base_url": server.url,
+            "discovery_url": url,
+        }
         async with connected(issuer, **settings) as upstream:
-            assert _failed(await upstream.discovery.metadata())
+            _failed(await upstream.discovery.metadata())
         server.on("/meta?x=1", reply({"issuer": f"{server.url}/realms/one/"}))
         async with connected(issuer, **settings) as upstream:
             assert _found(await upstream.discovery.metadata()).issuer == issuer
@@ -207,7 +211,10 @@ async def test_an_internal_issuer_needs_internal_base_url() -> None:
     with DevServer("B") as up:
         public = f"http://localhost:{up.port}"
         url = f"{up.issuer}{WELL_KNOWN}"
-        settings = {"discovery_url": url, "allowed_origins": (up.issuer,)}
+        settings: dict[str, Any] = {
+            "discovery_url": url,
+            "allowed_origins": (up.issuer,),
+        }
         async with connected(public, **settings) as upstream:
             failure = _failed(await upstream.discovery.metadata())
     assert failure.error == "discovery_refused"
@@ -267,7 +274,7 @@ async def test_a_cancelled_fetch_is_taken_up_by_the_next_caller() -> None:
         async with connected(server.url) as upstream:
             with anyio.move_on_after(0.1):
                 await upstream.discovery.metadata()
-            assert _found(await upstream.discovery.metadata())
+            _found(await upstream.discovery.metadata())
 
 
 async def test_old_metadata_serves_while_the_server_is_away_but_not_for_ever() -> None:
@@ -280,11 +287,11 @@ async def test_old_metadata_serves_while_the_server_is_away_but_not_for_ever() -
             await upstream.discovery.metadata()
             server.on(RFC8414, Reply(503))
             clock.advance(3601)
-            assert _found(await upstream.discovery.metadata())
-            assert _found(await upstream.discovery.metadata())
+            _found(await upstream.discovery.metadata())
+            _found(await upstream.discovery.metadata())
             assert server.count(RFC8414) == 2, "asked again at most every 30 s"
             clock.advance(31)
-            assert _found(await upstream.discovery.metadata())
+            _found(await upstream.discovery.metadata())
             assert server.count(RFC8414) == 3
             clock.advance(600)
             failure = _failed(await upstream.discovery.metadata())
@@ -344,7 +351,7 @@ async def test_lists_that_are_no_lists_count_as_absent() -> None:
         async with connected(server.url) as upstream:
             metadata = _found(await upstream.discovery.metadata())
     assert metadata.scopes_supported is None
-    assert metadata.grant_types_supported == {"a"}
+    assert metadata.grant_types_supported == frozenset({"a"})
 
 
 @pytest.mark.parametrize(
@@ -394,8 +401,9 @@ def test_a_signing_client_needs_its_key() -> None:
 
 
 def test_a_discovery_url_at_the_internal_host_may_be_plain_http() -> None:
-    assert ServerConfig(
+    config = ServerConfig(
         issuer=PUBLIC,
         internal_base_url="http://internal:8080",
         discovery_url="http://internal:8080/meta",
     )
+    assert Locations(config).discovery_urls() == ["http://internal:8080/meta"]

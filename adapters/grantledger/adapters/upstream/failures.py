@@ -183,6 +183,8 @@ def clean(text: str, secrets: Iterable[str] = ()) -> str:
 
 def _word(code: str, secrets: Iterable[str]) -> str:
     """Return an error code fit to be stored in clear, else a word of our own."""
+    if code in OAUTH_ERRORS:
+        return code
     tame = all(c.isascii() and (c.isalnum() or c in "_-.") for c in code)
     if 0 < len(code) <= _MAX_ERROR and tame and clean(code, secrets) == code:
         return code

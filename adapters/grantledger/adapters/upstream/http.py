@@ -50,7 +50,7 @@ class TransportFailure:
 
     Attributes:
         sent: False only when it is certain that no byte of the request left.
-        error: `connect_failed`, `pool_busy`, `timeout`, `connection_lost`.
+        error: `connect_failed`, `timeout`, `connection_lost`.
         status: known when the answer broke off after its first line.
     """
 
@@ -193,8 +193,6 @@ class BoundedHttp:
                     await response.aclose()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol):
             return "connect_failed"
-        except httpx.PoolTimeout:
-            return "pool_busy"
         except (httpx.TimeoutException, _BudgetSpentError):
             return "timeout"
         except httpx.TransportError:

@@ -1,0 +1,7 @@
+"""Puts a broker together from settings; the only package that knows all others."""
+
+from __future__ import annotations
+
+from grantledger.adapters.bootstrap.opened import OpenBroker, open_broker
+
+__all__ = ["OpenBroker", "open_broker"]
