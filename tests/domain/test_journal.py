@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, fields
+from typing import Any
 
 import pytest
 
 from grantledger.domain.journal import AccessEntry, AccessRecorded, EntryPrivate
-from grantledger.domain.values import Outcome, TokenFingerprint
+from grantledger.domain.values import Outcome
 from tests.domain.arrange import ACTOR, GRANT_ID, NOW, refresh_mark
 
 
@@ -26,7 +27,7 @@ def test_what_could_name_a_person_is_in_the_sealed_part() -> None:
         actor=ACTOR, fingerprint=refresh_mark("x"), subject="alice", detail="words"
     )
     assert private.actor is ACTOR
-    assert isinstance(private.fingerprint, TokenFingerprint.__supertype__)
+    assert private.fingerprint == refresh_mark("x")
 
 
 def test_an_ordinary_entry_stands_for_one_hand_out() -> None:
@@ -34,7 +35,8 @@ def test_an_ordinary_entry_stands_for_one_hand_out() -> None:
 
 
 def test_a_batch_is_one_event() -> None:
-    made = AccessRecorded(  # type: ignore[call-arg]  # the metaclass hides its fields
+    created: Any = AccessRecorded  # the library's metaclass hides its fields
+    made = created(
         originator_id=GRANT_ID,
         originator_version=1,
         timestamp=NOW,
@@ -44,4 +46,4 @@ def test_a_batch_is_one_event() -> None:
     )
     assert len(made.entries) == 2
     with pytest.raises(FrozenInstanceError):
-        made.node = "other"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue] - that is what is tested
+        made.node = "other"

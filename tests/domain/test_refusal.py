@@ -60,7 +60,11 @@ def test_a_refusal_of_a_redemption_that_somebody_s_token_overtook_is_benign() ->
     attempt = case.intend()
     case.stored("rt5")
     assert case.refused(attempt, "reuse detected") == ["RedemptionFailed"]
-    assert (case.current(), case.state.usable, case.state.displaced) == ("rt5", True, ())
+    assert (case.current(), case.state.usable, case.state.displaced) == (
+        "rt5",
+        True,
+        (),
+    )
 
 
 def test_withdrawn_consent_is_told_apart() -> None:

@@ -33,6 +33,7 @@ from grantledger.domain.errors import (
     Unavailable,
 )
 from grantledger.domain.values import ClientSecret, FailureClass, IdToken
+from tests.upstream.signing import JWKS, RSA, jwk
 from tests.upstream.support import (
     RFC8414,
     START,
@@ -42,7 +43,6 @@ from tests.upstream.support import (
     connected,
     reply,
 )
-from tests.upstream.test_verifier import JWKS, RSA, jwk
 
 REDIRECT = "http://127.0.0.1:8000/cb"
 NOW = int(START.timestamp())

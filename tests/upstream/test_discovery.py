@@ -388,7 +388,7 @@ def test_a_wrong_setting_is_refused_and_named(field: str, value: object) -> None
         field: value,
     }
     with pytest.raises(ConfigurationError) as caught:
-        UpstreamConfig(**settings)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+        UpstreamConfig(**settings)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] - refused on purpose
     assert caught.value.field == field
 
 

@@ -32,6 +32,7 @@ APPLICATION_ID = 0x47724C64  # "GrLd"
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK_SECONDS = 5
 FILE_MODE = 0o600
+CHECKPOINT_PAGES = 4000
 
 
 class ImmediateTransaction(SQLiteTransaction):
@@ -61,9 +62,14 @@ class LedgerConnectionPool(SQLiteConnectionPool):
         plain = super()._create_connection()
         raw = plain._sqlite_conn  # noqa: SLF001 - the library has no other way in
         raw.execute("PRAGMA synchronous=FULL")
+        raw.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         raw.execute("PRAGMA secure_delete=ON")
         raw.execute("PRAGMA foreign_keys=ON")
         return LedgerConnection(raw, max_age=self.max_age)
+
+    def dedicated(self) -> LedgerConnection:
+        """Return a connection that is not the pool's."""
+        return self._create_connection()
 
 
 class LedgerDatastore(SQLiteDatastore):
@@ -71,9 +77,13 @@ class LedgerDatastore(SQLiteDatastore):
 
     def __init__(self, db_name: str, *, lock_timeout: int | None = None) -> None:
         super().__init__(db_name, lock_timeout=lock_timeout or LOCK_SECONDS)
-        self.pool = LedgerConnectionPool(
+        self.pool: LedgerConnectionPool = LedgerConnectionPool(
             db_name=db_name, lock_timeout=lock_timeout or LOCK_SECONDS
         )
+
+    def dedicated(self) -> LedgerConnection:
+        """Return a connection outside the pool; who asked for it closes it."""
+        return self.pool.dedicated()
 
 
 def migrations() -> list[tuple[int, str]]:

@@ -36,6 +36,7 @@ MAX_APPENDS_PER_BATCH = 256
 MAX_ENTRIES_PER_BATCH = 512
 TRIES = 3
 PAUSE_SECONDS = 0.05
+MAX_LINGER_SECONDS = 0.002
 
 Append = tuple[AppendUnit, "asyncio.Future[AppendVerdict]"]
 Access = tuple[AccessEntry, "asyncio.Future[Recorded]"]
@@ -71,6 +72,8 @@ class GroupCommit:
         self._listeners: list[Callable[[UUID], None]] = []
         self._wake = threading.Event()
         self._idle = False
+        self._goal = 0
+        self._linger = 0.0
         self._closing = False
         self._thread = threading.Thread(
             target=self._run, name="grantledger-writer", daemon=True
@@ -124,7 +127,7 @@ class GroupCommit:
         future: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
         self._queued_of[caller] = mine + 1
         self._accesses.append((entry, future))
-        if self._idle:
+        if self._idle and len(self._accesses) >= self._goal:
             self._wake.set()
         return await future
 
@@ -147,10 +150,27 @@ class GroupCommit:
             counted = self._suppression.due(now, all_of_them=self._closing)
             if appends or accesses or counted:
                 self._write(appends, accesses, counted)
+                self._gather(len(accesses))
             elif self._closing:
                 return
             else:
                 self._sleep(now)
+
+    def _gather(self, answered: int) -> None:
+        """Wait, a fraction of a commit, for callers just answered to come again.
+
+        Without it they would split into halves that wait for each other's commits.
+        An append is never waited for and ends the wait.
+        """
+        self._goal = min(answered + len(self._accesses), MAX_ENTRIES_PER_BATCH)
+        if answered > 1 and len(self._accesses) < self._goal:
+            self._wake.clear()
+            self._idle = True
+            if not (self._outcomes or self._ordinary or self._closing):
+                self._wake.wait(self._linger)
+            self._idle = False
+            self._wake.clear()
+        self._goal = 0
 
     def _sleep(self, now: float) -> None:
         self._idle = True
@@ -176,6 +196,7 @@ class GroupCommit:
         accesses = [a for a in accesses if not a[1].cancelled()] if accesses else []
         batch = Batch([unit for unit, _ in appends], [entry for entry, _ in accesses])
         batch.entries += counted
+        started = self._clock.monotonic()
         try:
             verdicts = self._apply(batch)
         except Exception as cause:  # noqa: BLE001 - handed to every waiter, by type
@@ -186,10 +207,11 @@ class GroupCommit:
             sleep(PAUSE_SECONDS)
             return
         committed_at = self._clock.monotonic()
+        self._linger = min(MAX_LINGER_SECONDS, committed_at - started)
         self._answer(appends, accesses, verdicts, committed_at)
 
     def _apply(self, batch: Batch) -> BatchVerdicts:
-        """Apply, and again after a failure: only writing tells what a lost commit did."""
+        """Apply, and again after a failure: only writing tells what was stored."""
         for _ in range(TRIES - 1):
             try:
                 return self._transaction.apply(batch)

@@ -62,11 +62,11 @@ class SqliteLedger:
         self._rows = GrantRows(ring, self._keys, random)
         self._mapper = LeafMapper(self._keys.cached, random)
         self._verify_keys(ring)
-        transaction = LedgerTransaction(
+        self._transaction = LedgerTransaction(
             self._store, self._mapper, self._rows, self._keys, clock, ids, node
         )
         self._writer = GroupCommit(
-            transaction, clock, rates=rates, max_queued=max_queued
+            self._transaction, clock, rates=rates, max_queued=max_queued
         )
         self._writer.on_change(self._notify)
         self._waiting: dict[UUID, list[asyncio.Event]] = {}
@@ -266,6 +266,7 @@ class SqliteLedger:
     async def close(self) -> None:
         """Write what is queued, then close the file."""
         await asyncio.get_running_loop().run_in_executor(None, self._writer.close)
+        self._transaction.close()
         self._readers.shutdown()
         self._store.close()
 
@@ -314,9 +315,9 @@ class SqliteLedger:
     ) -> list[tuple[int, AccessRecorded]]:
         c.execute(
             "SELECT e.rowid, e.originator_id, e.originator_version, e.topic, e.state"
-            " FROM journal_grants j JOIN stored_events e ON e.rowid = j.leaf_index + 1"
-            " WHERE j.grant_id=? AND j.live_until > ? ORDER BY j.leaf_index",
-            (grant_id.hex, -1 if live_after is None else live_after),
+            " FROM journal_index j JOIN stored_events e ON e.rowid = j.leaf_index + 1"
+            " WHERE j.live_until > ? AND instr(j.grants, ?) ORDER BY j.leaf_index",
+            (-1 if live_after is None else live_after, grant_id.bytes),
         )
         found: list[tuple[int, AccessRecorded]] = []
         for row in c.fetchall():

@@ -22,7 +22,7 @@ from grantledger.adapters.ledger.recorders import (
     read_head,
     write_head,
 )
-from grantledger.adapters.ledger.rows import GrantRows, micros
+from grantledger.adapters.ledger.rows import EPOCH, GrantRows, micros
 from grantledger.adapters.ledger.units import AppendUnit, Batch, BatchVerdicts
 from grantledger.domain.errors import LedgerError
 from grantledger.domain.event_base import GrantEvent
@@ -32,6 +32,7 @@ from grantledger.domain.values import GrantKey, Outcome
 from grantledger.projections.transparency import CompactRange
 
 ENTRIES_PER_EVENT = 128
+MAX_KNOWN_VERSIONS = 100_000
 
 
 class LedgerTransaction:
@@ -51,7 +52,7 @@ class LedgerTransaction:
         ids: Ids,
         node: str,
     ) -> None:
-        self._datastore = datastore
+        self._connection = datastore.dedicated()
         self._recorder = LedgerApplicationRecorder(datastore)
         self._mapper = mapper
         self._rows = rows
@@ -61,7 +62,9 @@ class LedgerTransaction:
         self._node = node
         # Random per process start, so that no two processes write one stream.
         self.journal_id = ids.uuid()
-        self._journal_version: int | None = None
+        self._data_version: int | None = None
+        self._head = CompactRange()
+        self._newest: dict[UUID, int] = {}
 
     def apply(self, batch: Batch) -> BatchVerdicts:
         """Store the batch in one durable commit.
@@ -73,8 +76,8 @@ class LedgerTransaction:
         """
         fresh: list[UUID] = []
         try:
-            with self._datastore.transaction(commit=True) as c:
-                head = read_head(c)
+            with self._connection.transaction(commit=True) as c:
+                head = self._current_head(c)
                 now = self._clock.now()
                 verdicts = BatchVerdicts([], [], [])
                 for unit in batch.appends:
@@ -87,10 +90,37 @@ class LedgerTransaction:
         except BaseException:
             for grant_id in fresh:
                 self._keys.forget(grant_id)
-            # The commit may have happened: what is stored decides the next version.
-            self._journal_version = None
+            # The commit may have happened: what is stored decides what is next.
+            self._data_version = None
             raise
         return verdicts
+
+    def close(self) -> None:
+        """Close the connection that writes."""
+        self._connection.close()
+
+    def _current_head(self, c: SQLiteCursor) -> CompactRange:
+        """Return the log's right edge, read again only if somebody else has written.
+
+        Under the write lock SQLite's data version tells: it stays as it is over this
+        connection's own commits and moves with every other's.
+        """
+        c.execute("PRAGMA data_version")
+        version = int(c.fetchone()[0])
+        if version != self._data_version:
+            self._data_version = version
+            self._newest.clear()
+            self._head = read_head(c)
+        elif len(self._newest) > MAX_KNOWN_VERSIONS:
+            self._newest.clear()
+        return self._head
+
+    def _newest_of(self, c: SQLiteCursor, stream: UUID) -> int:
+        """Return the newest version of a stream, what this batch added included."""
+        version = self._newest.get(stream)
+        if version is None:
+            version = self._newest[stream] = newest(c, stream)
+        return version
 
     def _append(
         self,
@@ -106,7 +136,7 @@ class LedgerTransaction:
         base = grant.stored_version
         if unit.lease_over is not None and now < unit.lease_over:
             return AppendVerdict.LEASE_HELD
-        if newest(c, grant.id) != base:
+        if self._newest_of(c, grant.id) != base:
             return self._who_won(c, events[0])
         if base == 0:
             state = grant.state
@@ -128,6 +158,7 @@ class LedgerTransaction:
             return LedgerError(f"an event of grant {grant.id} is over a leaf's limit")
         ids = self._insert(c, stored, head)
         self._rows.write(c, grant, ids[-1] - 1)
+        self._newest[grant.id] = grant.version
         verdicts.changed.append(grant.id)
         return AppendVerdict.COMMITTED
 
@@ -154,15 +185,15 @@ class LedgerTransaction:
         verdicts: BatchVerdicts,
         fresh: list[UUID],
     ) -> None:
-        versions: dict[UUID, int] = {}
+        known = self._newest
         kept: list[AccessEntry] = []
         recorded = verdicts.recorded
         for entry in entries:
             grant_id = entry.grant_id
             if grant_id is not None and entry.outcome in _CHECKED:
-                version = versions.get(grant_id)
+                version = known.get(grant_id)
                 if version is None:
-                    version = versions[grant_id] = newest(c, grant_id)
+                    version = self._newest_of(c, grant_id)
                 if version != entry.grant_version:
                     recorded.append(False)
                     continue
@@ -181,15 +212,14 @@ class LedgerTransaction:
         now: datetime,
         fresh: list[UUID],
     ) -> None:
-        if self._journal_version is None:
-            self._journal_version = newest(c, self.journal_id)
-        if self._journal_version == 0:
+        version = self._newest_of(c, self.journal_id)
+        if version == 0:
             self._keys.make(c, self.journal_id)
             fresh.append(self.journal_id)
         recorded: Any = AccessRecorded  # the library's metaclass hides its fields
         event = recorded(
             originator_id=self.journal_id,
-            originator_version=self._journal_version + 1,
+            originator_version=version + 1,
             timestamp=now,
             event_id=self._ids.uuid(),
             node=self._node,
@@ -202,17 +232,19 @@ class LedgerTransaction:
             self._journal(c, head, entries[half:], now, fresh)
             return
         ids = self._insert(c, [stored], head)
-        self._journal_version += 1
-        live: dict[UUID, int] = {}
-        for entry in entries:
-            if entry.grant_id is not None:
-                until = 0
-                if entry.outcome is Outcome.HANDED_OUT and entry.expires_at:
-                    until = micros(entry.expires_at)
-                live[entry.grant_id] = max(live.get(entry.grant_id, 0), until)
-        c.executemany(
-            "INSERT INTO journal_grants VALUES (?,?,?)",
-            [(g.hex, ids[0] - 1, until) for g, until in live.items()],
+        self._newest[self.journal_id] = version + 1
+        until = max(
+            (
+                e.expires_at
+                for e in entries
+                if e.expires_at is not None and e.outcome is Outcome.HANDED_OUT
+            ),
+            default=EPOCH,
+        )
+        grants = {e.grant_id for e in entries if e.grant_id is not None}
+        c.execute(
+            "INSERT INTO journal_index VALUES (?,?,?)",
+            (ids[0] - 1, micros(until), b"".join(g.bytes for g in grants)),
         )
 
     def _insert(

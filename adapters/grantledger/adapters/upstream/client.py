@@ -8,7 +8,7 @@ order, so that two equal requests are equal byte for byte.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -68,10 +68,11 @@ class Introspection:
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """An answer, and the time just before its request was sent."""
+    """An answer, and of its request the time just before it and its secrets."""
 
     answer: HttpAnswer
     at: datetime
+    secrets: tuple[str, ...] = field(repr=False)
 
 
 class HttpAuthorizationServer:
@@ -216,7 +217,7 @@ class HttpAuthorizationServer:
         if isinstance(sent, UpstreamFailure):
             return sent
         failure = failures.of_revocation(
-            sent.answer, self._clock.now(), (token, *self._client.secrets)
+            sent.answer, self._clock.now(), (token, *sent.secrets)
         )
         return failure or RevocationConfirmed(sent.answer.status)
 
@@ -238,7 +239,7 @@ class HttpAuthorizationServer:
             return failures.of_answer(
                 sent.answer,
                 self._clock.now(),
-                (token.reveal(), *self._client.secrets),
+                (token.reveal(), *sent.secrets),
             )
         named = active and isinstance(subject, str)
         return Introspection(active, str(subject) if named else None)
@@ -271,7 +272,7 @@ class HttpAuthorizationServer:
             if answer.refresh_token is not None or answer.access_token is not None:
                 return CodeAnswer(answer, read_id_token(fields))
         return failures.of_answer(
-            sent.answer, self._clock.now(), (*secrets, *self._client.secrets)
+            sent.answer, self._clock.now(), (*secrets, *sent.secrets)
         )
 
     async def _post(
@@ -306,7 +307,7 @@ class HttpAuthorizationServer:
             body_limit_bytes=self._config.token_answer_limit_bytes,
         )
         if isinstance(answer, HttpAnswer):
-            return _Sent(answer, sent_at)
+            return _Sent(answer, sent_at, form.secrets)
         return failures.of_transport(answer)
 
 

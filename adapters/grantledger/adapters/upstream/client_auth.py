@@ -32,10 +32,16 @@ Parameters = list[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class SignedForm:
-    """A form that carries the client's authentication; repr shows neither."""
+    """A form that carries the client's authentication; repr shows nothing of it.
+
+    Attributes:
+        secrets: what proves the client, in every form in which it is sent; to be
+            struck out of anything the server says back.
+    """
 
     headers: dict[str, str] = field(repr=False)
     content: bytes = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
 
 
 class ClientAuthenticator:
@@ -45,17 +51,9 @@ class ClientAuthenticator:
         self._config = config
         self._clock = clock
         self._ids = ids
-        self._key = (
-            _load_key(config.private_key_pem, config.private_key_algorithm)
-            if config.private_key_pem is not None
-            else None
-        )
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must be struck out of anything the server says back."""
-        secret = self._config.client_secret
-        return (secret.reveal(),) if secret is not None else ()
+        self._key = None
+        if config.auth_method is AuthMethod.PRIVATE_KEY_JWT and config.private_key_pem:
+            self._key = _load_key(config.private_key_pem, config.private_key_algorithm)
 
     def sign(self, parameters: Parameters) -> SignedForm:
         """Return the form body and headers that authenticate this client.
@@ -64,25 +62,26 @@ class ClientAuthenticator:
         """
         config = self._config
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        credentials: Parameters = []
+        credentials: Parameters = [("client_id", config.client_id)]
         secret = config.client_secret.reveal() if config.client_secret else ""
-        if config.auth_method is AuthMethod.BASIC:
+        proof = ""
+        if self._key is not None:
+            proof = self._assertion(self._key)
+            credentials = [
+                ("client_assertion_type", _ASSERTION_TYPE),
+                ("client_assertion", proof),
+            ]
+        elif config.auth_method is AuthMethod.BASIC:
             # Each half is form-encoded first, so that a colon, a percent sign or
             # a letter beyond ASCII survives (RFC 6749 section 2.3.1).
             pair = f"{quote_plus(config.client_id)}:{quote_plus(secret)}"
-            encoded = base64.b64encode(pair.encode("ascii")).decode("ascii")
-            headers["Authorization"] = f"Basic {encoded}"
+            proof = base64.b64encode(pair.encode("ascii")).decode("ascii")
+            headers["Authorization"] = f"Basic {proof}"
+            credentials = []
         elif config.auth_method is AuthMethod.POST:
-            credentials = [("client_id", config.client_id), ("client_secret", secret)]
-        elif config.auth_method is AuthMethod.NONE:
-            credentials = [("client_id", config.client_id)]
-        elif self._key is not None:
-            credentials = [
-                ("client_assertion_type", _ASSERTION_TYPE),
-                ("client_assertion", self._assertion(self._key)),
-            ]
+            credentials.append(("client_secret", secret))
         body = urlencode([*parameters, *credentials]).encode("ascii")
-        return SignedForm(headers, body)
+        return SignedForm(headers, body, (secret, proof))
 
     def _assertion(self, key: _PrivateKey) -> str:
         """Return a fresh assertion: its `jti` is never used twice (RFC 7523 3)."""

@@ -65,14 +65,15 @@ CREATE TABLE current_grants (
 ) WITHOUT ROWID;
 CREATE INDEX current_grants_due ON current_grants (due_at) WHERE due_at IS NOT NULL;
 
--- Which journal events speak of a grant; live_until is the latest expiry of a token
--- handed out in them (microseconds since 1970, 0 for none).
-CREATE TABLE journal_grants (
-    grant_id TEXT NOT NULL,
-    leaf_index INTEGER NOT NULL,
+-- Which grants a journal event speaks of: their ids, 16 bytes each, one after the
+-- other. One short row at the end of the table for each group commit; an index by
+-- grant would touch a page a grant. live_until is the latest expiry of a token
+-- handed out in it (microseconds since 1970, 0 for none).
+CREATE TABLE journal_index (
+    leaf_index INTEGER PRIMARY KEY,
     live_until INTEGER NOT NULL,
-    PRIMARY KEY (grant_id, leaf_index)
-) WITHOUT ROWID;
+    grants BLOB NOT NULL
+);
 
 -- Dynamically registered clients, sealed (RFC 7591).
 CREATE TABLE provider_clients (
