@@ -99,6 +99,7 @@ class NoJournal:
         self._clock = clock
 
     def __getattr__(self, name: str) -> object:
+        """Leave everything else to the ledger."""
         return getattr(self._ledger, name)
 
     async def record(self, entry: AccessEntry) -> Recorded:

@@ -5,16 +5,11 @@ Whatever happens, the grant never does what would lose it: see the invariants.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from enum import StrEnum
-from uuid import UUID
+from dataclasses import replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
@@ -23,22 +18,13 @@ from hypothesis.stateful import (
 
 from grantledger.domain.answers import (
     RevocationConfirmed,
-    TokenAnswer,
     UpstreamFailure,
-)
-from grantledger.domain.context import Context
-from grantledger.domain.grant_events import (
-    Exchanged,
-    GrantEvent,
-    Rotated,
-    UpstreamRevocationConfirmed,
 )
 from grantledger.domain.grant_state import (
     MAX_CLOSED_OBLIGATIONS,
     MAX_LIVE_TOKENS,
     MAX_LOST,
     MAX_SIBLINGS,
-    GrantState,
 )
 from grantledger.domain.provider import (
     Quarantine,
@@ -49,18 +35,14 @@ from grantledger.domain.provider import (
 from grantledger.domain.redemption import Readiness
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import (
-    AccessToken,
     FailureClass,
     GrantStatus,
-    Purpose,
     RefreshToken,
     RevocationReason,
     TokenKind,
 )
 from tests.domain.arrange import (
-    ACTOR,
     GRANT_ID,
-    NOW,
     RULES,
     consent,
     failure,
@@ -68,60 +50,17 @@ from tests.domain.arrange import (
     refresh_mark,
 )
 from tests.domain.model import Rotation, Server, Store
+from tests.domain.world import Stage, World
 
 PROCESSES = st.integers(0, 2)
 PICK = st.integers(0, 50)
-SELDOM = st.integers(0, 4).map(lambda n: n == 4)
+SELDOM = st.sampled_from([False, False, True])
 OUTCOMES = st.sampled_from(["ok", "ok", "ok", "503", "no access"])
 GRACE_SECONDS = 60.0
 
 
-class Stage(StrEnum):
-    """How far an attempt has come, in the process that holds it."""
-
-    INTENDED = "intended"
-    ANSWERED = "answered"
-    DELIVERED = "delivered"
-    GONE = "gone"
-
-
-@dataclass
-class Attempt:
-    """A redemption as the world sees it; the ledger knows only what it was told.
-
-    Attributes:
-        since: real seconds, when the intent was stored.
-        silent: recorded as ambiguous, and nothing has mended that.
-    """
-
-    id: UUID
-    token: str
-    generation: int
-    since: float
-    stage: Stage = Stage.INTENDED
-    answer: TokenAnswer | UpstreamFailure | None = None
-    sent: bool = False
-    silent: bool = False
-
-
-class GrantMachine(RuleBasedStateMachine):
+class GrantMachine(World):
     """Three processes, one store, one server, two clocks."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.real = 0.0
-        self.stepped = 0.0
-        self.latest = NOW
-        self.ids = 0
-        self.views: dict[int, UserGrant] = {}
-        self.attempts: list[Attempt] = []
-        self.words: list[str] = []
-        self.known_refresh: set[str] = set()
-        self.known_access: dict[str, datetime] = {}
-        self.ever_owed: set[str] = set()
-        self.replaced: set[str] = set()
-        self.ended = False
-        self.harmed = False
 
     @initialize(
         rotation=st.sampled_from(Rotation),
@@ -141,7 +80,7 @@ class GrantMachine(RuleBasedStateMachine):
         families: bool,
         single: bool,
     ) -> None:
-        self.rules = replace(
+        self.provider = replace(
             RULES,
             unknown_outcome=unknown,
             family_revocation=families,
@@ -149,10 +88,10 @@ class GrantMachine(RuleBasedStateMachine):
         )
         self.server = Server(rotation, strict, families, GRACE_SECONDS)
         first = consent(self.server.consent())
-        grant = UserGrant.provision(self.ctx(), self.rules, GRANT_ID, first, mark)
+        grant = UserGrant.provision(self.ctx(), self.provider, GRANT_ID, first, mark)
         self.store = Store.opened(grant)
         self.provisioning = grant.state.provisioning
-        self.known_refresh.add(first.refresh_token.reveal())
+        self.learn_refresh(first.refresh_token, 1)
 
     # What the world does.
 
@@ -186,73 +125,19 @@ class GrantMachine(RuleBasedStateMachine):
         """Go as far as the answer; then be paused, so that it will be late."""
         if self.intended(process):
             self.sent(self.attempts[-1], outcome)
-            self.real += self.rules.lease_seconds
+            self.real += self.provider.lease_seconds
             if taken_over:
                 self.taken_over(-1)
-
-    def intended(self, process: int) -> bool:
-        """Decide on what was seen, which may be stale by now."""
-        draft = self.views.pop(process, self.store.load()).fork()
-        ready = draft.readiness(self.now(), self.rules)
-        if ready is Readiness.RULE_EXHAUSTED:
-            draft.exhaust(self.ctx(), self.rules)
-            self.append(draft)
-        if ready is not Readiness.READY:
-            return False
-        intent = draft.intend(
-            self.ctx(),
-            self.rules,
-            purpose=Purpose.EXCHANGE,
-            scopes=("files.read",),
-            audience="cloud",
-            resource=None,
-        )
-        refresh = draft.state.refresh
-        assert refresh is not None
-        token = refresh.token.reveal()
-        if self.append(draft) is None:
-            return False
-        attempt = Attempt(intent.attempt_id, token, intent.generation, self.real)
-        self.attempts.append(attempt)
-        return True
 
     @precondition(lambda self: self.at_stage(Stage.INTENDED))
     @rule(pick=PICK, outcome=OUTCOMES)
     def send(self, pick: int, outcome: str) -> None:
         self.sent(self.picked(pick, Stage.INTENDED), outcome)
 
-    def sent(self, attempt: Attempt, outcome: str) -> None:
-        """Send, unless the lease no longer covers it."""
-        attempt.stage = Stage.ANSWERED
-        if self.real - attempt.since > self.rules.takeover_margin_seconds:
-            attempt.answer = failure(FailureClass.TRANSIENT, sent=False)
-            return
-        self.may_be_sent(attempt)
-        attempt.sent = True
-        if outcome == "503":
-            attempt.answer = failure(FailureClass.TRANSIENT)
-            return
-        accepted, successor = self.server.redeem(attempt.token, self.real)
-        if not accepted:
-            attempt.answer = failure(FailureClass.INVALID_GRANT, "already used")
-            return
-        access = None if outcome == "no access" else AccessToken(self.server.access())
-        attempt.answer = TokenAnswer(
-            sent_at=self.now(),
-            refresh_token=RefreshToken(successor) if successor else None,
-            access_token=access,
-            expires_in=600,
-        )
-
     @precondition(lambda self: self.at_stage(Stage.ANSWERED))
     @rule(pick=PICK)
     def deliver(self, pick: int) -> None:
         self.delivered(self.picked(pick, Stage.ANSWERED))
-
-    def delivered(self, attempt: Attempt) -> None:
-        """Record the answer, in time or late."""
-        attempt.stage = Stage.DELIVERED
-        self.record(attempt)
 
     @precondition(lambda self: self.at_stage(Stage.DELIVERED))
     @rule(pick=PICK)
@@ -281,34 +166,24 @@ class GrantMachine(RuleBasedStateMachine):
     @rule(pick=PICK, waited=st.booleans())
     def take_over(self, pick: int, *, waited: bool) -> None:
         if waited:
-            self.real += self.rules.lease_seconds
+            self.real += self.provider.lease_seconds
         self.taken_over(pick)
-
-    def taken_over(self, pick: int) -> None:
-        """Somebody watched an intent for its whole lease."""
-        state = self.store.row.state
-        over = [
-            i
-            for i in (state.intent, *state.displaced)
-            if i is not None
-            and self.now() >= i.lease_expires_at
-            and self.real - self.attempt(i.attempt_id).since >= i.lease_seconds
-        ]
-        if over:
-            attempt = self.attempt(over[pick % len(over)].attempt_id)
-            draft = self.store.load()
-            draft.take_over(self.ctx(), self.rules, attempt.id)
-            self.append(draft)
-            attempt.silent = True
-            self.harmed = True
 
     # What people and other programs do.
 
-    @rule(access=st.booleans(), although_active=SELDOM)
-    def consent_again(self, *, access: bool, although_active: bool) -> None:
+    @rule(access=st.booleans(), although_active=SELDOM, brings_back=SELDOM)
+    def consent_again(
+        self, *, access: bool, although_active: bool, brings_back: bool
+    ) -> None:
+        """Consent, or the import of a token that was in use before."""
         if self.store.row.state.usable and not although_active:
             return
         token = self.server.consent()
+        presented = {a.token for a in self.attempts}
+        unspent = [t for t in self.known_refresh - presented if self.server.live(t)]
+        if brings_back and unspent:
+            token = min(unspent)
+            self.replaced.discard(refresh_mark(token))
         again = consent(token, self.server.access() if access else None)
         if again.answer is not None and again.answer.access_token is not None:
             answer = replace(again.answer, sent_at=self.now(), expires_in=600)
@@ -317,21 +192,22 @@ class GrantMachine(RuleBasedStateMachine):
         again = replace(again, provisioned_at=self.now())
         before = self.store.row.state
         draft = self.store.load()
-        draft.provision_again(self.ctx(), self.rules, again, mark)
+        draft.provision_again(self.ctx(), self.provider, again, mark)
         self.append(draft)
         self.provisioning = draft.state.provisioning
-        self.known_refresh.add(token)
-        self.ended = self.harmed = False
-        if self.rules.family_revocation:
+        self.learn_refresh(RefreshToken(token), draft.state.generation)
+        self.ended = False
+        self.harmed = brings_back
+        if self.provider.family_revocation:
             # By that rule, what the old consent issued is left to its own end.
-            self.replaced |= self.in_state(before)
+            self.replaced |= self.in_state(before) - {refresh_mark(token)}
 
     @rule(really=SELDOM)
     def revoke(self, *, really: bool) -> None:
         if not really:
             return
         draft = self.store.load()
-        draft.revoke(self.ctx(), self.rules, reason=RevocationReason.USER)
+        draft.revoke(self.ctx(), self.provider, reason=RevocationReason.USER)
         self.append(draft)
         self.ended = True
 
@@ -349,7 +225,7 @@ class GrantMachine(RuleBasedStateMachine):
             draft = self.store.load()
             if draft.store(self.ctx(), RefreshToken(successor), None, mark):
                 self.append(draft)
-                self.known_refresh.add(successor)
+                self.learn_refresh(RefreshToken(successor), draft.state.generation)
 
     @rule(process=PROCESSES)
     def expire(self, process: int) -> None:
@@ -378,7 +254,7 @@ class GrantMachine(RuleBasedStateMachine):
         word: RevocationConfirmed | UpstreamFailure = RevocationConfirmed()
         if down:
             word = failure(FailureClass.TRANSIENT, "503")
-        draft.revocation_answered(self.ctx(), self.rules, obligation, word)
+        draft.revocation_answered(self.ctx(), self.provider, obligation, word)
         self.append(draft)
 
     # What must hold after every step.
@@ -400,7 +276,7 @@ class GrantMachine(RuleBasedStateMachine):
                 None,
                 (),
             )
-            ready = self.store.row.readiness(self.now(), self.rules)
+            ready = self.store.row.readiness(self.now(), self.provider)
             assert ready is Readiness.ENDED
 
     @invariant()
@@ -431,7 +307,7 @@ class GrantMachine(RuleBasedStateMachine):
     def every_live_access_token_that_is_known_is_accounted_for(self) -> None:
         here = self.in_state(self.store.row.state)
         for token, ends in self.known_access.items():
-            if ends > self.latest and not self.rules.single_access_token:
+            if ends > self.latest and not self.provider.single_access_token:
                 found = mark(TokenKind.ACCESS, token)
                 assert found in here | self.ever_owed | self.replaced
 
@@ -450,122 +326,36 @@ class GrantMachine(RuleBasedStateMachine):
         due = self.store.row.due_obligations(self.now())
         assert refresh is None or all(o.fingerprint != refresh.fingerprint for o in due)
 
-    # Helpers.
+    @invariant()
+    def an_attempt_is_unresolved_until_its_outcome_is_recorded(self) -> None:
+        state = self.store.row.state
+        unresolved = {i.attempt_id for i in (state.intent, *state.displaced) if i}
+        assert unresolved == {a.id for a in self.attempts if a.open}
 
-    def now(self) -> datetime:
-        at = NOW + timedelta(seconds=self.real + self.stepped)
-        self.latest = max(self.latest, at)
-        return at
+    @invariant()
+    def doubt_lasts_as_long_as_a_silence_about_the_current_token(self) -> None:
+        state = self.store.row.state
+        if state.ambiguity is not None:
+            assert state.refresh is not None
+            token = state.refresh.token.reveal()
+            silent = [a for a in self.attempts if a.silent and not a.settled]
+            assert token in {a.token for a in silent}
 
-    def ctx(self) -> Context:
-        return Context(self.now(), self.new_id, "req", "node", ACTOR)
+    @invariant()
+    def no_token_of_an_earlier_consent_comes_into_use(self) -> None:
+        state = self.store.row.state
+        held = [state.refresh.token] if state.refresh else []
+        if not self.provider.family_revocation:
+            # Siblings of a family that consent replaced are kept, and not used.
+            held += [s.token for s in state.siblings if s.generation]
+        for token in held:
+            assert self.generations[token.reveal()] == state.generation
 
-    def new_id(self) -> UUID:
-        self.ids += 1
-        return UUID(int=self.ids)
-
-    def at_stage(self, *stages: Stage) -> bool:
-        return any(a.stage in stages for a in self.attempts)
-
-    def picked(self, pick: int, *stages: Stage) -> Attempt:
-        found = [a for a in self.attempts if a.stage in stages]
-        return found[pick % len(found)]
-
-    def attempt(self, attempt_id: UUID) -> Attempt:
-        return next(a for a in self.attempts if a.id == attempt_id)
-
-    def pending(self) -> bool:
-        """Whether an answer of the current generation is still on its way."""
-        return any(
-            a.stage is Stage.ANSWERED
-            and a.sent
-            and a.generation == self.store.row.state.generation
-            for a in self.attempts
-        )
-
-    def in_state(self, state: GrantState) -> set[str]:
-        marks: set[str] = {t.fingerprint for t in state.siblings}
-        marks |= {t.fingerprint for t in (*state.access_tokens, *state.late_access)}
-        marks |= {o.fingerprint for o in state.obligations}
-        return marks | ({state.refresh.fingerprint} if state.refresh else set())
-
-    def append(self, draft: UserGrant) -> Sequence[GrantEvent] | None:
-        before = self.store.row.state
-        events = self.store.append(draft)
-        for event in events or ():
-            match event:
-                case UpstreamRevocationConfirmed():
-                    self.was_right_to_confirm(before, event.obligations)
-                case Rotated() if event.parent_fingerprint:
-                    self.replaced.add(event.parent_fingerprint)
-                case _:
-                    pass
-        owed = self.store.row.state.obligations
-        self.ever_owed |= {o.fingerprint for o in owed}
-        return events
-
-    def was_right_to_confirm(self, state: GrantState, ids: Sequence[str]) -> None:
-        unresolved = {i.generation for i in (state.intent, *state.displaced) if i}
-        for one in state.obligations:
-            if one.id in ids:
-                assert one.generation not in unresolved
-                assert not one.outcome_lost
-
-    def may_be_sent(self, attempt: Attempt) -> None:
-        """A refresh token goes out once, unless the rule allows a retry."""
-        earlier = [a for a in self.attempts if a.sent and a.token == attempt.token]
-        silent = [a for a in earlier if a.silent]
-        rule_ = self.rules.unknown_outcome
-        for one in earlier:
-            known = isinstance(one.answer, UpstreamFailure) or not self.rotates()
-            assert one.silent or (known and one.stage is Stage.DELIVERED)
-        if isinstance(rule_, Quarantine):
-            assert not silent
-        elif isinstance(rule_, RetryOnce):
-            assert len(silent) <= 1
-
-    def rotates(self) -> bool:
-        return self.server.rotation not in (Rotation.FIXED, Rotation.ECHOED)
-
-    def learn_access(self, answer: TokenAnswer) -> None:
-        if answer.access_token is not None and answer.expires_in is not None:
-            ends = answer.sent_at + timedelta(seconds=answer.expires_in)
-            self.known_access[answer.access_token.reveal()] = ends
-
-    def record(self, attempt: Attempt) -> None:
-        """Record what is known of an attempt, and check that it was put to use."""
-        answer = attempt.answer
-        assert answer is not None
-        before = self.store.row.state
-        holds = before.intent is not None and before.intent.attempt_id == attempt.id
-        draft = self.store.load()
-        if isinstance(answer, UpstreamFailure):
-            draft.failed(self.ctx(), self.rules, attempt.id, answer)
-            self.append(draft)
-            if answer.failure is FailureClass.AMBIGUOUS:
-                attempt.silent = (
-                    attempt.silent or before.unresolved(attempt.id) is not None
-                )
-                self.harmed = True
-            return
-        draft.answered(self.ctx(), self.rules, attempt.id, answer, mark)
-        events = self.append(draft)
-        self.learn_access(answer)
-        successor = answer.refresh_token
-        if successor is not None:
-            self.known_refresh.add(successor.reveal())
-        adopted = any(isinstance(e, Rotated | Exchanged) for e in events or ())
-        if holds or adopted:
-            attempt.silent = False
-            refresh = self.store.row.state.refresh
-            assert refresh is not None
-            assert self.store.row.state.usable
-            assert successor is None or refresh.token == successor
-            if not self.rotates():
-                # The server kept it after all: nothing sent before was lost.
-                for one in self.attempts:
-                    one.silent = one.silent and one.token != attempt.token
+    @invariant()
+    def no_token_that_was_replaced_comes_into_use_again(self) -> None:
+        refresh = self.store.row.state.refresh
+        assert refresh is None or refresh.fingerprint not in self.replaced
 
 
 TestGrant = GrantMachine.TestCase
-TestGrant.settings = settings(max_examples=150, stateful_step_count=40)
+TestGrant.settings = settings(max_examples=300, stateful_step_count=50)

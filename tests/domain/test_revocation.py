@@ -71,6 +71,18 @@ def test_an_erased_grant_cannot_be_revoked() -> None:
     assert case.revoked() == []
 
 
+def test_no_event_but_a_consent_makes_an_ended_grant_usable() -> None:
+    """The fold itself refuses, whatever a decision would do."""
+    case = Case()
+    case.rotated("rt2", "at2")
+    exchanged = case.history[-1]
+    revoked(case)
+    again = replace(exchanged, originator_version=case.grant.version + 1)  # type: ignore[type-var]  # the metaclass makes it a dataclass
+    again.mutate(case.grant)
+    assert case.state.status is GrantStatus.REVOKED
+    assert not case.state.usable
+
+
 def test_every_live_token_is_owed() -> None:
     """Known failures F16; siblings and late access tokens: test_late_answers."""
     case = revoked()

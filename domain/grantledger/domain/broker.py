@@ -10,7 +10,13 @@ from uuid import UUID
 
 from grantledger.domain import refusals
 from grantledger.domain.endings import Endings
-from grantledger.domain.errors import Denied, InvalidRequest, NotProvisioned
+from grantledger.domain.errors import (
+    Denied,
+    GrantledgerError,
+    InvalidRequest,
+    LedgerError,
+    NotProvisioned,
+)
 from grantledger.domain.hand_out import HandOuts, asked_scopes
 from grantledger.domain.ports import AppendVerdict, Lane
 from grantledger.domain.redeem import Ask, Redeemer
@@ -101,9 +107,14 @@ class Broker:
         """Take a successor that the caller obtained itself, as Rotated.
 
         Raises:
+            InvalidRequest: unknown provider, or a field out of bounds.
             NotProvisioned: there is no usable grant; provision it.
         """
         env = self.env
+        check_key(key)
+        env.provider(key.provider)
+        if not token.reveal():
+            raise InvalidRequest("the refresh token is empty", "refresh_token")
         ctx = env.context(caller.actor, env.ids.request_id(), env.policy.version)
         while True:
             grant = await env.ledger.find(key)
@@ -127,20 +138,33 @@ class Broker:
 
         Raises:
             NotProvisioned: there is no such grant.
+            Denied: policy refuses this caller.
             ReauthorizationRequired: the refresh token is no longer usable.
             UpstreamRejected: an operator must act.
             Unavailable: nothing is lost; try again.
+
+        Every refusal is recorded before it is raised.
         """
+        request = TokenRequest(key)
+        request_id = self.env.ids.request_id()
+        try:
+            return await self._rotate(caller, key, request_id)
+        except LedgerError:
+            raise
+        except GrantledgerError as error:
+            await self._hand_outs.refuse(caller, request, request_id, error)
+            raise
+
+    async def _rotate(
+        self, caller: Caller, key: GrantKey, request_id: str
+    ) -> UserGrant:
         env = self.env
-        check_key(key)
         provider = env.provider(key.provider)
         rules = provider.rules
-        if (
-            env.policy.rule_for(
-                caller.id, key.provider, key.subject, (), rules.audience
-            )
-            is None
-        ):
+        rule = env.policy.rule_for(
+            caller.id, key.provider, key.subject, (), rules.audience
+        )
+        if rule is None:
             raise Denied(f"no rule lets caller {caller.id!r} rotate", "no_rule")
         grant = await env.ledger.find(key)
         if grant is None:
@@ -153,7 +177,7 @@ class Broker:
             audience=rules.audience,
             seen=grant.version,
             actor=caller.actor,
-            request_id=env.ids.request_id(),
+            request_id=request_id,
             policy=env.policy.version,
         )
         return await self._redeemer.redeem(provider, grant.id, ask)

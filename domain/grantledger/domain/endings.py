@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from uuid import UUID
 
 from grantledger.domain.answers import RevocationConfirmed, UpstreamFailure
-from grantledger.domain.errors import NotProvisioned
+from grantledger.domain.errors import GrantledgerError, NotProvisioned, Unavailable
 from grantledger.domain.grant_state import Obligation
 from grantledger.domain.journal import AccessEntry
 from grantledger.domain.ports import AppendVerdict, Lane
@@ -19,7 +20,10 @@ from grantledger.domain.values import (
     GrantKey,
     Outcome,
     RevocationReason,
+    Scopes,
 )
+
+SETTLE_SECONDS = 5.0
 
 
 class Endings:
@@ -28,6 +32,7 @@ class Endings:
     def __init__(self, env: Surroundings, redeemer: Redeemer) -> None:
         self._env = env
         self._redeemer = redeemer
+        self._stuck = 0
 
     async def revoke(
         self,
@@ -52,7 +57,8 @@ class Endings:
 
         Raises:
             NotProvisioned: there is no such grant.
-            Unavailable: the ledger cannot be written; nothing was revoked.
+            Unavailable: the ledger cannot be used; call again: a second revocation
+                of a grant changes nothing and tells the same.
         """
         env = self._env
         provider = env.provider(key.provider)
@@ -76,8 +82,14 @@ class Endings:
                 break
         after = draft.fork()
         if settle:
-            after = await self.settle(grant.id) or after
-        live = still_live(await env.ledger.hand_outs(grant.id, env.clock.now()))
+            try:
+                after = await self.settle(grant.id) or after
+            except Unavailable:
+                # Ended here all the same; what is owed is asked for later.
+                after = draft.fork()
+        entries = await env.ledger.hand_outs(grant.id, env.clock.now())
+        scopes = {t.version: t.scopes for t in grant.state.access_tokens}
+        live = still_live(entries, scopes)
         return RevocationReceipt(
             grant=after.state,
             already=already,
@@ -138,37 +150,74 @@ class Endings:
                 return
 
     async def tend(self, limit: int = 100) -> int:
-        """Look after grants that are due: lost leases, obligations.
+        """Look after what is due: spooled answers, lost leases, obligations.
 
-        Returns how many were looked at; call it again after a while.
+        Leases are looked at before they are over, so that this process has watched
+        them when they are. A grant that cannot be looked after, because its provider
+        is not configured any more, keeps nobody from the others.
+
+        Returns how many grants were due; call it again after a while.
         """
         env = self._env
-        due = await env.ledger.due(env.clock.now(), limit)
-        for grant_id in due:
-            grant = await env.ledger.get(grant_id)
-            if grant is None:
+        await self._redeemer.recover()
+        now = env.clock.now()
+        leases = (p.rules.lease_seconds for p in env.providers.values())
+        ahead = timedelta(seconds=max(leases, default=0.0))
+        found = await env.ledger.due(now + ahead, limit + self._stuck)
+        stuck: set[UUID] = set()
+        owing: list[UUID] = []
+        due = 0
+        for grant_id in found:
+            try:
+                grant = await self._look_after(grant_id)
+            except Unavailable:
+                raise
+            except GrantledgerError:
+                stuck.add(grant_id)
                 continue
-            state = grant.state
-            if state.intent is not None or state.displaced:
-                await self._redeemer.watch(env.provider(state.provider), grant)
-            if state.open_obligations():
-                await self.settle(grant_id)
-        return len(due)
+            at = grant.state.next_due() if grant else None
+            due += at is not None and at <= now
+            if grant and grant.due_obligations(now):
+                owing.append(grant_id)
+        self._stuck = len(stuck)
+        # No lease waits for a slow revocation endpoint: the rest is for next time.
+        deadline = env.clock.monotonic() + SETTLE_SECONDS
+        for grant_id in owing:
+            if env.clock.monotonic() >= deadline:
+                break
+            await self.settle(grant_id)
+        return due
+
+    async def _look_after(self, grant_id: UUID) -> UserGrant | None:
+        grant = await self._env.ledger.get(grant_id)
+        if grant is not None:
+            provider = self._env.provider(grant.state.provider)
+            await self._redeemer.look_after(provider, grant)
+        return grant
 
 
-def still_live(entries: Iterable[AccessEntry]) -> Sequence[LiveHandOut]:
-    """Return hand-outs whose tokens have not expired, one line a caller and token."""
+def still_live(
+    entries: Iterable[AccessEntry], scopes: Mapping[int, Scopes] | None = None
+) -> Sequence[LiveHandOut]:
+    """Return hand-outs whose tokens have not expired, one line a caller and token.
+
+    Args:
+        entries: of the journal.
+        scopes: of tokens by the version that recorded them, as far as known.
+    """
+    known = scopes or {}
     lines: dict[tuple[str, int | None, str], LiveHandOut] = {}
     for entry in entries:
         if entry.outcome is not Outcome.HANDED_OUT or entry.expires_at is None:
             continue
-        one = "" if entry.token_ref is not None else entry.request_id
-        key = (entry.caller, entry.token_ref, one)
+        ref = entry.token_ref
+        one = "" if ref is not None else entry.request_id
+        key = (entry.caller, ref, one)
         before = lines.get(key)
         lines[key] = LiveHandOut(
             caller=entry.caller,
             expires_at=entry.expires_at,
-            scopes=entry.scopes,
+            scopes=entry.scopes if ref is None else known.get(ref, ()),
             audience=entry.audience,
             last_at=entry.at,
             count=1 + (before.count if before else 0),

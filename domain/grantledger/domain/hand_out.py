@@ -138,27 +138,33 @@ class HandOuts:
             raise Denied(
                 f"no rule lets caller {caller.id!r} have this token", "no_rule"
             )
-        view = self._views.get(key) or await self._load(key)
+        seen = self._views.get(key)
+        view = seen or await self._load(key)
         source = Source.CACHED
+        spent = 0
         for _ in range(MAX_ROUNDS):
             grant = view.grant
-            if not grant.state.usable:
-                # Only a state read now may refuse: another replica may have mended it.
-                view = await self._load(key)
-                grant = view.grant
-                if not grant.state.usable:
-                    raise refusals.ended(grant.state)
             now = env.clock.now()
-            pick = self._pick(view, rules, needed, audience)
-            if pick is None or not self._lasts(pick, now, request):
-                self._check_scopes(grant, needed)
-                source = Source.FRESH
+            pick: Pick | None = None
+            refusal: GrantledgerError | None = None
+            try:
+                pick = self._choose(view, rule, caller, request, now, spent)
+            except GrantledgerError as error:
+                refusal = error
+            if pick is None and view is seen:
+                # Only on a state read now is a caller refused or a token redeemed:
+                # another replica may have mended it, or been here before.
+                view = await self._load(key)
+                continue
+            if refusal is not None:
+                raise refusal
+            if pick is None:
+                source, spent = Source.FRESH, grant.version
                 view = await self._refresh(
                     provider, view, caller, request_id, needed, audience
                 )
                 continue
             token = pick.token
-            self._check_token(rule, token, needed)
             entry = AccessEntry(
                 at=now,
                 outcome=Outcome.HANDED_OUT,
@@ -274,6 +280,40 @@ class HandOuts:
         state = after.state
         return self._keep(GrantKey(state.provider, state.subject, state.label), after)
 
+    def _choose(
+        self,
+        view: View,
+        rule: CallerRule,
+        caller: Caller,
+        request: TokenRequest,
+        now: datetime,
+        spent: int,
+    ) -> Pick | None:
+        """Return what answers the request, None where a redemption may bring it.
+
+        Args:
+            view: what is decided on.
+            rule: that lets the caller have it.
+            caller: who asks.
+            request: for what.
+            now: aware UTC.
+            spent: version that this call has redeemed on, 0 when it has not.
+
+        Raises:
+            GrantledgerError: neither this state nor a redemption of it can.
+        """
+        grant = view.grant
+        if not grant.state.usable:
+            raise refusals.ended(grant.state)
+        rules = self._env.provider(grant.state.provider).rules
+        needed = request.scopes or rules.default_scopes
+        pick = self._pick(view, rules, needed, request.audience or rules.audience)
+        if pick is None or not self._lasts(pick, now, request, spent):
+            self._check_scopes(grant, needed)
+            return None
+        self._check_token(rule, pick.token, caller, request, needed)
+        return pick
+
     @staticmethod
     def _pick(
         view: View, rules: ProviderRules, needed: Scopes, audience: str | None
@@ -300,12 +340,22 @@ class HandOuts:
         return None
 
     @staticmethod
-    def _lasts(pick: Pick, now: datetime, request: TokenRequest) -> bool:
+    def _lasts(pick: Pick, now: datetime, request: TokenRequest, spent: int) -> bool:
+        """Tell whether the token will do; one got for this very call always does.
+
+        Raises:
+            Unavailable: that one is over already: another would be, too, and each
+                costs a rotation.
+        """
+        token = pick.token
+        if spent and token.version > spent:
+            if now >= token.expires_at:
+                raise Unavailable("the server's token was over before it arrived")
+            return True
         if now >= pick.until:
             return False
         if not request.min_ttl_seconds:
             return True
-        token = pick.token
         lifetime = (token.expires_at - token.obtained_at).total_seconds()
         # No server's answer can outlive its own lifetime: ask for three quarters at
         # most, or every call would rotate.
@@ -322,13 +372,26 @@ class HandOuts:
                 f"granted: {' '.join(granted)}"
             )
 
-    @staticmethod
-    def _check_token(rule: CallerRule, token: HeldAccessToken, needed: Scopes) -> None:
+    def _check_token(
+        self,
+        rule: CallerRule,
+        token: HeldAccessToken,
+        caller: Caller,
+        request: TokenRequest,
+        needed: Scopes,
+    ) -> None:
         """Refuse a token that is narrower than needed or wider than allowed."""
         missing = sorted(set(needed) - set(token.scopes)) if needed else []
         if missing and token.scopes:
             raise InvalidScope(f"the server did not grant: {' '.join(missing)}")
-        if not rule.covers(token.scopes):
+        if rule.covers(token.scopes):
+            return
+        key = request.key
+        # A later rule may cover the whole token, where the first covers the request.
+        wider = self._env.policy.rule_for(
+            caller.id, key.provider, key.subject, token.scopes, token.audience
+        )
+        if wider is None:
             raise Denied(
                 "the token has more scopes than the caller's rule covers",
                 "token_wider_than_rule",

@@ -14,7 +14,12 @@ from uuid import UUID
 from grantledger.domain import refusals
 from grantledger.domain.answers import TokenAnswer, UpstreamFailure
 from grantledger.domain.context import Context
-from grantledger.domain.errors import LedgerError, NotProvisioned, Unavailable
+from grantledger.domain.errors import (
+    GrantledgerError,
+    InvalidRequest,
+    NotProvisioned,
+    Unavailable,
+)
 from grantledger.domain.grant_state import Intent
 from grantledger.domain.ports import AppendVerdict, Lane
 from grantledger.domain.provider import RetryWithinGrace
@@ -64,31 +69,49 @@ class Redeemer:
         """Return the grant after a redemption, by this caller or a faster one.
 
         Raises:
+            InvalidScope: the server refused these scopes; InvalidTarget likewise.
             ReauthorizationRequired: the refresh token is no longer usable.
             UpstreamRejected: an operator must act.
             Unavailable: nothing is lost; try again.
         """
-        return await self._env.runner.shared(
-            ("redeem", grant_id), lambda: self._flight(provider, grant_id, ask)
-        )
-
-    async def _flight(self, provider: Provider, grant_id: UUID, ask: Ask) -> UserGrant:
         env = self._env
         deadline = env.clock.monotonic() + env.wait_seconds
+        own = False
+
+        async def flight() -> UserGrant:
+            nonlocal own
+            own = True
+            return await self._flight(provider, grant_id, ask, deadline)
+
+        while True:
+            try:
+                after = await env.runner.shared(("redeem", grant_id), flight)
+            except InvalidRequest:
+                # Of the wishes of the caller whose flight it was: ours may be granted.
+                if own:
+                    raise
+            else:
+                if own or self._serves(after, ask):
+                    return after
+            if env.clock.monotonic() >= deadline:
+                raise Unavailable(f"grant {grant_id} is being refreshed for others")
+
+    async def _flight(
+        self, provider: Provider, grant_id: UUID, ask: Ask, deadline: float
+    ) -> UserGrant:
+        env = self._env
         while True:
             grant = await env.ledger.get(grant_id)
             if grant is None:
                 raise NotProvisioned(f"no grant {grant_id}")
-            if self._somebody_was_faster(grant, ask):
+            if self._serves(grant, ask):
                 return grant
             at = env.clock.now()
             ready = grant.readiness(at, provider.rules)
             if ready is Readiness.ENDED:
                 raise refusals.ended(grant.state)
             if ready is Readiness.RULE_EXHAUSTED:
-                draft = grant.fork()
-                draft.exhaust(self._context(ask), provider.rules)
-                await env.ledger.append(draft, Lane.OUTCOME)
+                await self._exhaust(provider, grant, ask)
                 continue
             if ready is Readiness.BACKING_OFF:
                 raise refusals.backing_off(grant.state, at)
@@ -101,8 +124,16 @@ class Redeemer:
             if outcome is not None:
                 return outcome
 
+    async def _exhaust(self, provider: Provider, grant: UserGrant, ask: Ask) -> None:
+        draft = grant.fork()
+        draft.exhaust(self._context(ask), provider.rules)
+        # Nothing, where a clock step back has just given the rule more time.
+        if draft.pending_events:
+            await self._env.ledger.append(draft, Lane.OUTCOME)
+
     @staticmethod
-    def _somebody_was_faster(grant: UserGrant, ask: Ask) -> bool:
+    def _serves(grant: UserGrant, ask: Ask) -> bool:
+        """Tell whether somebody else's redemption has brought what is asked."""
         if ask.purpose is Purpose.ROTATE:
             refresh = grant.state.refresh
             return refresh is not None and refresh.version > ask.seen
@@ -157,6 +188,8 @@ class Redeemer:
             unknown = answer.failure is FailureClass.AMBIGUOUS
             if unknown and after.state.usable and after.state.retry_at is None:
                 return None
+            if self._urgent(provider, after):
+                env.runner.start(lambda: self._mend(provider, grant.id))
             raise refusals.upstream(answer, after.state)
         if not after.state.usable:
             raise refusals.ended(after.state)
@@ -224,11 +257,6 @@ class Redeemer:
         while True:
             try:
                 grant = await self._store(provider, grant_id, attempt_id, answer, ctx)
-            except LedgerError:
-                # The store contradicts itself: somebody has to look, and the
-                # answer must be there when they have.
-                await self._spool(grant_id, attempt_id, answer)
-                raise
             except Unavailable:
                 late = env.clock.monotonic() - started >= env.spool_after_seconds
                 if late and not spooled:
@@ -236,6 +264,11 @@ class Redeemer:
                 await env.runner.sleep(wait)
                 wait = min(wait * 2, LAST_RETRY_SECONDS)
                 continue
+            except Exception:
+                # The store contradicts itself, or worse: somebody has to look, and
+                # the answer must be there when they have.
+                await self._spool(grant_id, attempt_id, answer)
+                raise
             if spooled:
                 await env.spool.remove(attempt_id)
             return grant
@@ -281,22 +314,31 @@ class Redeemer:
                 return draft.fork()
 
     async def watch(self, provider: Provider, grant: UserGrant) -> None:
-        """Wait for another holder's outcome; take over once its lease is over.
+        """Wait a moment for another holder's outcome; take over a lost lease."""
+        left = await self.look_after(provider, grant)
+        if left > 0:
+            await self._env.ledger.changed(
+                grant.id, grant.version, timeout_seconds=min(left, POLL_SECONDS)
+            )
+
+    async def look_after(self, provider: Provider, grant: UserGrant) -> float:
+        """Take over an attempt whose lease is over; return seconds to look again.
 
         Over means: by the store's own time, read under its lock, and by this
         process having watched the intent for the whole lease on its own clock.
+        What that makes urgent is retried at once; 0 says that the grant has changed.
         """
         env = self._env
         now = env.clock.monotonic()
         state = grant.state
-        waits: list[float] = []
+        left = POLL_SECONDS
         for intent in (state.intent, *state.displaced):
             if intent is None or intent.attempt_id in self._own:
                 continue
             seen = self._watched.setdefault(intent.attempt_id, now)
-            left = intent.lease_seconds - (now - seen)
-            if left > 0:
-                waits.append(left)
+            rest = intent.lease_seconds - (now - seen)
+            if rest > 0:
+                left = min(left, rest)
                 continue
             draft = grant.fork()
             draft.take_over(env.system(), provider.rules, intent.attempt_id)
@@ -305,26 +347,69 @@ class Redeemer:
             )
             if verdict is not AppendVerdict.LEASE_HELD:
                 self._watched.pop(intent.attempt_id, None)
-                return
+                if verdict is AppendVerdict.COMMITTED and self._urgent(provider, draft):
+                    env.runner.start(lambda: self._mend(provider, grant.id))
+                return 0.0
         while len(self._watched) > MAX_WATCHED:
             self._watched.popitem(last=False)
-        await env.ledger.changed(
-            grant.id, grant.version, timeout_seconds=min([*waits, POLL_SECONDS])
-        )
+        return left
+
+    @staticmethod
+    def _urgent(provider: Provider, grant: UserGrant) -> bool:
+        """Tell whether the server's grace for a lost answer is running out."""
+        state = grant.state
+        grace = isinstance(provider.rules.unknown_outcome, RetryWithinGrace)
+        return grace and state.usable and state.ambiguity is not None
+
+    async def _mend(self, provider: Provider, grant_id: UUID) -> None:
+        """Retry within the server's grace, though no caller may come in that time.
+
+        Ends when an answer is known, or the rule allows no further try.
+        """
+        env = self._env
+        while True:
+            grant = await env.ledger.get(grant_id)
+            if grant is None or not self._urgent(provider, grant):
+                return
+            lost = grant.state.lost[-1:]
+            actor = env.system().actor
+            ask = Ask(
+                purpose=Purpose.ROTATE,
+                scopes=lost[0].scopes if lost else (),
+                audience=lost[0].audience if lost else None,
+                seen=grant.version,
+                actor=actor,
+                request_id=env.ids.request_id(),
+            )
+            try:
+                await self.redeem(provider, grant_id, ask)
+            except Unavailable as error:
+                await env.runner.sleep(error.retry_after)
+            except GrantledgerError:
+                return
 
     async def recover(self) -> int:
-        """Bring spooled answers into the ledger; return how many there were."""
+        """Bring spooled answers into the ledger; return how many it has taken.
+
+        One that cannot be taken now stays where it is; the others go on.
+
+        Raises:
+            LedgerError: the spool itself cannot be read: another key, or changed.
+        """
         env = self._env
-        found = 0
+        taken = 0
         for grant_id, attempt_id, answer in await env.spool.waiting():
-            grant = await env.ledger.get(grant_id)
-            if grant is not None:
-                provider = env.provider(grant.state.provider)
-                ctx = env.system()
-                await self._store(provider, grant_id, attempt_id, answer, ctx)
+            try:
+                grant = await env.ledger.get(grant_id)
+                if grant is not None:
+                    provider = env.provider(grant.state.provider)
+                    ctx = env.system()
+                    await self._store(provider, grant_id, attempt_id, answer, ctx)
+            except GrantledgerError:
+                continue
             await env.spool.remove(attempt_id)
-            found += 1
-        return found
+            taken += 1
+        return taken
 
     def _context(self, ask: Ask) -> Context:
         return self._env.context(ask.actor, ask.request_id, ask.policy)

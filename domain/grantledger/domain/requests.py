@@ -127,7 +127,7 @@ def check_key(key: GrantKey) -> None:
             raise InvalidRequest(f"{name} has a character that does not print", name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HandedOut:
     """An access token that has left, recorded."""
 

@@ -78,34 +78,31 @@ class SessionExchanges:
             Unsupported: the server has no token exchange.
         """
         env = self._env
-        provider = env.provider(provider_name)
         request_id = env.ids.request_id()
         key = GrantKey(provider_name, "unverified")
+        request = TokenRequest(key=key, scopes=scopes, audience=audience)
         try:
+            provider = env.provider(provider_name)
             subject = await self._verified(provider, subject_token)
             key = GrantKey(provider_name, subject.subject)
             request = TokenRequest(key=key, scopes=scopes, audience=audience)
-            if provider.rules.exchange_strategy is ExchangeStrategy.REFRESH:
-                return await self._hand_outs.hand_out(caller, request)
-            return await self._exchange(
-                caller, provider, subject_token, subject, request, request_id
-            )
+            strategy = provider.rules.exchange_strategy
+            answer: HandedOut | GrantledgerError | None = None
+            if strategy is not ExchangeStrategy.REFRESH:
+                answer = await self._exchange(
+                    caller, provider, subject_token, subject, request, request_id
+                )
         except LedgerError:
             raise
-        except Unsupported as error:
-            fallback = ExchangeStrategy.EXCHANGE_THEN_REFRESH
-            request = TokenRequest(key=key, scopes=scopes, audience=audience)
-            if (
-                provider.rules.exchange_strategy is fallback
-                and provider.verifier is not None
-            ):
-                return await self._hand_outs.hand_out(caller, request)
-            await self._hand_outs.refuse(caller, request, request_id, error)
-            raise
         except GrantledgerError as error:
-            request = TokenRequest(key=key, scopes=scopes, audience=audience)
             await self._hand_outs.refuse(caller, request, request_id, error)
             raise
+        if isinstance(answer, HandedOut):
+            return answer
+        falls_back = strategy is ExchangeStrategy.EXCHANGE_THEN_REFRESH
+        if answer is None or (falls_back and isinstance(answer, Unsupported)):
+            return await self._hand_outs.hand_out(caller, request)
+        raise answer
 
     @staticmethod
     async def _verified(provider: Provider, token: AccessToken) -> VerifiedSubject:
@@ -123,7 +120,8 @@ class SessionExchanges:
         subject: VerifiedSubject,
         request: TokenRequest,
         request_id: str,
-    ) -> HandedOut:
+    ) -> HandedOut | GrantledgerError:
+        """Return the token, or why there is none; that is then recorded already."""
         env = self._env
         rules = provider.rules
         key = request.key
@@ -158,15 +156,19 @@ class SessionExchanges:
             resource=resource,
             budget_seconds=rules.http_budget_seconds,
         )
-        refusal = self._refusal(answer, rule, request.scopes, grant)
-        if refusal is not None or isinstance(answer, UpstreamFailure):
+        # RFC 8693 section 2.2.1: what is not said is what was asked, or all there is.
+        granted = request.scopes or subject.scopes
+        if isinstance(answer, TokenAnswer) and answer.scopes is not None:
+            granted = answer.scopes
+        refusal = self._refusal(answer, rule, request.scopes, granted, grant)
+        if refusal is not None:
             await self._failed(intended, answer)
-            raise refusal or Unavailable("no answer")
+            await self._discard(provider, answer)
+            return refusal
+        if isinstance(answer, UpstreamFailure) or answer.access_token is None:
+            raise Unavailable("no answer")  # pragma: no cover - _refusal has looked
         token = answer.access_token
-        if token is None:  # pragma: no cover - _refusal has just looked
-            raise Unavailable("no answer")
         expires_at = self._expiry(rules, answer, subject)
-        granted = request.scopes if answer.scopes is None else answer.scopes
         done = AccessEntry(
             at=env.clock.now(),
             outcome=Outcome.HANDED_OUT,
@@ -187,14 +189,9 @@ class SessionExchanges:
             ),
         )
         try:
-            grant = await self._record(key, done, ())
+            grant = await self._record(key, done, granted)
         except GrantledgerError:
-            # Ended meanwhile: the token does not leave, and should not live either.
-            await provider.server.revoke(
-                token.reveal(),
-                TokenKind.ACCESS,
-                budget_seconds=rules.http_budget_seconds,
-            )
+            await self._discard(provider, answer)
             raise
         return HandedOut(
             access_token=token,
@@ -219,10 +216,9 @@ class SessionExchanges:
                 raise NotProvisioned(f"no consent is stored at {key.provider}")
             if not grant.state.usable:
                 raise refusals.ended(grant.state)
-            granted = grant.state.provisioning.scopes
-            beyond = sorted(set(scopes) - set(granted)) if granted else []
-            if beyond:
-                raise InvalidScope(f"scopes beyond the grant: {' '.join(beyond)}")
+            beyond = _beyond(scopes, grant)
+            if beyond is not None:
+                raise beyond
             entry.grant_id = grant.id
             entry.grant_version = grant.version
             entry.generation = grant.state.generation
@@ -234,6 +230,18 @@ class SessionExchanges:
                 ):
                     return grant
         raise Unavailable(f"the grant at {key.provider} keeps changing")
+
+    @staticmethod
+    async def _discard(
+        provider: Provider, answer: TokenAnswer | UpstreamFailure
+    ) -> None:
+        """Ask once for the end of a token that does not leave."""
+        if isinstance(answer, TokenAnswer) and answer.access_token is not None:
+            await provider.server.revoke(
+                answer.access_token.reveal(),
+                TokenKind.ACCESS,
+                budget_seconds=provider.rules.http_budget_seconds,
+            )
 
     async def _failed(
         self, intended: AccessEntry, answer: TokenAnswer | UpstreamFailure
@@ -264,6 +272,7 @@ class SessionExchanges:
         answer: TokenAnswer | UpstreamFailure,
         rule: CallerRule,
         asked: Scopes,
+        granted: Scopes,
         grant: UserGrant,
     ) -> GrantledgerError | None:
         """Return why the answer cannot be used, None when it can."""
@@ -276,16 +285,10 @@ class SessionExchanges:
                 f"token exchange: {answer.defect or 'no access token'}",
                 "malformed_answer",
             )
-        granted = asked if answer.scopes is None else answer.scopes
         missing = sorted(set(asked) - set(granted))
         if missing:
             return InvalidScope(f"the server did not grant: {' '.join(missing)}")
-        if not rule.covers(granted):
-            return Denied(
-                "the token has more scopes than the caller's rule covers",
-                "token_wider_than_rule",
-            )
-        return None
+        return _beyond(granted, grant) or _uncovered(granted, rule)
 
     @staticmethod
     def _expiry(
@@ -297,3 +300,21 @@ class SessionExchanges:
             rules.exchange_cap_seconds,
         )
         return min(answer.sent_at + timedelta(seconds=seconds), subject.expires_at)
+
+
+def _beyond(scopes: Scopes, grant: UserGrant) -> InvalidScope | None:
+    """Return the refusal of scopes that the grant lacks, None when it has them."""
+    granted = grant.state.provisioning.scopes
+    beyond = sorted(set(scopes) - set(granted)) if granted else []
+    if not beyond:
+        return None
+    return InvalidScope(f"scopes beyond the grant: {' '.join(beyond)}")
+
+
+def _uncovered(scopes: Scopes, rule: CallerRule) -> Denied | None:
+    if rule.covers(scopes):
+        return None
+    return Denied(
+        "the token has more scopes than the caller's rule covers",
+        "token_wider_than_rule",
+    )

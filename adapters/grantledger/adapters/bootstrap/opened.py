@@ -12,7 +12,8 @@ from pathlib import Path
 
 import anyio
 
-from grantledger.adapters.bootstrap.providers import WiredProvider, wire
+from grantledger.adapters.bootstrap.providers import WiredProvider
+from grantledger.adapters.bootstrap.wiring import Wiring
 from grantledger.adapters.keys.clock import RandomIds, SystemClock
 from grantledger.adapters.keys.fingerprints import KeyedFingerprinter
 from grantledger.adapters.keys.ring import KeyRing
@@ -22,11 +23,17 @@ from grantledger.adapters.ledger.spool import FileSpool
 from grantledger.adapters.ledger.sqlite_ledger import SqliteLedger
 from grantledger.adapters.settings import Settings
 from grantledger.adapters.upstream.client import CodeAnswer
-from grantledger.adapters.upstream.consent import ConsentRefused, ConsentSession
+from grantledger.adapters.upstream.consent import (
+    ConsentRefused,
+    ConsentSession,
+    ConsentStart,
+)
 from grantledger.domain.answers import UpstreamFailure
 from grantledger.domain.broker import Broker
 from grantledger.domain.errors import (
+    GrantledgerError,
     InvalidRequest,
+    InvalidSubjectToken,
     Unavailable,
     UpstreamRejected,
 )
@@ -34,11 +41,12 @@ from grantledger.domain.ports import Clock, Ids
 from grantledger.domain.requests import Caller
 from grantledger.domain.surroundings import Surroundings
 from grantledger.domain.user_grant import Consent, UserGrant
-from grantledger.domain.values import FailureClass, GrantKey
+from grantledger.domain.values import FailureClass, GrantKey, TokenKind
 
 DRAIN_SECONDS = 15.0
 TEND_SECONDS = 1.0
 SPOOL_SUFFIX = ".spool"
+KEY_PAUSES_SECONDS = (0.2, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +55,34 @@ class OpenBroker:
 
     broker: Broker
     ledger: SqliteLedger
-    providers: Mapping[str, WiredProvider]
+    wiring: Wiring
     runner: TaskRunner
     clock: Clock
+
+    @property
+    def providers(self) -> Mapping[str, WiredProvider]:
+        """The providers of the settings, by name."""
+        return self.wiring.wired
+
+    async def start_consent(self, provider: str, redirect_uri: str) -> ConsentStart:
+        """Return where to send the user's browser, and what to remember.
+
+        A dynamically registered client is registered or renewed first.
+
+        Raises:
+            InvalidRequest: no such provider, or a redirect URI that is not safe.
+            UpstreamRejected: the server refuses the client or its metadata is wrong.
+            Unavailable: the server cannot be reached now.
+        """
+        self.broker.env.provider(provider)
+        await self.wiring.register(provider, redirect_uri)
+        wired = self.providers[provider]
+        start = await wired.consent.start(
+            redirect_uri=redirect_uri, scopes=wired.scopes, resource=wired.resource
+        )
+        if isinstance(start, UpstreamFailure):
+            raise _failed(start)
+        return start
 
     async def finish_consent(
         self,
@@ -62,12 +95,13 @@ class OpenBroker:
     ) -> UserGrant:
         """Redeem the code that a browser brought back, and store the consent.
 
-        The subject is the verified `sub`, nothing else. The token that came is
-        stored whatever follows.
+        The subject is the verified `sub`, nothing else; tokens that no verified
+        subject can be named for are given back to the server.
 
         Raises:
             InvalidRequest: state, issuer or code is not right; the user refused; or
                 the server gave no refresh token, so that nothing was provisioned.
+            InvalidSubjectToken: the ID token does not verify.
             UpstreamRejected: the server refused the code or the client.
             Unavailable: nothing was stored; start again.
         """
@@ -85,7 +119,7 @@ class OpenBroker:
                 "does the client have offline_access?",
                 "refresh_token",
             )
-        subject = await self._identified(wired, session, code)
+        subject = await self._identified(wired, session, code, budget)
         expires_at = None
         if answer.refresh_expires_in is not None:
             expires_at = answer.sent_at + timedelta(seconds=answer.refresh_expires_in)
@@ -103,12 +137,40 @@ class OpenBroker:
         )
         return await self.broker.provision(caller, consent)
 
-    @staticmethod
     async def _identified(
-        wired: WiredProvider, session: ConsentSession, code: CodeAnswer
+        self,
+        wired: WiredProvider,
+        session: ConsentSession,
+        code: CodeAnswer,
+        budget_seconds: float,
     ) -> str:
-        verified = await wired.consent.identify(session, code)
-        return verified.subject
+        """Return the verified `sub`; tokens that nobody can be named for are revoked.
+
+        Keys that cannot be fetched are asked for again a few times: the code is
+        spent, and giving up means another consent.
+        """
+        for pause in (*KEY_PAUSES_SECONDS, None):
+            try:
+                return (await wired.consent.identify(session, code)).subject
+            except Unavailable:
+                if pause is None:
+                    await self._give_back(wired, code, budget_seconds)
+                    raise
+                await anyio.sleep(pause)
+            except InvalidSubjectToken:
+                await self._give_back(wired, code, budget_seconds)
+                raise
+        raise AssertionError("unreachable")  # pragma: no cover - the loop returns
+
+    @staticmethod
+    async def _give_back(
+        wired: WiredProvider, code: CodeAnswer, budget_seconds: float
+    ) -> None:
+        token = code.answer.refresh_token
+        if token is not None:
+            await wired.server.revoke(
+                token.reveal(), TokenKind.REFRESH, budget_seconds=budget_seconds
+            )
 
 
 def _failed(failure: UpstreamFailure) -> Exception:
@@ -170,12 +232,12 @@ async def open_broker(
         ),
         max_queued=said.queue_limit,
     )
-    wired: dict[str, WiredProvider] = {}
+    wiring = Wiring(settings, ledger, ring, clock, ids)
     runner = TaskRunner()
     tending: asyncio.Task[None] | None = None
     try:
         for name in settings.file.providers:
-            wired[name] = wire(name, settings, clock, ids)
+            await wiring.add(name)
         policy = settings.policy
         env = Surroundings(
             ledger=ledger,
@@ -184,7 +246,7 @@ async def open_broker(
             fingerprints=KeyedFingerprinter(ring),
             runner=runner,
             spool=FileSpool(spool_directory(path), ring),
-            providers={name: w.provider for name, w in wired.items()},
+            providers=wiring.providers,
             node=node,
             policy=policy,
             release_limit_seconds=settings.file.broker.release_limit_seconds,
@@ -194,7 +256,7 @@ async def open_broker(
         )
         broker = Broker(env)
         await broker.recover()
-        opened = OpenBroker(broker, ledger, wired, runner, clock)
+        opened = OpenBroker(broker, ledger, wiring, runner, clock)
         if tend:
             tending = asyncio.create_task(_tend(broker))
         yield opened
@@ -203,8 +265,7 @@ async def open_broker(
             if tending is not None:
                 tending.cancel()
             await runner.drain(DRAIN_SECONDS)
-            for one in wired.values():
-                await one.http.aclose()
+            await wiring.aclose()
             await ledger.close()
 
 
@@ -218,5 +279,6 @@ async def _tend(broker: Broker) -> None:
         await anyio.sleep(TEND_SECONDS)
         try:
             await broker.tend()
-        except Unavailable:
+        except GrantledgerError:
+            # Whatever it was, the next grant that is due must not wait for ever.
             continue

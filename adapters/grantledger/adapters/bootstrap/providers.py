@@ -31,6 +31,7 @@ class WiredProvider:
     """
 
     provider: Provider
+    server: HttpAuthorizationServer
     consent: ConsentFlow
     http: BoundedHttp
     discovery: Discovery
@@ -86,12 +87,14 @@ def wire(
         keys,
         clock,
         audiences=said.session_audiences or [credentials.client_id],
+        inner_issuers=discovery.locations.accepted_issuers,
     )
     consent = ConsentFlow(
         config, server, discovery, keys, clock=clock, random=os.urandom
     )
     return WiredProvider(
         provider=Provider(rules=rules, server=server, verifier=verifier),
+        server=server,
         consent=consent,
         http=http,
         discovery=discovery,

@@ -2,118 +2,56 @@
 
 One JSON byte string, written once: what is replayed is what is hashed. Personal
 and secret fields stand outside, as ciphertext; the leaf holds their hash and their
-commitment. A row whose columns contradict its bytes is refused.
+commitment. A row whose columns contradict its bytes is refused, and so is a leaf
+that names a field it should not have or lacks one that it should.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 from uuid import UUID
 
 import msgspec
-from eventsourcing.domain import DomainEvent
 from eventsourcing.persistence import Mapper, StoredEvent
-from eventsourcing.utils import TopicError, get_topic, resolve_topic
 
 from grantledger.adapters.keys.envelope import NONCE_BYTES, DataKey, SealedPart
+from grantledger.adapters.ledger.leaves import (
+    ENTRY_FIELD,
+    LEAF_VERSION,
+    JournalFields,
+    Leaf,
+    LeafEntry,
+    SealedRef,
+    decoded,
+    read_leaf,
+)
 from grantledger.adapters.ledger.recorders import SealedStoredEvent
+from grantledger.adapters.ledger.states import reveal, secret_of
 from grantledger.domain.errors import IntegrityError
 from grantledger.domain.event_base import GrantEvent
-from grantledger.domain.grant_state import GrantState
+from grantledger.domain.grant_events import GRANT_EVENTS
 from grantledger.domain.journal import AccessEntry, AccessRecorded, EntryPrivate
-from grantledger.domain.values import Outcome, Scopes, Secret, Source
-from grantledger.projections.transparency import MAX_LEAF_BYTES
+from grantledger.domain.user_grant import UserGrant
 
-LEAF_VERSION = 1
-ENTRY_FIELD = "private"
 KeyOf = Callable[[UUID], DataKey]
 Random = Callable[[int], bytes]
+Parts = Mapping[tuple[int | None, str], SealedPart]
 
+# What may be read back. Not the library's resolve_topic: it imports whatever module
+# the stored text names.
+EVENTS_BY_TOPIC: Mapping[str, type[GrantEvent]] = {e.TOPIC: e for e in GRANT_EVENTS}
 
-class SealedRef(msgspec.Struct, frozen=True):
-    """What a leaf says of one sealed field."""
-
-    entry: int | None
-    grant_id: UUID
-    field: str
-    dek_id: str
-    ct_sha256: bytes
-    commit: bytes
-
-
-class Leaf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The bytes of one event, as read back."""
-
-    v: int
-    event_id: UUID
-    stream: UUID
-    stream_seq: int
-    type: str
-    recorded_at: datetime
-    fields: msgspec.Raw
-    entries: list[LeafEntry] = []
-    sealed: list[SealedRef] = []
-
-
-class LeafEntry(msgspec.Struct, omit_defaults=True):
-    """A journal entry in its leaf; what has its default is left out."""
-
-    at: datetime
-    outcome: Outcome
-    caller: str
-    request_id: str
-    provider: str
-    grant_id: UUID | None = None
-    grant_version: int = 0
-    generation: int = 0
-    token_ref: int | None = None
-    source: Source | None = None
-    expires_at: datetime | None = None
-    audience: str | None = None
-    scopes: Scopes = ()
-    reason: str | None = None
-    policy: str = ""
-    count: int = 1
-    since: datetime | None = None
-
-
-_LEAF = msgspec.json.Decoder(Leaf)
 _CLEAR_BASE = frozenset(
     {"originator_id", "originator_version", "timestamp", "event_id"}
 )
-
-
-def reveal(value: object) -> str:
-    """Return a secret's text, for what is about to be sealed."""
-    if isinstance(value, Secret):
-        return value.reveal()
-    raise TypeError(f"{type(value).__name__} is not stored")
-
-
-def secret_of(kind: type, value: object) -> object:
-    """Return the secret of this kind, from what was sealed."""
-    if issubclass(kind, Secret) and isinstance(value, str):
-        return kind(value)
-    raise TypeError(f"{kind.__name__} is not stored")
-
-
 _PLAIN = msgspec.json.Encoder()
 _SEALED = msgspec.json.Encoder(enc_hook=reveal)
-_STATE = msgspec.json.Decoder(GrantState, dec_hook=secret_of)
-
-
-def encode_state(state: GrantState) -> bytes:
-    """Return a grant's whole state as JSON, secrets included: to be sealed."""
-    return _SEALED.encode(state)
-
-
-def decode_state(data: bytes) -> GrantState:
-    """Return the state that `encode_state` wrote."""
-    return _STATE.decode(data)
+_JOURNAL_FIELDS = msgspec.json.Decoder(JournalFields)
+_PRIVATE = msgspec.json.Decoder(EntryPrivate)
 
 
 class _Shape:
@@ -124,6 +62,9 @@ class _Shape:
         names = [f.name for f in fields(cls)]
         self.cls = cls
         self.sealed = tuple(n for n in names if n in cls.SEALED)
+        self.required = frozenset(
+            n for n in self.sealed if type(None) not in get_args(hints[n])
+        )
         self.clear = tuple(
             n for n in names if n not in cls.SEALED and n not in _CLEAR_BASE
         )
@@ -155,14 +96,21 @@ class LeafMapper(Mapper[UUID]):
         self._key_of = key_of
         self._random = random
 
-    def encode(self, event: GrantEvent, recorded_at: datetime) -> SealedStoredEvent:
+    def encode(
+        self, event: GrantEvent, recorded_at: datetime, key: DataKey | None = None
+    ) -> SealedStoredEvent:
         """Return a grant's event as its leaf and sealed parts.
+
+        Args:
+            event: of a grant.
+            recorded_at: aware UTC.
+            key: the grant's, where the caller has it at hand.
 
         Raises:
             TypeError: a secret stands in a field that is not sealed.
         """
         shape = _shape(type(event))
-        key = self._key_of(event.originator_id)
+        key = key or self._key_of(event.originator_id)
         parts: list[SealedPart] = []
         for name in shape.sealed:
             value = getattr(event, name)
@@ -179,20 +127,29 @@ class LeafMapper(Mapper[UUID]):
         clear: dict[str, object] = {"occurred_at": event.timestamp}
         for name in shape.clear:
             clear[name] = getattr(event, name)
-        return self._stored(event, event.event_id, recorded_at, clear, (), parts)
+        return _stored(event, event.event_id, recorded_at, clear, (), parts)
 
     def encode_journal(
-        self, event: AccessRecorded, recorded_at: datetime
+        self,
+        event: AccessRecorded,
+        recorded_at: datetime,
+        key_of: KeyOf | None = None,
     ) -> SealedStoredEvent:
         """Return a journal event as its leaf and sealed parts.
 
         An entry's private part is sealed under its grant's key, or under the journal
         stream's own where no grant is known.
+
+        Args:
+            event: of a journal stream.
+            recorded_at: aware UTC.
+            key_of: the keys that the caller has at hand.
         """
+        key_of = key_of or self._key_of
         parts: list[SealedPart] = []
         for number, entry in enumerate(event.entries):
             if entry.private is not None:
-                key = self._key_of(entry.grant_id or event.originator_id)
+                key = key_of(entry.grant_id or event.originator_id)
                 parts.append(
                     key.seal(
                         event.event_id,
@@ -225,39 +182,7 @@ class LeafMapper(Mapper[UUID]):
             for e in event.entries
         ]
         clear = {"occurred_at": event.timestamp, "node": event.node}
-        return self._stored(event, event.event_id, recorded_at, clear, entries, parts)
-
-    @staticmethod
-    def _stored(
-        event: DomainEvent | GrantEvent,
-        event_id: UUID,
-        recorded_at: datetime,
-        clear: Mapping[str, object],
-        entries: object,
-        parts: list[SealedPart],
-    ) -> SealedStoredEvent:
-        leaf: dict[str, object] = {
-            "v": LEAF_VERSION,
-            "event_id": event_id,
-            "stream": event.originator_id,
-            "stream_seq": event.originator_version,
-            "type": get_topic(type(event)),
-            "recorded_at": recorded_at,
-            "fields": clear,
-        }
-        if entries:
-            leaf["entries"] = entries
-        leaf["sealed"] = [
-            SealedRef(p.entry, p.grant_id, p.field, p.dek_id, p.ct_sha256, p.commit)
-            for p in parts
-        ]
-        return SealedStoredEvent(
-            originator_id=event.originator_id,
-            originator_version=event.originator_version,
-            topic=str(leaf["type"]),
-            state=_PLAIN.encode(leaf),
-            sealed=tuple(parts),
-        )
+        return _stored(event, event.event_id, recorded_at, clear, entries, parts)
 
     def to_stored_event(  # the library's signature is as loose
         self,
@@ -275,20 +200,51 @@ class LeafMapper(Mapper[UUID]):
             IntegrityError: bytes and columns differ, a sealed part is missing, or one
                 does not open.
         """
-        leaf = read_leaf(stored_event)
-        parts = (
-            {(p.entry, p.field): p for p in stored_event.sealed}
-            if isinstance(stored_event, SealedStoredEvent)
-            else {}
-        )
-        try:
-            cls = resolve_topic(leaf.type)
-        except TopicError as cause:
-            raise IntegrityError(f"unknown event type {leaf.type!r}") from cause
-        if cls is AccessRecorded:
-            return self._journal(leaf, parts)
-        shape = _shape(cls)
-        clear = _decode(shape.fields, leaf.fields, leaf)
+        return self.decode(stored_event)
+
+    def decode(
+        self, stored: StoredEvent, only: UUID | None = None
+    ) -> GrantEvent | AccessRecorded:
+        """Return the event that the stored bytes say, nothing else.
+
+        Args:
+            stored: with its sealed parts.
+            only: of a journal event, the entries of this grant alone; no other
+                grant's part is opened.
+
+        Raises:
+            IntegrityError: bytes and columns differ, a sealed part is missing, or one
+                does not open.
+        """
+        leaf = read_leaf(stored)
+        given = stored.sealed if isinstance(stored, SealedStoredEvent) else ()
+        parts = {(p.entry, p.field): p for p in given}
+        refs = _refs(leaf)
+        if parts.keys() - refs.keys():
+            raise IntegrityError(f"event {leaf.event_id} has sealed parts too many")
+        if leaf.type == AccessRecorded.TOPIC:
+            return self._journal(leaf, refs.values(), parts, only)
+        cls = EVENTS_BY_TOPIC.get(leaf.type)
+        if cls is None:
+            raise IntegrityError(f"unknown event type {leaf.type!r}")
+        return self._event(leaf, _shape(cls), refs, parts)
+
+    def _event(
+        self,
+        leaf: Leaf,
+        shape: _Shape,
+        refs: Mapping[tuple[int | None, str], SealedRef],
+        parts: Parts,
+    ) -> GrantEvent:
+        names = {field for _, field in refs}
+        if (
+            leaf.entries
+            or any(r.entry is not None for r in refs.values())
+            or any(r.grant_id != leaf.stream for r in refs.values())
+            or not shape.required <= names <= set(shape.sealed)
+        ):
+            raise IntegrityError(f"event {leaf.event_id} does not seal what it should")
+        clear = decoded(shape.fields, leaf.fields, leaf.event_id)
         state: dict[str, object] = {
             "originator_id": leaf.stream,
             "originator_version": leaf.stream_seq,
@@ -297,48 +253,54 @@ class LeafMapper(Mapper[UUID]):
         }
         for name in shape.clear:
             state[name] = getattr(clear, name)
-        refs = {r.field: r for r in leaf.sealed}
+        if state.get("originator_topic", UserGrant.TOPIC) != UserGrant.TOPIC:
+            raise IntegrityError(f"event {leaf.event_id} is of no grant")
         for name in shape.sealed:
+            ref = refs.get((None, name))
             state[name] = None
-            if name in refs:
-                plain = self._open(leaf, refs[name], parts)
-                state[name] = _decode(shape.openers[name], plain, leaf)
-        event = object.__new__(cls)
-        event.__dict__.update(state)
+            if ref is not None:
+                plain = self._open(leaf, ref, parts)
+                state[name] = decoded(shape.openers[name], plain, leaf.event_id)
+        event: GrantEvent = _made(shape.cls, state)
         return event
 
     def _journal(
-        self, leaf: Leaf, parts: Mapping[tuple[int | None, str], SealedPart]
+        self, leaf: Leaf, refs: Iterable[SealedRef], parts: Parts, only: UUID | None
     ) -> AccessRecorded:
-        private = {
-            r.entry: msgspec.json.decode(self._open(leaf, r, parts), type=EntryPrivate)
-            for r in leaf.sealed
-        }
+        private: dict[int, EntryPrivate] = {}
+        for ref in refs:
+            number = ref.entry
+            if number is None or not 0 <= number < len(leaf.entries):
+                raise IntegrityError(f"event {leaf.event_id} seals no entry")
+            owner = leaf.entries[number].grant_id
+            if ref.field != ENTRY_FIELD or ref.grant_id != (owner or leaf.stream):
+                raise IntegrityError(f"event {leaf.event_id} seals another's entry")
+            if only is None or owner == only:
+                plain = self._open(leaf, ref, parts)
+                private[number] = decoded(_PRIVATE, plain, leaf.event_id)
+        said = decoded(_JOURNAL_FIELDS, leaf.fields, leaf.event_id)
         entries = tuple(
             AccessEntry(
                 **{name: getattr(e, name) for name in LeafEntry.__struct_fields__},
                 private=private.get(number),
             )
             for number, e in enumerate(leaf.entries)
+            if only is None or e.grant_id == only
         )
-        said = _decode(_JOURNAL_FIELDS, leaf.fields, leaf)
-        event = object.__new__(AccessRecorded)
-        event.__dict__.update(
-            originator_id=leaf.stream,
-            originator_version=leaf.stream_seq,
-            timestamp=said.occurred_at,
-            event_id=leaf.event_id,
-            node=said.node,
-            entries=entries,
+        event: AccessRecorded = _made(
+            AccessRecorded,
+            {
+                "originator_id": leaf.stream,
+                "originator_version": leaf.stream_seq,
+                "timestamp": said.occurred_at,
+                "event_id": leaf.event_id,
+                "node": said.node,
+                "entries": entries,
+            },
         )
         return event
 
-    def _open(
-        self,
-        leaf: Leaf,
-        ref: SealedRef,
-        parts: Mapping[tuple[int | None, str], SealedPart],
-    ) -> bytes:
+    def _open(self, leaf: Leaf, ref: SealedRef, parts: Parts) -> bytes:
         part = parts.get((ref.entry, ref.field))
         if part is None:
             raise IntegrityError(
@@ -352,48 +314,48 @@ class LeafMapper(Mapper[UUID]):
         )
 
 
-class _JournalFields(msgspec.Struct, forbid_unknown_fields=True):
-    occurred_at: datetime
-    node: str
+def _made(cls: type[Any], state: dict[str, object]) -> Any:  # noqa: ANN401 - of that class
+    """Return an event of the class without its constructor, as the library does."""
+    event = object.__new__(cls)
+    event.__dict__.update(state)
+    return event
 
 
-_JOURNAL_FIELDS = msgspec.json.Decoder(_JournalFields)
+def _refs(leaf: Leaf) -> dict[tuple[int | None, str], SealedRef]:
+    refs = {(r.entry, r.field): r for r in leaf.sealed}
+    if len(refs) != len(leaf.sealed):
+        raise IntegrityError(f"event {leaf.event_id} seals one field twice")
+    return refs
 
 
-def read_leaf(stored: StoredEvent) -> Leaf:
-    """Return the leaf, which must agree with the columns beside it.
-
-    Raises:
-        IntegrityError: it does not parse, or a column differs.
-    """
-    where = f"{stored.originator_id} version {stored.originator_version}"
-    try:
-        leaf = _LEAF.decode(stored.state)
-    except msgspec.DecodeError as cause:
-        raise IntegrityError(f"the leaf of {where} does not parse") from cause
-    if (leaf.stream, leaf.stream_seq, leaf.type, leaf.v) != (
-        stored.originator_id,
-        stored.originator_version,
-        stored.topic,
-        LEAF_VERSION,
-    ):
-        raise IntegrityError(f"the columns of {where} contradict its leaf")
-    return leaf
-
-
-def fits(stored: StoredEvent) -> bool:
-    """Tell whether the leaf keeps the log's limit."""
-    return len(stored.state) <= MAX_LEAF_BYTES
-
-
-def _decode(
-    decoder: msgspec.json.Decoder[Any],
-    data: bytes | msgspec.Raw,
-    leaf: Leaf,
-) -> Any:  # noqa: ANN401 - whatever the decoder makes
-    try:
-        return decoder.decode(data)
-    except msgspec.DecodeError as cause:
-        raise IntegrityError(
-            f"event {leaf.event_id} does not parse: {cause}"
-        ) from cause
+def _stored(
+    event: AccessRecorded | GrantEvent,
+    event_id: UUID,
+    recorded_at: datetime,
+    clear: Mapping[str, object],
+    entries: object,
+    parts: list[SealedPart],
+) -> SealedStoredEvent:
+    topic = event.TOPIC
+    leaf: dict[str, object] = {
+        "v": LEAF_VERSION,
+        "event_id": event_id,
+        "stream": event.originator_id,
+        "stream_seq": event.originator_version,
+        "type": topic,
+        "recorded_at": recorded_at,
+        "fields": clear,
+    }
+    if entries:
+        leaf["entries"] = entries
+    leaf["sealed"] = [
+        SealedRef(p.entry, p.grant_id, p.field, p.dek_id, p.ct_sha256, p.commit)
+        for p in parts
+    ]
+    return SealedStoredEvent(
+        originator_id=event.originator_id,
+        originator_version=event.originator_version,
+        topic=topic,
+        state=_PLAIN.encode(leaf),
+        sealed=tuple(parts),
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from typing import NamedTuple
 from uuid import UUID
 
 from eventsourcing.sqlite import SQLiteCursor
@@ -19,6 +20,13 @@ MAX_OPEN_KEYS = 20_000
 DEK_ID_BYTES = 8
 
 
+class WrappedKey(NamedTuple):
+    """A data key as it is stored: under which key, and the bytes."""
+
+    kek_id: str
+    wrapped: bytes
+
+
 class DataKeys:
     """Opens and makes data keys; safe in threads."""
 
@@ -29,7 +37,7 @@ class DataKeys:
         self._lock = threading.Lock()
 
     def cached(self, grant_id: UUID) -> DataKey:
-        """Return a key that `load` or `make` has opened.
+        """Return a key that `load` or `store` has opened.
 
         Raises:
             IntegrityError: there is none: the grant has no data key.
@@ -62,16 +70,20 @@ class DataKeys:
         plain = self._ring.unwrap(row[1], row[0], grant_id, row[2])
         return self._keep(DataKey(row[0], grant_id, plain))
 
-    def make(self, c: SQLiteCursor, grant_id: UUID) -> DataKey:
-        """Return a fresh key for a grant that has none; stored wrapped."""
+    def make(self, grant_id: UUID) -> tuple[DataKey, WrappedKey]:
+        """Return a fresh key for a grant that has none, and what `store` stores."""
         dek_id = f"d-{self._random(DEK_ID_BYTES).hex()}"
         plain = self._random(KEY_BYTES)
-        kek_id, wrapped = self._ring.wrap(dek_id, grant_id, plain)
+        wrapped = WrappedKey(*self._ring.wrap(dek_id, grant_id, plain))
+        return DataKey(dek_id, grant_id, plain), wrapped
+
+    def store(self, c: SQLiteCursor, key: DataKey, wrapped: WrappedKey) -> None:
+        """Store a fresh key, and keep it open: `forget` it if the commit fails."""
         c.execute(
             "INSERT INTO data_keys VALUES (?,?,?,?)",
-            (dek_id, grant_id.hex, kek_id, wrapped),
+            (key.dek_id, key.grant_id.hex, wrapped.kek_id, wrapped.wrapped),
         )
-        return self._keep(DataKey(dek_id, grant_id, plain))
+        self._keep(key)
 
     def forget(self, grant_id: UUID) -> None:
         """Drop a key from memory, such as one whose transaction failed."""

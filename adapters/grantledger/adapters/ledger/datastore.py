@@ -1,26 +1,19 @@
-"""SQLite files as the ledger needs them: durable, private, and known for what they are.
+"""Ledger files: made private, known for what they are, brought to the newest schema.
 
-The library's datastore, with every connection at `synchronous=FULL` and every
-writing transaction begun IMMEDIATE, so that what a transaction has read stays true
-until it commits.
+It leaves to `connections` how a file is read and written afterwards.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
-from eventsourcing.sqlite import (
-    SQLiteConnection,
-    SQLiteConnectionPool,
-    SQLiteCursor,
-    SQLiteDatastore,
-    SQLiteTransaction,
-)
-
+from grantledger.adapters.ledger.connections import LOCK_SECONDS, LedgerDatastore
+from grantledger.adapters.ledger.faults import code_of, translated
 from grantledger.domain.errors import (
     LedgerError,
     LedgerReadOnly,
@@ -28,62 +21,27 @@ from grantledger.domain.errors import (
     NotALedger,
 )
 
+__all__ = ["LedgerDatastore", "check", "create", "key_checks", "migrate"]
+
 APPLICATION_ID = 0x47724C64  # "GrLd"
 MIGRATIONS = Path(__file__).parent / "migrations"
-LOCK_SECONDS = 5
 FILE_MODE = 0o600
-CHECKPOINT_PAGES = 4000
+
+# https://www.sqlite.org/fileformat2.html section 1.3
+_MAGIC = b"SQLite format 3\0"
+_HEADER_BYTES = 100
+_APPLICATION_ID_AT = 68
 
 
-class ImmediateTransaction(SQLiteTransaction):
-    """A writing transaction takes the write lock at once."""
+class Answer(Protocol):
+    """What executing a statement gives."""
 
-    def __enter__(self) -> SQLiteCursor:
-        """Begin; a reader stays a reader."""
-        cursor = self.connection.cursor()
-        cursor.execute("BEGIN IMMEDIATE" if self.commit else "BEGIN")
-        return cursor
+    def fetchone(self) -> Any:  # noqa: ANN401 - a row of whatever was asked for
+        """Return the next row."""
+        ...
 
 
-class LedgerConnection(SQLiteConnection):
-    """A connection whose transactions are as the ledger needs them."""
-
-    @contextmanager
-    def transaction(self, *, commit: bool) -> Iterator[SQLiteCursor]:
-        """Run a transaction; one that commits holds the write lock from its start."""
-        with ImmediateTransaction(self, commit=commit) as curs, curs:
-            yield curs
-
-
-class LedgerConnectionPool(SQLiteConnectionPool):
-    """Makes connections that keep acknowledged commits."""
-
-    def _create_connection(self) -> LedgerConnection:
-        plain = super()._create_connection()
-        raw = plain._sqlite_conn  # noqa: SLF001 - the library has no other way in
-        raw.execute("PRAGMA synchronous=FULL")
-        raw.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-        raw.execute("PRAGMA secure_delete=ON")
-        raw.execute("PRAGMA foreign_keys=ON")
-        return LedgerConnection(raw, max_age=self.max_age)
-
-    def dedicated(self) -> LedgerConnection:
-        """Return a connection that is not the pool's."""
-        return self._create_connection()
-
-
-class LedgerDatastore(SQLiteDatastore):
-    """The library's datastore over one ledger file."""
-
-    def __init__(self, db_name: str, *, lock_timeout: int | None = None) -> None:
-        super().__init__(db_name, lock_timeout=lock_timeout or LOCK_SECONDS)
-        self.pool: LedgerConnectionPool = LedgerConnectionPool(
-            db_name=db_name, lock_timeout=lock_timeout or LOCK_SECONDS
-        )
-
-    def dedicated(self) -> LedgerConnection:
-        """Return a connection outside the pool; who asked for it closes it."""
-        return self.pool.dedicated()
+Execute = Callable[[str], Answer]
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -94,8 +52,30 @@ def migrations() -> list[tuple[int, str]]:
     ]
 
 
+def newest_schema() -> int:
+    """Return the number of the newest schema that this program knows."""
+    return migrations()[-1][0]
+
+
 def create(path: Path) -> None:
-    """Make a new, empty ledger file with mode 0600.
+    """Make a new, empty ledger file with mode 0600; what fails leaves none behind.
+
+    Raises:
+        LedgerError: the file exists.
+        LedgerReadOnly: the directory cannot be written, or is not there.
+        Unavailable: the disk is full.
+    """
+    private_file(path)
+    try:
+        migrate(path)
+    except BaseException:
+        for suffix in ("-wal", "-shm", ""):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        raise
+
+
+def private_file(path: Path) -> None:
+    """Make an empty file with mode 0600.
 
     Raises:
         LedgerError: the file exists.
@@ -107,35 +87,57 @@ def create(path: Path) -> None:
         raise LedgerError(f"{path} exists already") from None
     except OSError as cause:
         raise LedgerReadOnly(f"cannot make {path}: {cause.strerror}") from cause
-    migrate(path)
 
 
 def check(path: Path) -> None:
     """Refuse a file that is not a ledger of a version that this program knows.
 
+    Nothing is written, and SQLite does not even open what is no ledger.
+
     Raises:
         LedgerError: there is no such file.
         NotALedger: it is a file of another program.
         NewerSchema: a newer version of this program wrote it.
+        LedgerReadOnly: it, or its directory, cannot be read and written.
+        Unavailable: another process holds it locked.
     """
-    if not path.is_file():
-        raise LedgerError(f"there is no ledger at {path}; `grantledger init` makes one")
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        try:
-            application = int(connection.execute("PRAGMA application_id").fetchone()[0])
-            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        finally:
-            connection.close()
-    except sqlite3.DatabaseError as cause:
-        raise NotALedger(f"{path} is not a ledger: {cause}") from cause
+        with path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise LedgerError(
+            f"there is no ledger at {path}; `grantledger init` makes one"
+        ) from None
+    except OSError as cause:
+        raise LedgerReadOnly(f"cannot open {path}: {cause.strerror}") from cause
+    if not header:
+        raise NotALedger(f"{path} is empty: delete it, `grantledger init` makes one")
+    if not header.startswith(_MAGIC):
+        raise NotALedger(f"{path} is not a ledger but a file of another kind")
+    application = int.from_bytes(header[_APPLICATION_ID_AT:][:4], "big")
     if application != APPLICATION_ID:
         raise NotALedger(f"{path} is a file of another program")
-    newest = migrations()[-1][0]
+    for target in (path, path.parent):
+        if not os.access(target, os.W_OK):
+            raise LedgerReadOnly(f"{target} cannot be written by this user")
+    version, newest = schema(path), newest_schema()
     if version > newest:
         raise NewerSchema(
             f"{path} has schema {version}; this program knows up to {newest}"
         )
+
+
+def schema(path: Path) -> int:
+    """Return the number of the newest migration that the file has seen."""
+    with _opened(path) as connection:
+        return _schema(connection.execute)
+
+
+def key_checks(path: Path) -> dict[str, bytes]:
+    """Return the check value of every key that the ledger was written with."""
+    with _opened(path) as connection:
+        found = connection.execute("SELECT key_id, value FROM key_checks").fetchall()
+    return {row[0]: row[1] for row in found}
 
 
 def migrate(path: Path) -> int:
@@ -143,30 +145,62 @@ def migrate(path: Path) -> int:
 
     Raises:
         LedgerReadOnly: the file cannot be written.
+        Unavailable: it is locked, or the disk is full.
     """
-    connection = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
+    with _opened(path) as connection:
+        version = _schema(connection.execute)
+        if version >= newest_schema():
+            return version  # what is up to date is not written to
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("BEGIN IMMEDIATE")
-        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        for number, script in migrations():
-            if number > version:
-                for statement in statements(script):
-                    connection.execute(statement)
-                version = number
-        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version={version}")
+        version = migrate_within(connection.execute)
         connection.execute("COMMIT")
-    except sqlite3.OperationalError as cause:
-        raise LedgerReadOnly(f"cannot migrate {path}: {cause}") from cause
-    else:
+        # After the commit: a new file whose making was cut short is empty, or whole.
+        mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        if mode != "wal":
+            raise LedgerReadOnly(f"{path} takes no write-ahead log, but {mode}")
         return version
-    finally:
-        connection.close()
+
+
+def migrate_within(execute: Execute) -> int:
+    """Run what is missing in the transaction that is open; return the number."""
+    version = _schema(execute)
+    for number, script in migrations():
+        if number > version:
+            for statement in statements(script):
+                execute(statement)
+            version = number
+    execute(f"PRAGMA application_id={APPLICATION_ID}")
+    execute(f"PRAGMA user_version={version}")
+    return version
+
+
+def _schema(execute: Execute) -> int:
+    return int(execute("PRAGMA user_version").fetchone()[0])
 
 
 def statements(script: str) -> list[str]:
     """Return the statements of a migration, without comments."""
     lines = [line for line in script.splitlines() if not line.startswith("--")]
     return [part.strip() for part in "\n".join(lines).split(";") if part.strip()]
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[sqlite3.Connection]:
+    """Open an existing file for a moment; errors name it and say what it means."""
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=LOCK_SECONDS,
+            isolation_level=None,
+        )
+        yield connection
+    except sqlite3.Error as cause:
+        if code_of(cause) == sqlite3.SQLITE_CANTOPEN:
+            raise LedgerReadOnly(f"cannot open {path}: {cause}") from cause
+        raise translated(cause, path) from cause
+    finally:
+        if connection is not None:
+            connection.close()

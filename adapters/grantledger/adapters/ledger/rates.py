@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from grantledger.domain.journal import AccessEntry
 from grantledger.domain.values import Outcome
 
 MAX_CALLERS = 10_000
+MAX_ENTRIES = 256
+OTHERS = "(others)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,10 @@ class _Bucket:
 
 
 class Buckets:
-    """A token bucket per caller; the longest unused is forgotten first."""
+    """A token bucket per caller; the longest unused is forgotten first.
+
+    Not safe in threads: its user holds a lock.
+    """
 
     def __init__(self, per_second: float) -> None:
         self._rate = max(1.0, per_second)
@@ -58,11 +63,14 @@ class Buckets:
 
     def take(self, caller: str, now: float) -> bool:
         """Take one from the caller's bucket, unless it is empty."""
-        bucket = self._buckets.get(caller)
+        buckets = self._buckets
+        bucket = buckets.get(caller)
         if bucket is None:
-            bucket = self._buckets[caller] = _Bucket(self._rate, now)
-            while len(self._buckets) > MAX_CALLERS:
-                self._buckets.popitem(last=False)
+            bucket = buckets[caller] = _Bucket(self._rate, now)
+            while len(buckets) > MAX_CALLERS:
+                buckets.popitem(last=False)
+        else:
+            buckets.move_to_end(caller)
         return bucket.take(self._rate, now)
 
 
@@ -72,9 +80,29 @@ class _Suppressed:
     count: int
     since: datetime
 
+    def add(self, entry: AccessEntry, count: int, since: datetime) -> None:
+        self.count += count
+        self.since = min(self.since, since)
+        self.entry = entry
+
+    def as_entry(self) -> AccessEntry:
+        return AccessEntry(
+            at=self.entry.at,
+            outcome=Outcome.SUPPRESSED,
+            caller=self.entry.caller,
+            request_id=self.entry.request_id,
+            provider=self.entry.provider,
+            reason=self.entry.reason,
+            policy=self.entry.policy,
+            count=self.count,
+            since=self.since,
+        )
+
 
 class Suppression:
     """Counts denials that are not stored one by one; safe in threads.
+
+    Beyond `MAX_CALLERS` callers at once, the others are counted together.
 
     Args:
         interval_seconds: how long a count grows before it becomes an entry.
@@ -83,20 +111,13 @@ class Suppression:
     def __init__(self, interval_seconds: float) -> None:
         self._interval = interval_seconds
         self._lock = threading.Lock()
-        self._counts: dict[str, _Suppressed] = {}
+        self._counts: OrderedDict[str, _Suppressed] = OrderedDict()
         self._due_at: float | None = None
 
-    def count(self, entry: AccessEntry, now: float) -> None:
-        """Count a denial of `entry.caller`."""
+    def count(self, entry: AccessEntry, now: float) -> bool:
+        """Count a denial of `entry.caller`; tell whether an interval began with it."""
         with self._lock:
-            known = self._counts.get(entry.caller)
-            if known is None and len(self._counts) < MAX_CALLERS:
-                self._counts[entry.caller] = _Suppressed(entry, 1, entry.at)
-            elif known is not None:
-                known.count += 1
-                known.entry = entry
-            if self._due_at is None:
-                self._due_at = now + self._interval
+            return self._add(entry, 1, entry.at, now)
 
     def waiting(self, now: float) -> float | None:
         """Return seconds until counts are due, None when there are none."""
@@ -104,37 +125,38 @@ class Suppression:
         return None if due is None else max(0.0, due - now)
 
     def due(self, now: float, *, all_of_them: bool = False) -> list[AccessEntry]:
-        """Return an entry for each caller whose interval is over; they start anew."""
+        """Return an entry for each caller whose interval is over; they start anew.
+
+        At most `MAX_ENTRIES` at once, so that no transaction grows by more; the rest
+        stays due.
+        """
         if self._due_at is None or (now < self._due_at and not all_of_them):
             return []
         with self._lock:
-            taken = list(self._counts.values())
-            self._counts.clear()
-            self._due_at = None
-        return [
-            AccessEntry(
-                at=s.entry.at,
-                outcome=Outcome.SUPPRESSED,
-                caller=s.entry.caller,
-                request_id=s.entry.request_id,
-                provider=s.entry.provider,
-                reason=s.entry.reason,
-                policy=s.entry.policy,
-                count=s.count,
-                since=s.since,
-            )
-            for s in taken
-        ]
+            some = min(len(self._counts), MAX_ENTRIES)
+            taken = [self._counts.popitem(last=False)[1] for _ in range(some)]
+            if not self._counts:
+                self._due_at = None
+        return [suppressed.as_entry() for suppressed in taken]
 
     def give_back(self, entries: list[AccessEntry], now: float) -> None:
         """Count again what could not be stored."""
-        for entry in entries:
-            with self._lock:
-                known = self._counts.get(entry.caller)
-                if known is None:
-                    since = entry.since or entry.at
-                    self._counts[entry.caller] = _Suppressed(entry, entry.count, since)
-                else:
-                    known.count += entry.count
-                if self._due_at is None:
-                    self._due_at = now + self._interval
+        with self._lock:
+            for entry in entries:
+                self._add(entry, entry.count, entry.since or entry.at, now)
+
+    def _add(self, entry: AccessEntry, count: int, since: datetime, now: float) -> bool:
+        caller = entry.caller
+        known = self._counts.get(caller)
+        if known is None and len(self._counts) >= MAX_CALLERS:
+            caller = OTHERS
+            known = self._counts.get(caller)
+            entry = replace(entry, caller=caller)
+        if known is None:
+            self._counts[caller] = _Suppressed(entry, count, since)
+        else:
+            known.add(entry, count, since)
+        begins = self._due_at is None
+        if begins:
+            self._due_at = now + self._interval
+        return begins

@@ -6,8 +6,10 @@ order; leaf hash and head move in the same transaction as the event.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -16,13 +18,18 @@ from eventsourcing.sqlite import (
     SQLiteAggregateRecorder,
     SQLiteApplicationRecorder,
     SQLiteCursor,
+    SQLiteDatastore,
     SQLiteFactory,
     SQLiteProcessRecorder,
+    SQLiteRecorder,
     SQLiteTrackingRecorder,
 )
+from eventsourcing.utils import Environment, EnvType
 
 from grantledger.adapters.keys.envelope import SealedPart
-from grantledger.adapters.ledger.datastore import migrations, statements
+from grantledger.adapters.ledger.connections import LedgerDatastore
+from grantledger.adapters.ledger.datastore import migrate_within, private_file
+from grantledger.domain.errors import IntegrityError
 from grantledger.projections.transparency import (
     MAX_LEAF_BYTES,
     CompactRange,
@@ -38,10 +45,19 @@ class SealedStoredEvent(StoredEvent):
 
 
 def read_head(c: SQLiteCursor) -> CompactRange:
-    """Return the log's right edge; under the write lock it cannot move."""
+    """Return the log's right edge; under the write lock it cannot move.
+
+    Raises:
+        IntegrityError: it is missing, or its parts do not fit each other.
+    """
     c.execute("SELECT next_index, frontier FROM log_head")
     row = c.fetchone()
-    return CompactRange.from_bytes(row[0], row[1])
+    if row is None:
+        raise IntegrityError("the log has no head")
+    try:
+        return CompactRange.from_bytes(row[0], row[1])
+    except (ValueError, TypeError) as cause:
+        raise IntegrityError(f"the log's head is damaged: {cause}") from cause
 
 
 def write_head(c: SQLiteCursor, head: CompactRange) -> None:
@@ -95,12 +111,36 @@ def insert_leaves(
     return ids
 
 
-class _Leaves:
-    """What the three recorders of events share."""
+EVENTS = "stored_events"
+
+
+class _InLedger(SQLiteRecorder):
+    """What every recorder over a ledger file keeps to."""
+
+    def __init__(self, datastore: SQLiteDatastore, **kwargs: Any) -> None:  # noqa: ANN401 - the library's
+        # A plain connection would neither sync each commit nor lock before it reads.
+        if not isinstance(datastore, LedgerDatastore):
+            raise ProgrammingError("a ledger is written through LedgerDatastore only")
+        super().__init__(datastore, **kwargs)
+
+
+class _Leaves(_InLedger, SQLiteAggregateRecorder):
+    """What the recorders of events share: each event is a leaf."""
+
+    def _create_table(self, c: SQLiteCursor) -> None:
+        """Bring the file to the ledger's newest schema."""
+        if self.events_table_name == EVENTS:
+
+            def execute(statement: str) -> SQLiteCursor:
+                c.execute(statement)
+                return c
+
+            migrate_within(execute)
+        super()._create_table(c)
 
     def construct_create_table_statements(self) -> list[str]:
-        """Return the ledger's own schema, for the library's `create_table`."""
-        return [s for _, script in migrations() for s in statements(script)]
+        """Return nothing: the migrations make the table."""
+        return []
 
     def _insert_events(
         self,
@@ -108,8 +148,8 @@ class _Leaves:
         stored_events: Sequence[StoredEvent],
         *,
         head: CompactRange | None = None,
-        **_: Any,
-    ) -> Sequence[int]:
+        **_: Any,  # noqa: ANN401 - the library's
+    ) -> Sequence[int] | None:
         """Insert at the head, which the caller stores if it passed one in."""
         edge = head or read_head(c)
         ids = insert_leaves(c, stored_events, edge)
@@ -118,15 +158,39 @@ class _Leaves:
         return ids
 
 
-class LedgerAggregateRecorder(_Leaves, SQLiteAggregateRecorder):
-    """Aggregate recorder over the ledger's events."""
+class LedgerAggregateRecorder(_Leaves):
+    """Aggregate recorder over the ledger's events.
+
+    Another table, such as the library's snapshots, is as the library has it: it
+    holds no leaves. The ledger itself takes no snapshots; its rows are that.
+    """
+
+    def construct_create_table_statements(self) -> list[str]:
+        """Return the library's statements, for a table that holds no leaves."""
+        if self.events_table_name == EVENTS:
+            return []
+        return SQLiteAggregateRecorder.construct_create_table_statements(self)
+
+    def _insert_events(
+        self,
+        c: SQLiteCursor,
+        stored_events: Sequence[StoredEvent],
+        **kwargs: Any,  # noqa: ANN401 - the library's
+    ) -> Sequence[int] | None:
+        if self.events_table_name == EVENTS:
+            super()._insert_events(c, stored_events, **kwargs)
+        else:
+            SQLiteAggregateRecorder._insert_events(  # noqa: SLF001 - own base
+                self, c, stored_events, **kwargs
+            )
+        return None  # an aggregate recorder knows no notifications
 
 
 class LedgerApplicationRecorder(_Leaves, SQLiteApplicationRecorder):
     """Application recorder over the ledger's events."""
 
 
-class LedgerTrackingRecorder(SQLiteTrackingRecorder):
+class LedgerTrackingRecorder(_InLedger, SQLiteTrackingRecorder):
     """Tracking recorder: the library's own, in the ledger's file."""
 
 
@@ -136,14 +200,15 @@ class LedgerProcessRecorder(
     """Process recorder: events and tracking in one transaction."""
 
     def construct_create_table_statements(self) -> list[str]:
-        """Return the ledger's schema and the library's tracking table."""
-        return [
-            *SQLiteTrackingRecorder.construct_create_table_statements(self),
-        ]
+        """Return the library's tracking table; the migrations make the rest."""
+        return SQLiteTrackingRecorder.construct_create_table_statements(self)
 
     def _insert_events(
-        self, c: SQLiteCursor, stored_events: Sequence[StoredEvent], **kwargs: Any
-    ) -> Sequence[int]:
+        self,
+        c: SQLiteCursor,
+        stored_events: Sequence[StoredEvent],
+        **kwargs: Any,  # noqa: ANN401 - the library's
+    ) -> Sequence[int] | None:
         ids = LedgerApplicationRecorder._insert_events(  # noqa: SLF001 - own base
             self, c, stored_events, **kwargs
         )
@@ -154,9 +219,25 @@ class LedgerProcessRecorder(
 
 
 class LedgerFactory(SQLiteFactory):
-    """The library's factory, making the ledger's recorders."""
+    """The library's factory, making the ledger's recorders over the ledger's file."""
 
-    aggregate_recorder_class = LedgerAggregateRecorder
-    application_recorder_class = LedgerApplicationRecorder
+    aggregate_recorder_class: type[SQLiteAggregateRecorder] = LedgerAggregateRecorder
+    application_recorder_class: type[SQLiteApplicationRecorder] = (
+        LedgerApplicationRecorder
+    )
     tracking_recorder_class = LedgerTrackingRecorder
     process_recorder_class = LedgerProcessRecorder
+
+    def __init__(self, env: Environment | EnvType | None) -> None:
+        super().__init__(env)
+        plain = self.datastore
+        path = Path(plain.pool.db_name)
+        if self.env_create_table() and not path.exists():
+            private_file(path)
+        self.datastore = LedgerDatastore(
+            os.fspath(path),
+            lock_timeout=plain.pool.lock_timeout,
+            single_row_tracking=plain.single_row_tracking,
+            originator_id_type=plain.originator_id_type,
+        )
+        plain.close()

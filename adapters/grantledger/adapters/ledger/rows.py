@@ -12,10 +12,10 @@ from uuid import UUID
 
 from eventsourcing.sqlite import SQLiteCursor
 
-from grantledger.adapters.keys.envelope import NONCE_BYTES
+from grantledger.adapters.keys.envelope import NONCE_BYTES, DataKey
 from grantledger.adapters.keys.ring import KeyRing, Random
-from grantledger.adapters.ledger.codec import decode_state, encode_state
 from grantledger.adapters.ledger.data_keys import DataKeys
+from grantledger.adapters.ledger.states import decode_state, encode_state
 from grantledger.domain.errors import IntegrityError
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import GrantKey
@@ -55,12 +55,14 @@ class GrantRows:
         """Return what the row of this grant is looked up by."""
         return self._ring.subject_digest(key.provider, key.subject, key.label)
 
-    def write(self, c: SQLiteCursor, grant: UserGrant, leaf_index: int) -> None:
-        """Store the row of a grant whose newest event is that leaf."""
+    def sealed(
+        self, grant: UserGrant, leaf_index: int, key: DataKey
+    ) -> tuple[object, ...]:
+        """Return the columns for a grant whose newest event is that leaf."""
         row = row_of(grant)
         state = grant.state
         digest = self.digest(GrantKey(state.provider, state.subject, state.label))
-        sealed = self._keys.load(c, grant.id).state_seal(
+        sealed = key.state_seal(
             row.version, encode_state(state), self._random(NONCE_BYTES)
         )
         values = (
@@ -75,6 +77,11 @@ class GrantRows:
             micros(row.modified_at),
             sealed,
         )
+        return (*values, self._ring.mac(_parts(values)))
+
+    @staticmethod
+    def write(c: SQLiteCursor, columns: tuple[object, ...]) -> None:
+        """Store the row that `sealed` returned."""
         c.execute(
             "INSERT INTO current_grants VALUES (?,?,?,?,?,?,?,?,?,?,?)"
             " ON CONFLICT (grant_id) DO UPDATE SET version=excluded.version,"
@@ -83,7 +90,7 @@ class GrantRows:
             " generation=excluded.generation, due_at=excluded.due_at,"
             " modified_at=excluded.modified_at, state=excluded.state,"
             " code=excluded.code",
-            (*values, self._ring.mac(_parts(values))),
+            columns,
         )
 
     def read(self, c: SQLiteCursor, row: sqlite3.Row) -> UserGrant:

@@ -1,10 +1,14 @@
-"""Runs work apart from its callers (the Runner port), on asyncio."""
+"""Runs work apart from its callers (the Runner port), on asyncio.
+
+A flight is shared by the callers of one event loop; callers in another loop have
+their own, and the ledger decides between the two.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -18,12 +22,13 @@ class TaskRunner:
 
     async def shared(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
         """Run `work` once for all concurrent callers of `key`, shielded from them."""
-        task = self._flights.get(key)
+        flight = (asyncio.get_running_loop(), key)
+        task: asyncio.Task[T] | None = self._flights.get(flight)
         if task is None:
             task = self._start(work)
-            self._flights[key] = task
-            task.add_done_callback(lambda _: self._flights.pop(key, None))
-        return cast("T", await asyncio.shield(task))
+            self._flights[flight] = task
+            task.add_done_callback(lambda _: self._flights.pop(flight, None))
+        return await asyncio.shield(task)
 
     def start(self, work: Callable[[], Awaitable[object]]) -> None:
         """Run `work` with nobody waiting for it; what it raises is dropped."""
@@ -34,10 +39,17 @@ class TaskRunner:
         await asyncio.sleep(seconds)
 
     async def drain(self, timeout_seconds: float) -> int:
-        """Wait for running work; cancel what is left, return how much that was."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout_seconds)
-        left = [task for task in self._tasks if not task.done()]
+        """Wait for this loop's work; cancel what is left, return how much that was.
+
+        Work that the awaited work starts is waited for as well.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        while left := [t for t in self._tasks if t.get_loop() is loop]:
+            remaining = deadline - loop.time()
+            if remaining <= 0:
+                break
+            await asyncio.wait(left, timeout=remaining)
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)

@@ -15,11 +15,13 @@ import anyio.to_thread
 import msgspec
 
 from grantledger.adapters.keys.ring import KeyRing
-from grantledger.adapters.ledger.codec import reveal, secret_of
+from grantledger.adapters.ledger.states import reveal, secret_of
 from grantledger.domain.answers import TokenAnswer
-from grantledger.domain.errors import Unavailable
+from grantledger.domain.errors import IntegrityError, Unavailable, WrongKey
 
 SUFFIX = ".answer"
+DIRECTORY_MODE = 0o700
+FILE_MODE = 0o600
 
 
 class Spooled(msgspec.Struct, frozen=True):
@@ -55,43 +57,79 @@ class FileSpool:
             raise Unavailable(f"the spool cannot be written: {cause}") from cause
 
     async def remove(self, attempt_id: UUID) -> None:
-        """Forget an answer; one that is not there is no error."""
+        """Forget an answer; one that is not there is no error.
+
+        Raises:
+            Unavailable: the directory cannot be written.
+        """
         path = self._path(attempt_id)
-        await anyio.to_thread.run_sync(lambda: path.unlink(missing_ok=True))
+        try:
+            await anyio.to_thread.run_sync(lambda: path.unlink(missing_ok=True))
+        except OSError as cause:
+            raise Unavailable(f"the spool cannot be written: {cause}") from cause
 
     async def waiting(self) -> Sequence[tuple[UUID, UUID, TokenAnswer]]:
         """Return every spooled answer.
 
         Raises:
             WrongKey: the ring lacks the key that one was sealed with.
-            IntegrityError: one was changed.
+            IntegrityError: one was changed; the file is named.
+            Unavailable: the directory cannot be read.
         """
-        return await anyio.to_thread.run_sync(self._read)
+        try:
+            return await anyio.to_thread.run_sync(self._read)
+        except OSError as cause:
+            raise Unavailable(f"the spool cannot be read: {cause}") from cause
 
     def _path(self, attempt_id: UUID) -> Path:
         return self._directory / f"{attempt_id.hex}{SUFFIX}"
 
     def _write(self, attempt_id: UUID, sealed: bytes) -> None:
-        self._directory.mkdir(mode=0o700, exist_ok=True)
+        if not self._directory.is_dir():
+            self._directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+            _sync(self._directory.parent)
         path = self._path(attempt_id)
         half = path.with_suffix(".part")
-        handle = os.open(half, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+        handle = os.open(half, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, FILE_MODE)
         with os.fdopen(handle, "wb") as file:
             file.write(sealed)
             file.flush()
             os.fsync(file.fileno())
         half.replace(path)
-        directory = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        _sync(self._directory)
 
     def _read(self) -> list[tuple[UUID, UUID, TokenAnswer]]:
+        try:
+            # Not Path.glob: it takes a directory that may not be read for empty.
+            paths = sorted(self._directory.iterdir())
+        except FileNotFoundError:
+            return []
         found: list[tuple[UUID, UUID, TokenAnswer]] = []
-        for path in sorted(self._directory.glob(f"*{SUFFIX}")):
+        for path in paths:
+            if path.suffix == SUFFIX:
+                try:
+                    found.append(self._opened(path))
+                except FileNotFoundError:
+                    continue  # another process has brought it home meanwhile
+        return found
+
+    def _opened(self, path: Path) -> tuple[UUID, UUID, TokenAnswer]:
+        try:
             attempt_id = UUID(hex=path.stem)
             data = self._ring.open_spool(path.read_bytes(), attempt_id.bytes)
             spooled = _DECODER.decode(data)
-            found.append((spooled.grant_id, spooled.attempt_id, spooled.answer))
-        return found
+        except (IntegrityError, WrongKey) as cause:
+            raise type(cause)(f"{path}: {cause}") from cause
+        except (ValueError, msgspec.DecodeError):
+            # `from None`: what was sealed stays out of every trace.
+            raise IntegrityError(f"{path} is no spooled answer") from None
+        return spooled.grant_id, spooled.attempt_id, spooled.answer
+
+
+def _sync(directory: Path) -> None:
+    """Make what a directory lists durable."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -3,46 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
 
-from eventsourcing.persistence import PersistenceError
 from eventsourcing.sqlite import SQLiteCursor
 
-from grantledger.adapters.keys.envelope import SealedPart
 from grantledger.adapters.keys.ring import KeyRing, Random
 from grantledger.adapters.ledger import datastore as files
 from grantledger.adapters.ledger.codec import LeafMapper
+from grantledger.adapters.ledger.connections import LedgerDatastore
 from grantledger.adapters.ledger.data_keys import DataKeys
+from grantledger.adapters.ledger.faults import STORAGE_ERRORS, translated
 from grantledger.adapters.ledger.group_commit import GroupCommit
 from grantledger.adapters.ledger.rates import Rates
-from grantledger.adapters.ledger.recorders import SealedStoredEvent
+from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.rows import SELECT, GrantRows, micros
 from grantledger.adapters.ledger.transaction import LedgerTransaction, newest
 from grantledger.adapters.ledger.units import AppendUnit
+from grantledger.adapters.ledger.waiting import Waiting
 from grantledger.domain.errors import IntegrityError, Unavailable
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.journal import AccessEntry, AccessRecorded
 from grantledger.domain.ports import AppendVerdict, Clock, Ids, Lane, Recorded
 from grantledger.domain.user_grant import UserGrant
-from grantledger.domain.values import GrantKey
+from grantledger.domain.values import GrantKey, Outcome
 
 T = TypeVar("T")
 POLL_SECONDS = 0.05
-PAGE = 500
-
-_EVENTS = (
-    "SELECT rowid, originator_id, originator_version, topic, state FROM stored_events "
-)
+READERS = 2
 
 
 class SqliteLedger:
-    """Implements ports.Ledger; made by `SqliteLedger.open`."""
+    """Implements ports.Ledger; made by `SqliteLedger.open`.
+
+    Safe in threads; may be used from several event loops.
+    """
 
     def __init__(
         self,
@@ -55,22 +55,33 @@ class SqliteLedger:
         random: Random,
         rates: Rates | None = None,
         max_queued: int = 8192,
+        store: LedgerDatastore | None = None,
     ) -> None:
         self.path = path
-        self._store = files.LedgerDatastore(str(path))
+        self._store = store or LedgerDatastore(str(path))
         self._keys = DataKeys(ring, random)
         self._rows = GrantRows(ring, self._keys, random)
-        self._mapper = LeafMapper(self._keys.cached, random)
-        self._verify_keys(ring)
-        self._transaction = LedgerTransaction(
-            self._store, self._mapper, self._rows, self._keys, clock, ids, node
-        )
+        mapper = LeafMapper(self._keys.cached, random)
+        self._leaves = LeafReader(mapper, self._keys)
+        self._waiting = Waiting()
+        try:
+            self._keep_key_checks(ring)
+            self._transaction = LedgerTransaction(
+                self._store, mapper, self._rows, self._keys, clock, ids, node
+            )
+        except STORAGE_ERRORS as cause:
+            self._store.close()
+            raise translated(cause, path) from cause
+        except BaseException:
+            self._store.close()
+            raise
         self._writer = GroupCommit(
             self._transaction, clock, rates=rates, max_queued=max_queued
         )
-        self._writer.on_change(self._notify)
-        self._waiting: dict[UUID, list[asyncio.Event]] = {}
-        self._readers = ThreadPoolExecutor(2, thread_name_prefix="grantledger-reader")
+        self._writer.on_change(self._waiting.notify)
+        self._readers = ThreadPoolExecutor(
+            READERS, thread_name_prefix="grantledger-reader"
+        )
 
     @classmethod
     def open(
@@ -84,14 +95,29 @@ class SqliteLedger:
         random: Random,
         rates: Rates | None = None,
         max_queued: int = 8192,
+        store: LedgerDatastore | None = None,
     ) -> SqliteLedger:
         """Open an existing ledger, brought to the newest schema.
 
+        Args:
+            path: of the file.
+            ring: the one that the ledger was written with.
+            clock: time.
+            ids: identity.
+            node: name of this replica.
+            random: the source of keys and nonces.
+            rates: limits of one caller.
+            max_queued: appends, and likewise entries, waiting at most.
+            store: how the file is reached, where not in the usual way.
+
         Raises:
             LedgerError: there is none, or it cannot be used (see `datastore.check`).
-            WrongKey: the ring is not the one it was written with.
+            WrongKey: the ring is not the one it was written with; nothing is written.
+            Unavailable: it is locked, or the disk is full.
         """
         files.check(path)
+        # Before anything is written, a migration included.
+        ring.verify_check_values(files.key_checks(path))
         files.migrate(path)
         return cls(
             path,
@@ -102,17 +128,24 @@ class SqliteLedger:
             random=random,
             rates=rates,
             max_queued=max_queued,
+            store=store,
         )
 
-    def _verify_keys(self, ring: KeyRing) -> None:
+    def _keep_key_checks(self, ring: KeyRing) -> None:
         """Prove that the ring is the ledger's; remember its newer keys."""
+        checks = ring.check_values()
+        with self._store.transaction(commit=False) as c:
+            stored = _key_checks(c)
+        ring.verify_check_values(stored)
+        if checks.keys() <= stored.keys():
+            return
         with self._store.transaction(commit=True) as c:
-            c.execute("SELECT key_id, value FROM key_checks")
-            stored = {row[0]: row[1] for row in c.fetchall()}
+            stored = _key_checks(c)
             ring.verify_check_values(stored)
-            for key_id, value in ring.check_values().items():
-                if key_id not in stored:
-                    c.execute("INSERT INTO key_checks VALUES (?,?)", (key_id, value))
+            c.executemany(
+                "INSERT INTO key_checks VALUES (?,?)",
+                [pair for pair in checks.items() if pair[0] not in stored],
+            )
 
     # -- ports.Ledger
 
@@ -127,9 +160,14 @@ class SqliteLedger:
 
     async def get(self, grant_id: UUID) -> UserGrant | None:
         """Return the grant of this id; see `ports.Ledger.get`."""
-        return await self._read(
-            lambda c: self._one(c, "WHERE grant_id=?", (grant_id.hex,))
-        )
+
+        def read(c: SQLiteCursor) -> UserGrant | None:
+            grant = self._one(c, "WHERE grant_id=?", (grant_id.hex,))
+            if grant is None and newest(c, grant_id):
+                raise IntegrityError(f"grant {grant_id} has events and no row")
+            return grant
+
+        return await self._read(read)
 
     async def append(
         self,
@@ -155,34 +193,28 @@ class SqliteLedger:
         """Wait for a newer version; other processes' writes are polled for."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
-        event = asyncio.Event()
-        waiting = self._waiting.setdefault(grant_id, [])
-        waiting.append(event)
-        try:
-            while await self.is_newest(grant_id, version):
+        with self._waiting.of(grant_id) as event:
+            while True:
+                event.clear()
+                if not await self.is_newest(grant_id, version):
+                    return
                 left = deadline - loop.time()
                 if left <= 0:
                     return
-                try:
+                with suppress(TimeoutError):
                     async with asyncio.timeout(min(left, POLL_SECONDS)):
                         await event.wait()
-                except TimeoutError:
-                    continue
-        finally:
-            waiting.remove(event)
-            if not waiting:
-                self._waiting.pop(grant_id, None)
 
     async def hand_outs(self, grant_id: UUID, at: datetime) -> Sequence[AccessEntry]:
         """Return entries whose tokens live on; see `ports.Ledger.hand_outs`."""
         entries = await self._read(
-            lambda c: self._journal_of(c, grant_id, live_after=micros(at))
+            lambda c: self._leaves.journal_of(c, grant_id, live_after=micros(at))
         )
         return [
             entry
             for _, event in entries
             for entry in event.entries
-            if entry.grant_id == grant_id
+            if entry.outcome is Outcome.HANDED_OUT
             and entry.expires_at is not None
             and entry.expires_at > at
         ]
@@ -215,12 +247,15 @@ class SqliteLedger:
     async def history(
         self, grant_id: UUID
     ) -> list[tuple[int, GrantEvent | AccessRecorded]]:
-        """Return (leaf index, event) of a grant in log order, its journal included."""
+        """Return (leaf index, event) of a grant in log order, its journal included.
+
+        Of a journal event, the entries of this grant alone.
+        """
 
         def read(c: SQLiteCursor) -> list[tuple[int, GrantEvent | AccessRecorded]]:
             found: list[tuple[int, GrantEvent | AccessRecorded]] = [
-                *self._events_of(c, grant_id),
-                *self._journal_of(c, grant_id, live_after=None),
+                *self._leaves.events_of(c, grant_id),
+                *self._leaves.journal_of(c, grant_id, live_after=None),
             ]
             return sorted(found, key=lambda pair: pair[0])
 
@@ -231,9 +266,8 @@ class SqliteLedger:
 
         def read(c: SQLiteCursor) -> UserGrant | None:
             grant: UserGrant | None = None
-            for _, event in self._events_of(c, grant_id):
-                moved = event.mutate(grant)
-                grant = moved if isinstance(moved, UserGrant) else None
+            for _, event in self._leaves.events_of(c, grant_id):
+                grant = event.mutate(grant)
             return grant
 
         return await self._read(read)
@@ -265,10 +299,14 @@ class SqliteLedger:
 
     async def close(self) -> None:
         """Write what is queued, then close the file."""
-        await asyncio.get_running_loop().run_in_executor(None, self._writer.close)
-        self._transaction.close()
-        self._readers.shutdown()
-        self._store.close()
+
+        def close() -> None:
+            self._writer.close()
+            self._transaction.close()
+            self._readers.shutdown()
+            self._store.close()
+
+        await asyncio.get_running_loop().run_in_executor(None, close)
 
     # -- reading
 
@@ -281,11 +319,13 @@ class SqliteLedger:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._readers, work)
-        except (sqlite3.Error, PersistenceError) as cause:
-            raise Unavailable(f"the ledger cannot be used now: {cause}") from cause
+            job = self._readers.submit(work)
         except RuntimeError as cause:
-            raise Unavailable("the ledger is closed") from cause
+            raise Unavailable(f"the ledger {self.path} is closed") from cause
+        try:
+            return await asyncio.wrap_future(job)
+        except STORAGE_ERRORS as cause:
+            raise translated(cause, self.path, running=True) from cause
 
     def _one(
         self, c: SQLiteCursor, where: str, values: tuple[object, ...]
@@ -294,56 +334,7 @@ class SqliteLedger:
         row = c.fetchone()
         return None if row is None else self._rows.read(c, row)
 
-    def _events_of(
-        self, c: SQLiteCursor, grant_id: UUID
-    ) -> Iterator[tuple[int, GrantEvent]]:
-        c.execute(
-            _EVENTS + "WHERE originator_id=? ORDER BY originator_version",
-            (grant_id.hex,),
-        )
-        rows = c.fetchall()
-        if rows:
-            self._keys.load(c, grant_id)
-        for row in rows:
-            event = self._decode(c, row)
-            if not isinstance(event, GrantEvent):
-                raise IntegrityError(f"leaf {row[0] - 1} is no event of a grant")
-            yield row[0] - 1, event
 
-    def _journal_of(
-        self, c: SQLiteCursor, grant_id: UUID, *, live_after: int | None
-    ) -> list[tuple[int, AccessRecorded]]:
-        c.execute(
-            "SELECT e.rowid, e.originator_id, e.originator_version, e.topic, e.state"
-            " FROM journal_index j JOIN stored_events e ON e.rowid = j.leaf_index + 1"
-            " WHERE j.live_until > ? AND instr(j.grants, ?) ORDER BY j.leaf_index",
-            (-1 if live_after is None else live_after, grant_id.bytes),
-        )
-        found: list[tuple[int, AccessRecorded]] = []
-        for row in c.fetchall():
-            event = self._decode(c, row)
-            if not isinstance(event, AccessRecorded):
-                raise IntegrityError(f"leaf {row[0] - 1} is no journal event")
-            found.append((row[0] - 1, event))
-        return found
-
-    def _decode(self, c: SQLiteCursor, row: sqlite3.Row) -> GrantEvent | AccessRecorded:
-        c.execute(
-            "SELECT entry, field, grant_id, dek_id, ct FROM sealed WHERE leaf_index=?",
-            (row[0] - 1,),
-        )
-        parts = tuple(
-            SealedPart(
-                None if p[0] < 0 else p[0], UUID(hex=p[2]), p[1], p[3], p[4], b"", b""
-            )
-            for p in c.fetchall()
-        )
-        for grant_id in {p.grant_id for p in parts}:
-            self._keys.load(c, grant_id)
-        stored = SealedStoredEvent(UUID(hex=row[1]), row[2], row[3], row[4], parts)
-        event: GrantEvent | AccessRecorded = self._mapper.to_domain_event(stored)
-        return event
-
-    def _notify(self, grant_id: UUID) -> None:
-        for event in self._waiting.get(grant_id, ()):
-            event.set()
+def _key_checks(c: SQLiteCursor) -> dict[str, bytes]:
+    c.execute("SELECT key_id, value FROM key_checks")
+    return {row[0]: row[1] for row in c.fetchall()}

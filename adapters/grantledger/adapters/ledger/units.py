@@ -33,10 +33,11 @@ class BatchVerdicts:
 
     Attributes:
         appends: a verdict each, or the error that this unit alone ran into.
-        recorded: for each entry, whether it is in the journal (False: stale).
+        recorded: for each entry, whether it is in the journal (False: stale), or the
+            error that this entry alone ran into.
         changed: grants that have a new version.
     """
 
     appends: list[AppendVerdict | Exception]
-    recorded: list[bool]
+    recorded: list[bool | Exception]
     changed: list[UUID]

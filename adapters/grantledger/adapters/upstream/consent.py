@@ -110,7 +110,7 @@ class ConsentFlow:
         self._discovery = discovery
         self._clock = clock
         self._random = random
-        self._tokens = SignedTokens(config.issuer, keys, clock)
+        self._tokens = SignedTokens(discovery.locations.accepted_issuers, keys, clock)
 
     async def start(
         self, *, redirect_uri: str, scopes: Scopes, resource: str | None = None

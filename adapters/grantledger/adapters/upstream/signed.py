@@ -31,16 +31,22 @@ class SignedTokens:
     """Checks JWTs of one issuer.
 
     Args:
-        issuer: compared exactly.
+        issuers: names that the one issuer is known by, each compared exactly; more
+            than one where it writes the host that was asked into its tokens.
         keys: the issuer's.
         clock: the time that lifetimes are measured by.
         leeway_seconds: how far the server's clock may be from ours.
     """
 
     def __init__(
-        self, issuer: str, keys: KeySet, clock: Clock, *, leeway_seconds: float = 30.0
+        self,
+        issuers: Collection[str],
+        keys: KeySet,
+        clock: Clock,
+        *,
+        leeway_seconds: float = 30.0,
     ) -> None:
-        self._issuer = issuer
+        self._issuers = sorted(issuers)
         self._keys = keys
         self._clock = clock
         self._leeway = leeway_seconds
@@ -75,7 +81,7 @@ class SignedTokens:
         ):
             raise InvalidSubjectToken("the token is of a type not accepted here")
         key = await self._keys.key(kid, algorithm)
-        claims = _decoded(token, key, algorithm, self._issuer, audiences)
+        claims = _decoded(token, key, algorithm, self._issuers, audiences)
         self._check_times(claims)
         if not 0 < len(claims["sub"]) <= MAX_SUBJECT_LENGTH:
             raise InvalidSubjectToken("the token's sub is empty or too long")
@@ -129,7 +135,7 @@ def _decoded(
     token: str,
     key: jwt.PyJWK,
     algorithm: str,
-    issuer: str,
+    issuers: list[str],
     audiences: Collection[str],
 ) -> Mapping[str, Any]:
     claims: Mapping[str, Any] | None = None
@@ -138,7 +144,7 @@ def _decoded(
             token,
             key,
             algorithms=[algorithm],
-            issuer=issuer,
+            issuer=issuers,
             audience=list(audiences),
             options={
                 "require": ["sub", "iss", "aud", "exp", "iat"],

@@ -34,6 +34,8 @@ class JwksVerifier:
             by default, because many servers type their access tokens `JWT` or not
             at all.
         leeway_seconds: how far the server's clock may be from ours.
+        inner_issuers: what the issuer calls itself towards this process, where an
+            operator configured an internal host (`Locations.accepted_issuers`).
     """
 
     def __init__(
@@ -45,12 +47,15 @@ class JwksVerifier:
         audiences: Collection[str],
         require_at_jwt: bool = False,
         leeway_seconds: float = 30.0,
+        inner_issuers: Collection[str] = (),
     ) -> None:
         if isinstance(audiences, str) or not audiences or not all(audiences):
             raise ConfigurationError("audiences must name at least one", "audiences")
         self._audiences = tuple(audiences)
         self._types = _STRICT_TYPES if require_at_jwt else _ACCEPTED_TYPES
-        self._tokens = SignedTokens(issuer, keys, clock, leeway_seconds=leeway_seconds)
+        self._tokens = SignedTokens(
+            {issuer} | set(inner_issuers), keys, clock, leeway_seconds=leeway_seconds
+        )
 
     async def verify(self, token: AccessToken) -> VerifiedSubject:
         """Return who the token speaks for.

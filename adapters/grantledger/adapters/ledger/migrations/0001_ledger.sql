@@ -80,3 +80,4 @@ CREATE TABLE provider_clients (
     provider TEXT PRIMARY KEY,
     sealed BLOB NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX journal_index_live ON journal_index (live_until);

@@ -1,0 +1,94 @@
+"""Events and journal entries of one grant, read back from their leaves.
+
+Every leaf is compared with its hash, and opened with its sealed parts.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from uuid import UUID
+
+from eventsourcing.sqlite import SQLiteCursor
+
+from grantledger.adapters.keys.envelope import SealedPart
+from grantledger.adapters.ledger.codec import LeafMapper
+from grantledger.adapters.ledger.data_keys import DataKeys
+from grantledger.adapters.ledger.recorders import SealedStoredEvent
+from grantledger.domain.errors import IntegrityError
+from grantledger.domain.event_base import GrantEvent
+from grantledger.domain.journal import AccessRecorded
+from grantledger.projections.transparency import leaf_hash
+
+
+class LeafReader:
+    """Reads within a transaction of its caller; safe in threads."""
+
+    def __init__(self, mapper: LeafMapper, keys: DataKeys) -> None:
+        self._mapper = mapper
+        self._keys = keys
+
+    def events_of(
+        self, c: SQLiteCursor, grant_id: UUID
+    ) -> Iterator[tuple[int, GrantEvent]]:
+        """Yield (leaf index, event) of the grant's stream, in order."""
+        c.execute(
+            "SELECT rowid, originator_id, originator_version, topic, state, leaf_hash"
+            " FROM stored_events WHERE originator_id=? ORDER BY originator_version",
+            (grant_id.hex,),
+        )
+        rows = c.fetchall()
+        if rows:
+            self._keys.load(c, grant_id)
+        for row in rows:
+            event = self._decode(c, row)
+            if not isinstance(event, GrantEvent):
+                raise IntegrityError(f"leaf {row[0] - 1} is no event of a grant")
+            yield row[0] - 1, event
+
+    def journal_of(
+        self, c: SQLiteCursor, grant_id: UUID, *, live_after: int | None
+    ) -> list[tuple[int, AccessRecorded]]:
+        """Return (leaf index, journal event) of those with entries of the grant.
+
+        Args:
+            c: in a transaction.
+            grant_id: whose entries alone are in the events.
+            live_after: microseconds since 1970: only events with a token that lives
+                longer; None for all.
+        """
+        c.execute(
+            "SELECT e.rowid, e.originator_id, e.originator_version, e.topic, e.state,"
+            " e.leaf_hash FROM journal_index j"
+            " JOIN stored_events e ON e.rowid = j.leaf_index + 1"
+            " WHERE j.live_until > ? AND instr(j.grants, ?) ORDER BY j.leaf_index",
+            (-1 if live_after is None else live_after, grant_id.bytes),
+        )
+        found: list[tuple[int, AccessRecorded]] = []
+        for row in c.fetchall():
+            event = self._decode(c, row, grant_id)
+            if not isinstance(event, AccessRecorded):
+                raise IntegrityError(f"leaf {row[0] - 1} is no journal event")
+            found.append((row[0] - 1, event))
+        return found
+
+    def _decode(
+        self, c: SQLiteCursor, row: sqlite3.Row, only: UUID | None = None
+    ) -> GrantEvent | AccessRecorded:
+        index = row[0] - 1
+        if leaf_hash(row[4]) != row[5]:
+            raise IntegrityError(f"leaf {index} differs from its hash")
+        c.execute(
+            "SELECT entry, field, grant_id, dek_id, ct FROM sealed WHERE leaf_index=?",
+            (index,),
+        )
+        parts = tuple(
+            SealedPart(
+                None if p[0] < 0 else p[0], UUID(hex=p[2]), p[1], p[3], p[4], b"", b""
+            )
+            for p in c.fetchall()
+        )
+        for grant_id in {p.grant_id for p in parts} if only is None else {only}:
+            self._keys.load(c, grant_id)
+        stored = SealedStoredEvent(UUID(hex=row[1]), row[2], row[3], row[4], parts)
+        return self._mapper.decode(stored, only)

@@ -1,0 +1,1 @@
+"""The drop-in for applications of nextcloud-mcp-server's token broker."""

@@ -1,0 +1,1 @@
+"""The use cases, over real parts and over fakes of the ports."""
