@@ -66,8 +66,10 @@ class LedgerBetween:
         self.appended: Watch = look_away
         self.recorded: Step = nothing
         self.refused = 0
+        self.found = 0
 
     async def find(self, key: GrantKey) -> UserGrant | None:
+        self.found += 1
         return await self.inner.find(key)
 
     async def get(self, grant_id: UUID) -> UserGrant | None:

@@ -27,12 +27,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
             server: dict[str, Any] | None = None,
             **said: object,
         ) -> Scene:
-            chosen = DevSettings(
-                resources=(RESOURCE,),
-                grace_reissue_seconds=GRACE_SECONDS,
-                refresh_token_seconds=86_400,
-                **server or {},
-            )
+            base: dict[str, Any] = {
+                "resources": (RESOURCE,),
+                "grace_reissue_seconds": GRACE_SECONDS,
+                "refresh_token_seconds": 86_400,
+            }
+            chosen = DevSettings(**base | (server or {}))
             dev = stack.enter_context(DevServer(profile, chosen))
             proxy = stack.enter_context(FaultProxy(dev.issuer))
             scene = Scene(Home(tmp_path), dev, proxy)

@@ -18,6 +18,7 @@ from hypothesis.stateful import (
 
 from grantledger.domain.answers import (
     RevocationConfirmed,
+    TokenAnswer,
     UpstreamFailure,
 )
 from grantledger.domain.grant_state import (
@@ -35,6 +36,7 @@ from grantledger.domain.provider import (
 from grantledger.domain.redemption import Readiness
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import (
+    AccessToken,
     FailureClass,
     GrantStatus,
     RefreshToken,
@@ -184,11 +186,12 @@ class GrantMachine(World):
         if brings_back and unspent:
             token = min(unspent)
             self.replaced.discard(refresh_mark(token))
-        again = consent(token, self.server.access() if access else None)
-        if again.answer is not None and again.answer.access_token is not None:
-            answer = replace(again.answer, sent_at=self.now(), expires_in=600)
+        again = consent(token)
+        if access:
+            secret = AccessToken(self.server.access())
+            answer = TokenAnswer(self.now(), access_token=secret, expires_in=600)
             again = replace(again, answer=answer)
-            self.learn_access(again.answer)
+            self.learn_access(answer)
         again = replace(again, provisioned_at=self.now())
         before = self.store.row.state
         draft = self.store.load()

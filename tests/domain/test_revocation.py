@@ -77,7 +77,7 @@ def test_no_event_but_a_consent_makes_an_ended_grant_usable() -> None:
     case.rotated("rt2", "at2")
     exchanged = case.history[-1]
     revoked(case)
-    again = replace(exchanged, originator_version=case.grant.version + 1)  # type: ignore[type-var]  # the metaclass makes it a dataclass
+    again = replace(exchanged, originator_version=case.grant.version + 1)
     again.mutate(case.grant)
     assert case.state.status is GrantStatus.REVOKED
     assert not case.state.usable

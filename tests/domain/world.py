@@ -92,9 +92,9 @@ class World(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.real = 0.0
-        self.stepped = 0.0
-        self.latest = NOW
+        self.real: float = 0.0
+        self.stepped: float = 0.0
+        self.latest: datetime = NOW
         self.ids = 0
         self.views: dict[int, UserGrant] = {}
         self.attempts: list[Attempt] = []

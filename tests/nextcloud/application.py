@@ -64,4 +64,4 @@ async def main(refresh_token: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(main(sys.stdin.read().strip()))))
+    sys.stdout.write(json.dumps(asyncio.run(main(sys.stdin.read().strip()))))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 from cryptography.fernet import Fernet
 
@@ -29,6 +30,15 @@ CREATE TABLE refresh_tokens (
     user_id TEXT PRIMARY KEY, encrypted_token BLOB NOT NULL, expires_at INTEGER,
     created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL)
 """
+
+
+class Said(TypedDict, total=False):
+    """What an application may say of a consent."""
+
+    flow_type: str
+    token_audience: str
+    provisioning_client_id: str
+    scopes: Sequence[str]
 
 
 @dataclass
@@ -85,8 +95,20 @@ class Scene:
             cache_early_refresh=cache_early_refresh,
         )
 
+    def service_from_environment(
+        self, storage: LedgerTokenStorage
+    ) -> TokenBrokerService:
+        """Make the service as an application does that reads its environment."""
+        return TokenBrokerService(
+            storage=storage,
+            oidc_discovery_url=self.environ["OIDC_DISCOVERY_URL"],
+            nextcloud_host=self.environ["NEXTCLOUD_HOST"],
+            client_id=self.environ["NEXTCLOUD_OIDC_CLIENT_ID"],
+            client_secret=self.environ["NEXTCLOUD_OIDC_CLIENT_SECRET"],
+        )
+
     @asynccontextmanager
-    async def running(self, **environ: str) -> AsyncIterator[Running]:
+    async def running(self, **environ: str) -> AsyncGenerator[Running]:
         """Open storage and service as the application does, and close them."""
         storage = self.storage(**environ)
         await storage.initialize()
@@ -149,9 +171,9 @@ def earlier_database(
     path: Path,
     key: bytes,
     tokens: Mapping[str, str],
+    facts: Mapping[str, object] | None = None,
     *,
     table: str = EARLIER_TABLE,
-    **facts: object,
 ) -> None:
     """Write a database as the earlier broker does.
 
@@ -159,11 +181,13 @@ def earlier_database(
         path: the file.
         key: the Fernet key.
         tokens: refresh token by user id.
-        table: its schema.
         facts: further columns, the same for every user.
+        table: its schema.
     """
     fernet = Fernet(key)
-    values = {"created_at": 1_700_000_000, "updated_at": 1_700_000_100} | facts
+    values = {"created_at": 1_700_000_000, "updated_at": 1_700_000_100} | dict(
+        facts or {}
+    )
     names = ["user_id", "encrypted_token", *values]
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(table)

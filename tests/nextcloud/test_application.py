@@ -79,7 +79,7 @@ def test_the_earlier_users_are_there_at_the_first_start(
     scene = start(profile)
     key = Fernet.generate_key()
     earlier_database(
-        scene.database, key, {"alice": scene.refresh_token()}, flow_type="flow2"
+        scene.database, key, {"alice": scene.refresh_token()}, {"flow_type": "flow2"}
     )
     before = scene.database.read_bytes()
     seen = run(scene, "", TOKEN_ENCRYPTION_KEY=key.decode())

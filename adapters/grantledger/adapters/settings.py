@@ -14,7 +14,6 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, TypeVar, cast
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -39,6 +38,7 @@ MAX_LISTED = 1000
 MAX_SECRET_BYTES = 64 * 1024
 
 _URL = re.compile(r"([a-z][a-z0-9.-]*)(\+[a-z0-9_.-]+)?:(?://(/?))?", re.IGNORECASE)
+_URI = re.compile(r"[a-z][a-z0-9+.-]*:[!\"$-~]+", re.IGNORECASE)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 
@@ -62,8 +62,7 @@ class LedgerSettings(_Settings):
     Attributes:
         url: `sqlite:///path` (four slashes for an absolute one), or a bare path.
         queue_limit: appends, and likewise entries, that wait at most.
-        hand_outs_per_second: of one caller; refused beyond.
-        denials_per_second: of one caller; counted instead of stored beyond.
+        hand_outs_per_second: of one caller; denials likewise.
     """
 
     url: Text = "sqlite:///grantledger.db"
@@ -153,10 +152,8 @@ class BrokerSettings(_Settings):
 
     Attributes:
         node: name of this replica; host and process by default.
-        release_limit_seconds: an answer that left its commit longer ago is checked
-            once more.
-        spool_after_seconds: an answer that the ledger does not take is then put on
-            disk as well.
+        release_limit_seconds: an answer later than this is checked once more.
+        spool_after_seconds: an answer not stored by then is put on disk as well.
         wait_seconds: how long a caller waits for another's redemption.
         cache_grants: grants kept in memory.
     """
@@ -187,8 +184,7 @@ class Settings:
         base: directory that relative paths count from.
 
     Raises:
-        ConfigurationError: names, scopes or addresses are out of bounds, or two
-            settings contradict each other; `field` names the one.
+        ConfigurationError: names, scopes or resources are out of bounds.
     """
 
     def __init__(
@@ -203,7 +199,7 @@ class Settings:
         for number, caller in enumerate(file.callers):
             _check_caller(caller, f"callers[{number}]", file)
         if file.keys.env is not None and file.keys.file != KeySettings().file:
-            raise ConfigurationError("keys: name a file or a variable", "keys.env")
+            raise ConfigurationError("keys.env: or keys.file, not both", "keys.env")
 
     @property
     def ledger_path(self) -> Path:
@@ -249,9 +245,7 @@ class Settings:
         name = self.file.keys.env or KEYRING_ENV
         text = self._environ.get(name)
         if not text and self.file.keys.env is not None:
-            raise ConfigurationError(
-                f"keys.env: variable {name} is not set", "keys.env"
-            )
+            raise ConfigurationError("keys.env: no such variable is set", "keys.env")
         return (text, name) if text else None
 
     @property
@@ -290,10 +284,8 @@ class Settings:
     def secret(self, file: str | None, env: str | None, field: str) -> Secret | None:
         """Return a secret from a file or a variable, None where neither is named.
 
-        Args:
-            file: the path; white space around the secret is no part of it.
-            env: the variable's name; likewise.
-            field: the setting's dotted name without `_file` or `_env`.
+        White space around it is no part of it. `field` is the setting's dotted name
+        without `_file` or `_env`.
 
         Raises:
             ConfigurationError: it is named and not there, or both are named.
@@ -303,10 +295,11 @@ class Settings:
                 f"{field}_file: name a file or a variable, not both", f"{field}_file"
             )
         if env is not None:
-            where, text = f"variable {env}", self._environ.get(env)
-            field = f"{field}_env"
+            # Its name is not shown: it may be the secret itself, in the wrong place.
+            field, where = f"{field}_env", "the variable"
+            text = self._environ.get(env)
             if text is None:
-                raise ConfigurationError(f"{field}: {where} is not set", field)
+                raise ConfigurationError(f"{field}: no such variable is set", field)
         elif file is not None:
             field = f"{field}_file"
             path = self.path(file, field)
@@ -430,8 +423,8 @@ def _check_caller(said: CallerSettings, at: str, file: FileSettings) -> None:
 def _check_name(name: str, field: str) -> None:
     if not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable():
         raise ConfigurationError(
-            f"{field}: {name[:MAX_NAME_LENGTH]!r} has {len(name)} characters; the "
-            f"limit is 1 to {MAX_NAME_LENGTH}, all of them printable",
+            f"{field}: a name has {len(name)} characters; the limit is 1 to "
+            f"{MAX_NAME_LENGTH}, all of them printable",
             field,
         )
 
@@ -444,14 +437,9 @@ def _check_scopes(scopes: list[str] | None, field: str) -> None:
 
 
 def _check_resource(uri: str, field: str) -> None:
-    """Refuse what is no absolute URI without fragment (RFC 8707 section 2)."""
-    try:
-        absolute = bool(urlsplit(uri).scheme) and uri.isprintable()
-    except ValueError:
-        absolute = False
-    if not absolute or "#" in uri or len(uri) > MAX_TEXT_LENGTH:
+    if len(uri) > MAX_TEXT_LENGTH or _URI.fullmatch(uri) is None:
         raise ConfigurationError(
-            f"{field}: an absolute URI without fragment, "
+            f"{field}: an absolute URI without fragment (RFC 8707 section 2), "
             f"at most {MAX_TEXT_LENGTH} characters",
             field,
         )

@@ -185,7 +185,12 @@ class Endings:
         for grant_id in owing:
             if env.clock.monotonic() >= deadline:
                 break
-            await self.settle(grant_id)
+            try:
+                await self.settle(grant_id)
+            except Unavailable:
+                raise
+            except GrantledgerError:
+                continue
         return due
 
     async def _look_after(self, grant_id: UUID) -> UserGrant | None:

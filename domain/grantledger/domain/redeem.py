@@ -401,10 +401,13 @@ class Redeemer:
         for grant_id, attempt_id, answer in await env.spool.waiting():
             try:
                 grant = await env.ledger.get(grant_id)
-                if grant is not None:
-                    provider = env.provider(grant.state.provider)
-                    ctx = env.system()
-                    await self._store(provider, grant_id, attempt_id, answer, ctx)
+                if grant is None:
+                    # Of another ledger, or of one that was restored: what it holds
+                    # may be nowhere else, so it is not ours to forget.
+                    continue
+                provider = env.provider(grant.state.provider)
+                ctx = env.system()
+                await self._store(provider, grant_id, attempt_id, answer, ctx)
             except GrantledgerError:
                 continue
             await env.spool.remove(attempt_id)

@@ -93,7 +93,7 @@ class UserGrant(Redemption, Revocation):
         if not isinstance(grant, cls):  # pragma: no cover - the topic names this class
             raise TypeError(type(grant).__name__)
         grant.pending_events.append(event)
-        grant._first_access(ctx, rules, consent, fingerprint)  # noqa: SLF001 - own
+        grant._first_access(ctx, rules, consent, fingerprint)  # noqa: SLF001 - of its own class
         return grant
 
     def provision_again(

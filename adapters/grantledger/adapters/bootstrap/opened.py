@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,36 +29,47 @@ from grantledger.adapters.upstream.consent import (
     ConsentSession,
     ConsentStart,
 )
-from grantledger.domain.answers import UpstreamFailure
+from grantledger.domain.answers import TokenAnswer, UpstreamFailure
 from grantledger.domain.broker import Broker
 from grantledger.domain.errors import (
+    ClientExpired,
     GrantledgerError,
     InvalidRequest,
-    InvalidSubjectToken,
+    LedgerError,
+    RateLimited,
     Unavailable,
+    Unsupported,
     UpstreamRejected,
 )
 from grantledger.domain.ports import Clock, Ids
 from grantledger.domain.requests import Caller
 from grantledger.domain.surroundings import Surroundings
 from grantledger.domain.user_grant import Consent, UserGrant
-from grantledger.domain.values import FailureClass, GrantKey, TokenKind
+from grantledger.domain.values import FailureClass, GrantKey, Secret, TokenKind
 
 DRAIN_SECONDS = 15.0
 TEND_SECONDS = 1.0
 SPOOL_SUFFIX = ".spool"
 KEY_PAUSES_SECONDS = (0.2, 1.0)
 
+_log = logging.getLogger("grantledger.bootstrap")
+
 
 @dataclass(frozen=True, slots=True)
 class OpenBroker:
-    """A broker with its ledger and providers; leave `open_broker` to close it."""
+    """A broker with its ledger and providers; leave `open_broker` to close it.
+
+    Attributes:
+        unread: answers on disk that could not be opened, and why; each stays where
+            it is, for a person to look at.
+    """
 
     broker: Broker
     ledger: SqliteLedger
     wiring: Wiring
     runner: TaskRunner
     clock: Clock
+    unread: Mapping[Path, LedgerError] = field(default_factory=dict[Path, LedgerError])
 
     @property
     def providers(self) -> Mapping[str, WiredProvider]:
@@ -95,23 +107,54 @@ class OpenBroker:
     ) -> UserGrant:
         """Redeem the code that a browser brought back, and store the consent.
 
-        The subject is the verified `sub`, nothing else; tokens that no verified
-        subject can be named for are given back to the server.
+        The subject is the verified `sub`, nothing else. Tokens that no verified
+        subject can be named for, or that are not stored, are given back to the
+        server. A caller that goes away stops none of it.
 
         Raises:
-            InvalidRequest: state, issuer or code is not right; the user refused; or
-                the server gave no refresh token, so that nothing was provisioned.
+            InvalidRequest: no such provider; state, issuer or code is not right; the
+                user refused; or the server gave no refresh token, so that nothing was
+                provisioned.
             InvalidSubjectToken: the ID token does not verify.
             UpstreamRejected: the server refused the code or the client.
             Unavailable: nothing was stored; start again.
         """
-        wired = self.providers[provider]
+        self.broker.env.provider(provider)
+        return await self.runner.shared(
+            object(),
+            lambda: self._finish(caller, provider, session, parameters, label),
+        )
+
+    async def _finish(
+        self,
+        caller: Caller,
+        provider: str,
+        session: ConsentSession,
+        parameters: Mapping[str, str],
+        label: str,
+    ) -> UserGrant:
+        wired = await self.wiring.current(provider)
         budget = wired.provider.rules.http_budget_seconds
         code = await wired.consent.finish(session, parameters, budget_seconds=budget)
         if isinstance(code, ConsentRefused):
             raise InvalidRequest(f"consent was refused: {code.error}", "consent")
         if isinstance(code, UpstreamFailure):
             raise _failed(code)
+        try:
+            consent = await self._consent(wired, session, code, label)
+            return await self.broker.provision(caller, consent)
+        except GrantledgerError:
+            await self._give_back(wired, code.answer, budget)
+            raise
+
+    async def _consent(
+        self,
+        wired: WiredProvider,
+        session: ConsentSession,
+        code: CodeAnswer,
+        label: str,
+    ) -> Consent:
+        rules = wired.provider.rules
         answer = code.answer
         if answer.refresh_token is None:
             raise InvalidRequest(
@@ -119,66 +162,78 @@ class OpenBroker:
                 "does the client have offline_access?",
                 "refresh_token",
             )
-        subject = await self._identified(wired, session, code, budget)
+        subject = await self._identified(wired, session, code)
         expires_at = None
         if answer.refresh_expires_in is not None:
             expires_at = answer.sent_at + timedelta(seconds=answer.refresh_expires_in)
-        consent = Consent(
-            key=GrantKey(provider, subject, label),
+        return Consent(
+            key=GrantKey(rules.name, subject, label),
             client_id=wired.config.client_id,
             flow="authorization_code",
             scopes=session.scopes if answer.scopes is None else answer.scopes,
             refresh_token=answer.refresh_token,
             refresh_expires_at=expires_at,
             upstream_subject=subject,
-            audience=wired.provider.rules.audience,
+            audience=rules.audience,
             resource=session.resource,
             answer=answer,
         )
-        return await self.broker.provision(caller, consent)
 
+    @staticmethod
     async def _identified(
-        self,
-        wired: WiredProvider,
-        session: ConsentSession,
-        code: CodeAnswer,
-        budget_seconds: float,
+        wired: WiredProvider, session: ConsentSession, code: CodeAnswer
     ) -> str:
-        """Return the verified `sub`; tokens that nobody can be named for are revoked.
+        """Return the verified `sub`.
 
         Keys that cannot be fetched are asked for again a few times: the code is
         spent, and giving up means another consent.
         """
-        for pause in (*KEY_PAUSES_SECONDS, None):
+        for pause in KEY_PAUSES_SECONDS:
             try:
                 return (await wired.consent.identify(session, code)).subject
             except Unavailable:
-                if pause is None:
-                    await self._give_back(wired, code, budget_seconds)
-                    raise
                 await anyio.sleep(pause)
-            except InvalidSubjectToken:
-                await self._give_back(wired, code, budget_seconds)
-                raise
-        raise AssertionError("unreachable")  # pragma: no cover - the loop returns
+        return (await wired.consent.identify(session, code)).subject
 
     @staticmethod
     async def _give_back(
-        wired: WiredProvider, code: CodeAnswer, budget_seconds: float
+        wired: WiredProvider, answer: TokenAnswer, budget_seconds: float
     ) -> None:
-        token = code.answer.refresh_token
-        if token is not None:
-            await wired.server.revoke(
-                token.reveal(), TokenKind.REFRESH, budget_seconds=budget_seconds
+        """Revoke tokens that nobody keeps, as far as the server lets us."""
+        rules = wired.provider.rules
+        tokens: list[tuple[TokenKind, Secret]] = []
+        if answer.refresh_token is not None:
+            tokens.append((TokenKind.REFRESH, answer.refresh_token))
+        if answer.access_token is not None and not (tokens and rules.family_revocation):
+            tokens.append((TokenKind.ACCESS, answer.access_token))
+        for kind, token in tokens:
+            outcome = await wired.server.revoke(
+                token.reveal(), kind, budget_seconds=budget_seconds
             )
+            if isinstance(outcome, UpstreamFailure):
+                _log.warning(
+                    "provider %s: the %s of an unfinished consent lives on: %s",
+                    rules.name,
+                    kind.value,
+                    outcome.error,
+                )
 
 
 def _failed(failure: UpstreamFailure) -> Exception:
-    if failure.failure in (FailureClass.TRANSIENT, FailureClass.RATE_LIMITED):
-        return Unavailable(f"the server: {failure.error}", failure.retry_after or 1.0)
-    if failure.failure is FailureClass.AMBIGUOUS:
-        return Unavailable(f"the server: {failure.error}; start again")
-    return UpstreamRejected(f"the server: {failure.error}", failure.error)
+    said = f"the server: {failure.error}"
+    match failure.failure:
+        case FailureClass.RATE_LIMITED:
+            return RateLimited(said, failure.retry_after or 1.0)
+        case FailureClass.TRANSIENT:
+            return Unavailable(said, failure.retry_after or 1.0)
+        case FailureClass.AMBIGUOUS:
+            return Unavailable(f"{said}; start again")
+        case FailureClass.EXPIRED_CLIENT:
+            return ClientExpired(f"{said}: the registered client has expired")
+        case FailureClass.UNSUPPORTED:
+            return Unsupported(said, failure.error)
+        case _:
+            return UpstreamRejected(said, failure.error)
 
 
 def key_ring(settings: Settings) -> KeyRing:
@@ -200,7 +255,7 @@ async def open_broker(
     clock: Clock | None = None,
     ids: Ids | None = None,
     tend: bool = True,
-) -> AsyncIterator[OpenBroker]:
+) -> AsyncGenerator[OpenBroker]:
     """Open the ledger and run a broker over it; on leaving, drain and close.
 
     Args:
@@ -210,63 +265,84 @@ async def open_broker(
         tend: look after lost leases and obligations in the background.
 
     Raises:
-        ConfigurationError: a setting is wrong.
+        ConfigurationError: a setting is wrong; nothing was opened.
         LedgerError: the ledger cannot be used, or the keys are not its own.
+        Unavailable: it cannot be used now.
     """
     clock = clock or SystemClock()
     ids = ids or RandomIds()
     ring = key_ring(settings)
-    node = settings.node
-    said = settings.file.ledger
+    said = settings.file
     path = settings.ledger_path
+    runner = TaskRunner()
+    wiring = Wiring(settings, ring, clock, ids, runner)
     ledger = SqliteLedger.open(
         path,
         ring,
         clock,
         ids,
-        node=node,
+        node=settings.node,
         random=os.urandom,
         rates=Rates(
-            hand_outs_per_second=said.hand_outs_per_second,
-            denials_per_second=said.denials_per_second,
+            hand_outs_per_second=said.ledger.hand_outs_per_second,
+            denials_per_second=said.ledger.denials_per_second,
         ),
-        max_queued=said.queue_limit,
+        max_queued=said.ledger.queue_limit,
     )
-    wiring = Wiring(settings, ledger, ring, clock, ids)
-    runner = TaskRunner()
-    tending: asyncio.Task[None] | None = None
+    unread = Unread()
+    tending: list[asyncio.Task[None]] = []
     try:
-        for name in settings.file.providers:
-            await wiring.add(name)
-        policy = settings.policy
+        await wiring.load(ledger)
         env = Surroundings(
             ledger=ledger,
             clock=clock,
             ids=ids,
             fingerprints=KeyedFingerprinter(ring),
             runner=runner,
-            spool=FileSpool(spool_directory(path), ring),
+            spool=FileSpool(spool_directory(path), ring, unread.add),
             providers=wiring.providers,
-            node=node,
-            policy=policy,
-            release_limit_seconds=settings.file.broker.release_limit_seconds,
-            spool_after_seconds=settings.file.broker.spool_after_seconds,
-            wait_seconds=settings.file.broker.wait_seconds,
-            cache_grants=settings.file.broker.cache_grants,
+            node=settings.node,
+            policy=settings.policy,
+            release_limit_seconds=said.broker.release_limit_seconds,
+            spool_after_seconds=said.broker.spool_after_seconds,
+            wait_seconds=said.broker.wait_seconds,
+            cache_grants=said.broker.cache_grants,
         )
         broker = Broker(env)
-        await broker.recover()
-        opened = OpenBroker(broker, ledger, wiring, runner, clock)
+        await _recover(broker)
         if tend:
-            tending = asyncio.create_task(_tend(broker))
-        yield opened
+            # Apart, because a slow registration endpoint must not hold up a lease.
+            tending = [
+                asyncio.create_task(_regularly(broker.tend)),
+                asyncio.create_task(_regularly(wiring.tend)),
+            ]
+        yield OpenBroker(broker, ledger, wiring, runner, clock, unread.files)
     finally:
         with anyio.CancelScope(shield=True):
-            if tending is not None:
-                tending.cancel()
-            await runner.drain(DRAIN_SECONDS)
+            for task in tending:
+                task.cancel()
+            await asyncio.gather(*tending, return_exceptions=True)
+            await runner.drain(_drain_seconds(wiring, said.broker.spool_after_seconds))
             await wiring.aclose()
             await ledger.close()
+
+
+def _drain_seconds(wiring: Wiring, spool_after_seconds: float) -> float:
+    """Return how long running redemptions may need: answered, and stored or spooled."""
+    leases = (p.rules.lease_seconds for p in wiring.providers.values())
+    return max(DRAIN_SECONDS, max(leases, default=0.0) + spool_after_seconds + 1.0)
+
+
+async def _recover(broker: Broker) -> None:
+    """Bring home what an earlier process put on disk; say what has to stay there."""
+    await broker.recover()
+    left = await broker.env.spool.waiting()
+    if left:
+        _log.warning(
+            "%d answers stay on disk: their grants or providers are not known here, "
+            "or the ledger does not take them",
+            len(left),
+        )
 
 
 def spool_directory(ledger: Path) -> Path:
@@ -274,11 +350,34 @@ def spool_directory(ledger: Path) -> Path:
     return ledger.with_name(ledger.name + SPOOL_SUFFIX)
 
 
-async def _tend(broker: Broker) -> None:
+class Unread:
+    """Answers on disk that cannot be opened: kept, and told of once.
+
+    One file must not keep the others, or the whole broker, from what is due.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[Path, LedgerError] = {}
+
+    def add(self, path: Path, error: LedgerError) -> None:
+        """Take note of a file."""
+        if path not in self.files:
+            self.files[path] = error
+            _log.error("an answer on disk cannot be read and is kept: %s", error)
+
+
+async def _regularly(work: Callable[[], Awaitable[object]]) -> None:
+    """Do the work again and again, whatever becomes of it."""
+    before = ""
     while True:
         await anyio.sleep(TEND_SECONDS)
         try:
-            await broker.tend()
-        except GrantledgerError:
-            # Whatever it was, the next grant that is due must not wait for ever.
-            continue
+            await work()
+            before = ""
+        except Exception as error:  # noqa: BLE001 - what is due next must not wait for ever
+            # Of an error that is not ours the message may quote what nobody may read.
+            ours = isinstance(error, GrantledgerError)
+            now = f"{type(error).__name__}: {error}" if ours else type(error).__name__
+            if now != before:
+                _log.warning("what is due could not be looked after: %s", now)
+            before = now

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from grantledger.adapters.bootstrap.rules import one_of, rules_of
@@ -17,8 +19,15 @@ from grantledger.adapters.upstream.jwks import KeySet
 from grantledger.adapters.upstream.verifier import JwksVerifier
 from grantledger.domain.errors import ConfigurationError
 from grantledger.domain.ports import Clock, Ids
+from grantledger.domain.provider import ProviderRules
 from grantledger.domain.surroundings import Provider
 from grantledger.domain.values import ClientSecret, Scopes, Secret, parse_scopes
+
+_SETTING_OF = {
+    "client_secret": "client_secret_file",
+    "private_key_pem": "private_key_file",
+    "audiences": "session_audiences",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,7 @@ class WiredProvider:
     consent: ConsentFlow
     http: BoundedHttp
     discovery: Discovery
+    keys: KeySet
     config: UpstreamConfig
     scopes: Scopes
     resource: str | None
@@ -56,6 +66,7 @@ def wire(
     clock: Clock,
     ids: Ids,
     registered: ClientCredentials | None = None,
+    before: WiredProvider | None = None,
 ) -> WiredProvider:
     """Return the provider of this name, ready to use.
 
@@ -65,30 +76,31 @@ def wire(
         clock: time.
         ids: ids of client assertions.
         registered: credentials of a dynamic registration, None for static ones.
+        before: the same provider with other credentials; its connections and what
+            it knows of the server are used on.
 
     Raises:
         ConfigurationError: a setting is wrong; `field` names it.
     """
     said = settings.file.providers[name]
-    credentials = registered or static_credentials(name, said, settings)
-    try:
-        config = _config(name, said, settings, credentials)
-    except ConfigurationError as cause:
-        raise ConfigurationError(
-            f"provider {name}: {cause}", f"providers.{name}.{cause.field}"
-        ) from cause
-    rules = rules_of(name, said, credentials.client_id)
-    http = BoundedHttp(ssl_context=_trust(name, said, settings))
-    discovery = Discovery(config, http, clock)
-    server = HttpAuthorizationServer(config, http, discovery, clock=clock, ids=ids)
-    keys = KeySet(config, http, discovery, clock)
-    verifier = JwksVerifier(
-        said.issuer,
-        keys,
-        clock,
-        audiences=said.session_audiences or [credentials.client_id],
-        inner_issuers=discovery.locations.accepted_issuers,
-    )
+    with _named(name):
+        credentials = registered or static_credentials(name, said, settings)
+        rules = rules_of(name, said, credentials.client_id)
+        config = _config(name, said, settings, credentials, rules)
+        if before is None:
+            http = BoundedHttp(ssl_context=_trust(name, said, settings))
+            discovery = Discovery(config, http, clock)
+            keys = KeySet(config, http, discovery, clock)
+        else:
+            http, discovery, keys = before.http, before.discovery, before.keys
+        server = HttpAuthorizationServer(config, http, discovery, clock=clock, ids=ids)
+        verifier = JwksVerifier(
+            said.issuer,
+            keys,
+            clock,
+            audiences=said.session_audiences or [credentials.client_id],
+            inner_issuers=discovery.locations.accepted_issuers,
+        )
     consent = ConsentFlow(
         config, server, discovery, keys, clock=clock, random=os.urandom
     )
@@ -98,11 +110,25 @@ def wire(
         consent=consent,
         http=http,
         discovery=discovery,
+        keys=keys,
         config=config,
         scopes=parse_scopes(said.scopes),
         resource=said.resource,
         redirect_port=said.redirect_port,
     )
+
+
+@contextmanager
+def _named(name: str) -> Generator[None]:
+    """Give an error that names a field the whole name of its setting."""
+    prefix = f"providers.{name}."
+    try:
+        yield
+    except ConfigurationError as cause:
+        if cause.field.startswith(prefix):
+            raise
+        field = prefix + _SETTING_OF.get(cause.field, cause.field)
+        raise ConfigurationError(f"{field}: {cause}", field) from cause
 
 
 def static_credentials(
@@ -114,9 +140,8 @@ def static_credentials(
         ConfigurationError: there is no client id, or its secret is not there.
     """
     if not said.client_id:
-        raise ConfigurationError(
-            f"provider {name}: client_id is missing", f"providers.{name}.client_id"
-        )
+        field = f"providers.{name}.client_id"
+        raise ConfigurationError(f"{field} is missing", field)
     secret = settings.secret(
         said.client_secret_file,
         said.client_secret_env,
@@ -137,11 +162,9 @@ def _config(
     said: ProviderSettings,
     settings: Settings,
     credentials: ClientCredentials,
+    rules: ProviderRules,
 ) -> UpstreamConfig:
-    key = settings.secret(
-        said.private_key_file, None, f"providers.{name}.private_key_file"
-    )
-    rules = rules_of(name, said, credentials.client_id)
+    key = settings.secret(said.private_key_file, None, f"providers.{name}.private_key")
     return UpstreamConfig(
         issuer=said.issuer,
         discovery_url=said.discovery_url,
@@ -166,10 +189,11 @@ def _trust(
 ) -> ssl.SSLContext | None:
     if said.ca_file is None:
         return None
-    path = settings.path(said.ca_file)
+    field = f"providers.{name}.ca_file"
+    path = settings.path(said.ca_file, field)
     try:
         return ssl.create_default_context(cafile=str(path))
     except OSError as cause:
         raise ConfigurationError(
-            f"provider {name}: cannot read {path}", f"providers.{name}.ca_file"
+            f"{field}: cannot read certificates from {path}: {cause.strerror}", field
         ) from cause

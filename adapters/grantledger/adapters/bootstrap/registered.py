@@ -8,45 +8,68 @@ only for a new consent: a refresh token belongs to the client that it was issued
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import math
 
+import anyio
 import msgspec
 
 from grantledger.adapters.bootstrap.providers import ClientCredentials
 from grantledger.adapters.keys.ring import KeyRing
+from grantledger.adapters.ledger.runner import TaskRunner
 from grantledger.adapters.ledger.sqlite_ledger import SqliteLedger
 from grantledger.adapters.ledger.states import reveal, secret_of
 from grantledger.adapters.upstream.config import AuthMethod
+from grantledger.adapters.upstream.discovery import Discovery
+from grantledger.adapters.upstream.failures import not_sent
 from grantledger.adapters.upstream.registration import (
     ClientRegistration,
     RegisteredClient,
 )
 from grantledger.domain.answers import (
-    RevocationConfirmed,
-    TokenAnswer,
     UpstreamFailure,
 )
-from grantledger.domain.errors import ClientExpired, Unavailable, UpstreamRejected
-from grantledger.domain.ports import AuthorizationServer, Clock
+from grantledger.domain.errors import (
+    ClientExpired,
+    IntegrityError,
+    Unavailable,
+    UpstreamRejected,
+)
+from grantledger.domain.ports import Clock
 from grantledger.domain.values import (
-    AccessToken,
     FailureClass,
-    RefreshToken,
     Scopes,
-    TokenKind,
 )
 
 RENEWAL_MARGIN_SECONDS = 120.0
+RENEWAL_SHARE = 0.25
+"""Of a client's life, where that is less than the margin."""
+RENEWAL_TRIES = 8
 BUDGET_SECONDS = 10.0
 CLIENT_NAME = "grantledger"
+MAX_REDIRECT_URIS = 20
+
+_NOT_NOW = (
+    FailureClass.TRANSIENT,
+    FailureClass.RATE_LIMITED,
+    FailureClass.AMBIGUOUS,
+)
+_PREFERRED = (AuthMethod.POST, AuthMethod.BASIC, AuthMethod.NONE)
+_CLIENT_IS_GONE = ("invalid_client", "expired_client")
+"""As the server says it itself: a bare 401 may come from what stands before it."""
 
 
 class StoredClient(msgspec.Struct, frozen=True):
-    """A registration as it is sealed in the ledger."""
+    """A registration as it is sealed in the ledger.
+
+    Attributes:
+        asked: how it was to authenticate, where the server's answer does not say.
+    """
 
     client: RegisteredClient
     redirect_uris: tuple[str, ...]
     scopes: Scopes
+    asked: AuthMethod = AuthMethod.POST
 
 
 _ENCODER = msgspec.json.Encoder(enc_hook=reveal)
@@ -56,13 +79,20 @@ _DECODER = msgspec.json.Decoder(StoredClient, dec_hook=secret_of)
 class Registrar:
     """Keeps one provider's client registered.
 
+    The ledger is asked before each use, because another process may have renewed the
+    client or registered another. What is sent to the server is not cancelled with its
+    caller: an answer that nobody reads may be the only word of a new secret.
+
     Args:
         name: of the provider.
         scopes: what the client may ask for.
         ledger: keeps the sealed registration.
         ring: seals it.
         registration: speaks to the server.
+        discovery: says how clients may authenticate.
         clock: tells when the client has expired.
+        runner: runs what is not cancelled.
+        wished: how the client shall authenticate; None for what the server takes.
     """
 
     def __init__(
@@ -72,15 +102,26 @@ class Registrar:
         ledger: SqliteLedger,
         ring: KeyRing,
         registration: ClientRegistration,
+        discovery: Discovery,
         clock: Clock,
+        runner: TaskRunner,
+        wished: AuthMethod | None = None,
     ) -> None:
         self._name = name
         self._scopes = scopes
         self._ledger = ledger
         self._ring = ring
         self._registration = registration
+        self._discovery = discovery
         self._clock = clock
+        self._runner = runner
+        self._wished = wished
+        self._lock = anyio.Lock()
+        self._sealed: bytes | None = None
         self._stored: StoredClient | None = None
+        self._unsaved = False
+        self._next_try = -math.inf
+        self._refused: str | None = None
 
     async def load(self) -> ClientCredentials | None:
         """Return the stored client's credentials, None before the first consent.
@@ -89,90 +130,230 @@ class Registrar:
             WrongKey: the ring lacks the key that it was sealed with.
             IntegrityError: it was changed.
         """
-        sealed = await self._ledger.client(self._name)
-        if sealed is None:
-            return None
-        opened = self._ring.open_spool(sealed, self._aad())
-        self._stored = _DECODER.decode(opened)
-        return credentials_of(self._stored.client)
+        async with self._lock:
+            stored = await self._current()
+        return None if stored is None else credentials_of(stored)
 
     async def ensure(self, redirect_uri: str) -> ClientCredentials:
         """Return credentials of a live client that may redirect to `redirect_uri`.
 
         Raises:
-            UpstreamRejected: the server registers no clients, or refuses this one.
-            Unavailable: it cannot be reached now.
+            UpstreamRejected: the server registers no clients, refuses this one, or
+                lets no further URI be added while grants depend on the client.
+            Unavailable: it cannot be reached now, or the ledger cannot.
         """
-        stored = self._stored
-        if stored is not None and redirect_uri not in stored.redirect_uris:
-            stored = await self._update((*stored.redirect_uris, redirect_uri))
-        if stored is not None and self._near_its_end(stored):
-            stored = await self._update(stored.redirect_uris)
-        if stored is not None and not self._over(stored):
-            return credentials_of(stored.client)
-        found = await self._registration.register(
-            self._metadata((redirect_uri,)), budget_seconds=BUDGET_SECONDS
-        )
-        if isinstance(found, UpstreamFailure):
-            if found.failure in (FailureClass.TRANSIENT, FailureClass.RATE_LIMITED):
-                raise Unavailable(f"registration at {self._name}: {found.error}")
-            raise UpstreamRejected(
-                f"provider {self._name} registers no client: {found.error}", found.error
-            )
-        await self._keep(found, (redirect_uri,))
-        return credentials_of(found)
+        return await self._runner.shared(object(), lambda: self._ensure(redirect_uri))
 
     async def usable(self) -> ClientCredentials:
         """Return credentials to act on an existing grant with.
 
         Raises:
             ClientExpired: there is no client, or it has ended and cannot be renewed.
+            LedgerError: it cannot be opened; Unavailable: it cannot be read now.
+        """
+        return await self._runner.shared(object(), self._usable)
+
+    async def tend(self) -> None:
+        """Renew the client in time, even when nobody uses it.
+
+        Raises:
+            LedgerError: it cannot be opened; Unavailable: it cannot be read now.
         """
         stored = self._stored
-        if stored is not None and self._near_its_end(stored):
-            stored = await self._update(stored.redirect_uris) or stored
-        if stored is None or self._over(stored):
-            raise ClientExpired(
-                f"provider {self._name}: the registered client has expired; "
-                "a new consent registers a new one"
-            )
-        return credentials_of(stored.client)
+        if stored is not None and (self._unsaved or self._near_its_end(stored)):
+            with contextlib.suppress(ClientExpired):
+                await self.usable()
+
+    def note(self, client_id: str, outcome: object) -> None:
+        """Learn from an answer of the server's whether it knows the client."""
+        if not isinstance(outcome, UpstreamFailure):
+            self._refused = None
+        elif outcome.sent and outcome.error in _CLIENT_IS_GONE:
+            self._refused = client_id
+
+    async def _ensure(self, redirect_uri: str) -> ClientCredentials:
+        async with self._lock:
+            stored = await self._current()
+            if stored is not None and (
+                self._over(stored) or stored.client.client_id == self._refused
+            ):
+                stored = None
+            if stored is not None and redirect_uri not in stored.redirect_uris:
+                stored = await self._admit(stored, redirect_uri)
+            if stored is not None and self._near_its_end(stored):
+                stored = await self._outlasting(stored)
+            if stored is None:
+                stored = await self._register(redirect_uri)
+            return credentials_of(stored)
+
+    async def _usable(self) -> ClientCredentials:
+        async with self._lock:
+            stored = await self._current()
+            if stored is None or self._over(stored):
+                raise ClientExpired(
+                    f"provider {self._name}: the registered client has expired; "
+                    "a new consent registers a new one"
+                )
+            if self._near_its_end(stored):
+                stored = await self._renew(stored)
+            return credentials_of(stored)
 
     def _near_its_end(self, stored: StoredClient) -> bool:
-        return stored.client.needs_renewal(self._clock.now(), RENEWAL_MARGIN_SECONDS)
+        margin = _margin_seconds(stored.client)
+        return stored.client.needs_renewal(self._clock.now(), margin)
 
     def _over(self, stored: StoredClient) -> bool:
         return stored.client.needs_renewal(self._clock.now(), 0.0)
 
-    async def _update(self, redirect_uris: tuple[str, ...]) -> StoredClient | None:
-        """Return the client after an update, None when the server did not take it."""
-        stored = self._stored
-        if stored is None:
-            return None
-        found = await self._registration.update(
-            stored.client, self._metadata(redirect_uris), budget_seconds=BUDGET_SECONDS
+    async def _current(self) -> StoredClient | None:
+        """Return the client as the ledger has it, or as it could not be stored yet."""
+        if self._unsaved and self._stored is not None:
+            with contextlib.suppress(Unavailable):
+                await self._save(self._stored)
+            return self._stored
+        sealed = await self._ledger.client(self._name)
+        if sealed != self._sealed:
+            self._stored = None if sealed is None else self._opened(sealed)
+            self._sealed = sealed
+            self._next_try = -math.inf
+        return self._stored
+
+    def _opened(self, sealed: bytes) -> StoredClient:
+        data = self._ring.open_spool(sealed, self._aad())
+        try:
+            return _DECODER.decode(data)
+        except msgspec.DecodeError:
+            # `from None`: the cause may quote what it read.
+            raise IntegrityError(
+                f"the client registered at {self._name} does not parse"
+            ) from None
+
+    async def _renew(self, stored: StoredClient) -> StoredClient:
+        """Return the client after asking for a longer life, now and then."""
+        now = self._clock.monotonic()
+        if now < self._next_try:
+            return stored
+        self._next_try = now + _margin_seconds(stored.client) / RENEWAL_TRIES
+        found = await self._update(stored, stored.redirect_uris)
+        return stored if isinstance(found, UpstreamFailure) else found
+
+    async def _outlasting(self, stored: StoredClient) -> StoredClient | None:
+        """Return the client with a longer life, None when it gets none.
+
+        What a user consents to now should not end with the client in a moment.
+        """
+        found = await self._update(stored, stored.redirect_uris)
+        if isinstance(found, UpstreamFailure):
+            return stored if found.failure in _NOT_NOW else None
+        return None if self._near_its_end(found) else found
+
+    async def _admit(
+        self, stored: StoredClient, redirect_uri: str
+    ) -> StoredClient | None:
+        """Return the client with a further URI, None when it can be replaced."""
+        kept = stored.redirect_uris[1 - MAX_REDIRECT_URIS :]
+        found = await self._update(stored, (*kept, redirect_uri))
+        if isinstance(found, StoredClient):
+            return found
+        if found.failure in _NOT_NOW:
+            raise Unavailable(f"registration at {self._name}: {found.error}")
+        depend = [
+            grant.id
+            for grant in await self._ledger.grants(self._name)
+            if grant.state.usable
+            and grant.state.provisioning.client_id == stored.client.client_id
+        ]
+        if depend:
+            # A new client would orphan them: a refresh token is its client's alone.
+            raise UpstreamRejected(
+                f"provider {self._name} takes no further redirect URI for the "
+                f"registered client, and {len(depend)} grants depend on it: "
+                f"{found.error}; it has {', '.join(stored.redirect_uris)}",
+                found.error,
+            )
+        return None
+
+    async def _register(self, redirect_uri: str) -> StoredClient:
+        metadata = await self._discovery.metadata()
+        if isinstance(metadata, UpstreamFailure):
+            raise self._refusal(metadata)
+        method = self._method(metadata.token_endpoint_auth_methods_supported)
+        found = await self._registration.register(
+            self._metadata((redirect_uri,), method), budget_seconds=BUDGET_SECONDS
         )
         if isinstance(found, UpstreamFailure):
-            return None
-        return await self._keep(found, redirect_uris)
-
-    async def _keep(
-        self, client: RegisteredClient, redirect_uris: tuple[str, ...]
-    ) -> StoredClient:
-        stored = StoredClient(client, redirect_uris, self._scopes)
-        sealed = self._ring.seal_spool(_ENCODER.encode(stored), self._aad())
+            raise self._refusal(found)
+        stored = StoredClient(found, (redirect_uri,), self._scopes, method)
+        if not _can_authenticate(stored):
+            raise UpstreamRejected(
+                f"provider {self._name} registered a client that cannot authenticate",
+                "unusable_client",
+            )
         # Durable before it is used: its secret is nowhere else.
-        await self._ledger.keep_client(self._name, sealed)
-        self._stored = stored
+        await self._save(stored)
+        self._refused = None
         return stored
 
-    def _metadata(self, redirect_uris: tuple[str, ...]) -> dict[str, object]:
+    def _refusal(self, failure: UpstreamFailure) -> Exception:
+        if failure.failure in _NOT_NOW:
+            return Unavailable(
+                f"registration at {self._name}: {failure.error}",
+                failure.retry_after or 1.0,
+            )
+        return UpstreamRejected(
+            f"provider {self._name} registers no client: {failure.error}", failure.error
+        )
+
+    def _method(self, offered: frozenset[str] | None) -> AuthMethod:
+        """Return how to authenticate: as wished, or as the server takes it.
+
+        Source: RFC 8414 section 2: where nothing is listed, by HTTP Basic.
+        """
+        if offered is None:
+            return self._wished or AuthMethod.BASIC
+        for method in (self._wished,) if self._wished else _PREFERRED:
+            if method in offered:
+                return method
+        raise UpstreamRejected(
+            f"provider {self._name} takes clients by "
+            f"{', '.join(sorted(offered)) or 'no method'} only",
+            "auth_method",
+        )
+
+    async def _update(
+        self, stored: StoredClient, redirect_uris: tuple[str, ...]
+    ) -> StoredClient | UpstreamFailure:
+        found = await self._registration.update(
+            stored.client,
+            self._metadata(redirect_uris, credentials_of(stored).auth_method),
+            budget_seconds=BUDGET_SECONDS,
+        )
+        if isinstance(found, UpstreamFailure):
+            return found
+        changed = StoredClient(found, redirect_uris, self._scopes, stored.asked)
+        if not _can_authenticate(changed):
+            return not_sent("unusable_client", failure=FailureClass.MISCONFIGURED)
+        # The server may have given another secret, so that the old one is worth
+        # nothing: kept here at once, in the ledger as soon as that takes it.
+        self._stored, self._unsaved = changed, True
+        with contextlib.suppress(Unavailable):
+            await self._save(changed)
+        return changed
+
+    async def _save(self, stored: StoredClient) -> None:
+        sealed = self._ring.seal_spool(_ENCODER.encode(stored), self._aad())
+        await self._ledger.keep_client(self._name, sealed)
+        self._stored, self._sealed, self._unsaved = stored, sealed, False
+
+    def _metadata(
+        self, redirect_uris: tuple[str, ...], method: AuthMethod
+    ) -> dict[str, object]:
         return {
             "client_name": CLIENT_NAME,
             "redirect_uris": list(redirect_uris),
             "grant_types": ["authorization_code", "refresh_token"],
             "response_types": ["code"],
-            "token_endpoint_auth_method": str(AuthMethod.POST),
+            "token_endpoint_auth_method": str(method),
             "scope": " ".join(self._scopes),
         }
 
@@ -180,92 +361,28 @@ class Registrar:
         return b"provider-client\0" + self._name.encode()
 
 
-class RenewingServer:
-    """An authorization server whose client is looked after before each request.
-
-    Args:
-        registrar: keeps the client registered.
-        build: makes the way to the server for these credentials.
-    """
-
-    def __init__(
-        self,
-        registrar: Registrar,
-        build: Callable[[ClientCredentials], AuthorizationServer],
-    ) -> None:
-        self._registrar = registrar
-        self._build = build
-        self._built: tuple[ClientCredentials, AuthorizationServer] | None = None
-
-    async def redeem(
-        self,
-        refresh_token: RefreshToken,
-        *,
-        scopes: Scopes,
-        audience: str | None,
-        resource: str | None,
-        budget_seconds: float,
-    ) -> TokenAnswer | UpstreamFailure:
-        """Send the refresh token once, with a live client; see the port."""
-        server = await self._server()
-        if isinstance(server, UpstreamFailure):
-            return server
-        return await server.redeem(
-            refresh_token,
-            scopes=scopes,
-            audience=audience,
-            resource=resource,
-            budget_seconds=budget_seconds,
-        )
-
-    async def exchange(
-        self,
-        subject_token: AccessToken,
-        *,
-        scopes: Scopes,
-        audience: str | None,
-        resource: str | None,
-        budget_seconds: float,
-    ) -> TokenAnswer | UpstreamFailure:
-        """Exchange a session token with a live client; see the port."""
-        server = await self._server()
-        if isinstance(server, UpstreamFailure):
-            return server
-        return await server.exchange(
-            subject_token,
-            scopes=scopes,
-            audience=audience,
-            resource=resource,
-            budget_seconds=budget_seconds,
-        )
-
-    async def revoke(
-        self, token: str, kind: TokenKind, *, budget_seconds: float
-    ) -> RevocationConfirmed | UpstreamFailure:
-        """Ask for revocation with a live client; see the port."""
-        server = await self._server()
-        if isinstance(server, UpstreamFailure):
-            return server
-        return await server.revoke(token, kind, budget_seconds=budget_seconds)
-
-    async def _server(self) -> AuthorizationServer | UpstreamFailure:
-        try:
-            credentials = await self._registrar.usable()
-        except ClientExpired as expired:
-            return UpstreamFailure(
-                failure=FailureClass.EXPIRED_CLIENT, sent=False, error=expired.error
-            )
-        if self._built is None or self._built[0] != credentials:
-            self._built = (credentials, self._build(credentials))
-        return self._built[1]
-
-
-def credentials_of(client: RegisteredClient) -> ClientCredentials:
+def credentials_of(stored: StoredClient) -> ClientCredentials:
     """Return what a registered client authenticates with."""
-    method = client.auth_method
-    if method is None:
-        method = AuthMethod.POST if client.secret is not None else AuthMethod.NONE
+    client = stored.client
+    method = client.auth_method or stored.asked
+    if client.secret is None:
+        method = AuthMethod.NONE
     return ClientCredentials(client.client_id, client.secret, method)
+
+
+def _margin_seconds(client: RegisteredClient) -> float:
+    """Return how long before its end a client is renewed."""
+    if client.expires_at is None or client.issued_at is None:
+        return RENEWAL_MARGIN_SECONDS
+    life = (client.expires_at - client.issued_at).total_seconds()
+    return min(RENEWAL_MARGIN_SECONDS, max(0.0, life * RENEWAL_SHARE))
+
+
+def _can_authenticate(stored: StoredClient) -> bool:
+    """Tell whether the client has what the server wants of it."""
+    if stored.client.auth_method in {None, AuthMethod.NONE}:
+        return True
+    return credentials_of(stored).auth_method in {AuthMethod.POST, AuthMethod.BASIC}
 
 
 def unregistered() -> ClientCredentials:

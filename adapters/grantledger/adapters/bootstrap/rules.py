@@ -23,6 +23,15 @@ from grantledger.domain.values import parse_scopes
 
 E = TypeVar("E", bound=StrEnum)
 
+
+class OutcomeRule(StrEnum):
+    """What may follow a redemption without an answer, as settings say it."""
+
+    RETRY_WITHIN_GRACE = "retry_within_grace"
+    RETRY_ONCE = "retry_once"
+    QUARANTINE = "quarantine"
+
+
 # Nextcloud's OIDC app 2.5: a used token is refused and, after 5 s, its family with
 # it. An answer that was lost took the family's successor along, so that one more try
 # risks nothing that is not lost already.
@@ -73,10 +82,9 @@ def rules_of(name: str, settings: ProviderSettings, client_id: str) -> ProviderR
     """
     preset = PRESETS.get(settings.preset)
     if preset is None:
+        field = f"providers.{name}.preset"
         raise ConfigurationError(
-            f"provider {name}: unknown preset {settings.preset!r}; "
-            f"known: {', '.join(PRESETS)}",
-            f"providers.{name}.preset",
+            f"{field}: {settings.preset!r} is none of {', '.join(PRESETS)}", field
         )
     fields: dict[str, Any] = dict(preset)
     for field in _PLAIN:
@@ -125,18 +133,13 @@ def one_of(kind: type[E], word: str, field: str) -> E:
 
 def _outcome_rule(name: str, settings: UnknownOutcomeSettings) -> UnknownOutcomeRule:
     field = f"providers.{name}.unknown_outcome"
-    match settings.rule:
-        case "retry_within_grace":
-            if settings.seconds is None:
-                raise ConfigurationError(f"{field}: seconds is missing", field)
-            return RetryWithinGrace(settings.seconds)
-        case "retry_once":
-            return RetryOnce()
-        case "quarantine":
-            return Quarantine()
-        case other:
-            raise ConfigurationError(
-                f"{field}: {other!r} is none of retry_within_grace, retry_once,"
-                " quarantine",
-                field,
-            )
+    rule = one_of(OutcomeRule, settings.rule, f"{field}.rule")
+    if (rule is OutcomeRule.RETRY_WITHIN_GRACE) is (settings.seconds is None):
+        raise ConfigurationError(
+            f"{field}.seconds belongs to {OutcomeRule.RETRY_WITHIN_GRACE} and to no "
+            f"other rule; the rule is {rule}",
+            f"{field}.seconds",
+        )
+    if settings.seconds is not None:
+        return RetryWithinGrace(settings.seconds)
+    return RetryOnce() if rule is OutcomeRule.RETRY_ONCE else Quarantine()

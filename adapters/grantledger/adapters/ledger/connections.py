@@ -59,11 +59,11 @@ class LedgerConnection(SQLiteConnection):
         A COMMIT that fails (disk full, I/O) can leave its transaction open; back in
         the pool, the connection would hold the write lock for ever.
         """
-        if not self.closed and self._sqlite_conn.in_transaction:
-            try:
+        try:
+            if self._sqlite_conn.in_transaction:
                 self._sqlite_conn.rollback()
-            except sqlite3.Error:
-                self.close()
+        except sqlite3.Error:
+            self.close()
 
 
 class _NoConnectionError(Exception):
@@ -141,8 +141,6 @@ class LedgerDatastore(SQLiteDatastore):
         single_row_tracking: bool = True,
         originator_id_type: Literal["uuid", "text"] = "uuid",
     ) -> None:
-        if SQLiteConnectionPool.detect_memory_mode(db_name):
-            raise InterfaceError("a ledger is a file; memory keeps nothing")
         super().__init__(
             db_name,
             single_row_tracking=single_row_tracking,
@@ -151,6 +149,8 @@ class LedgerDatastore(SQLiteDatastore):
         self.pool: LedgerConnectionPool = self.pool_class(
             db_name=db_name, lock_timeout=lock_timeout or LOCK_SECONDS
         )
+        if self.pool.is_sqlite_memory_mode:
+            raise InterfaceError("a ledger is a file; memory keeps nothing")
 
     def dedicated(self) -> LedgerConnection:
         """Return a connection outside the pool; who asked for it closes it."""

@@ -41,7 +41,7 @@ class LeafReader:
         if rows:
             self._keys.load(c, grant_id)
         for row in rows:
-            event = self._decode(c, row)
+            event = self.decode(c, row)
             if not isinstance(event, GrantEvent):
                 raise IntegrityError(f"leaf {row[0] - 1} is no event of a grant")
             yield row[0] - 1, event
@@ -57,24 +57,36 @@ class LeafReader:
             live_after: microseconds since 1970: only events with a token that lives
                 longer; None for all.
         """
+        live = "" if live_after is None else "j.live_until > ? AND "
+        values = () if live_after is None else (live_after,)
         c.execute(
-            "SELECT e.rowid, e.originator_id, e.originator_version, e.topic, e.state,"
+            "SELECT e.rowid, e.originator_id, e.originator_version, e.topic, e.state,"  # noqa: S608 - constants only
             " e.leaf_hash FROM journal_index j"
             " JOIN stored_events e ON e.rowid = j.leaf_index + 1"
-            " WHERE j.live_until > ? AND instr(j.grants, ?) ORDER BY j.leaf_index",
-            (-1 if live_after is None else live_after, grant_id.bytes),
+            f" WHERE {live}instr(j.grants, ?) ORDER BY j.leaf_index",
+            (*values, grant_id.bytes),
         )
         found: list[tuple[int, AccessRecorded]] = []
         for row in c.fetchall():
-            event = self._decode(c, row, grant_id)
+            event = self.decode(c, row, grant_id)
             if not isinstance(event, AccessRecorded):
                 raise IntegrityError(f"leaf {row[0] - 1} is no journal event")
             found.append((row[0] - 1, event))
         return found
 
-    def _decode(
+    def decode(
         self, c: SQLiteCursor, row: sqlite3.Row, only: UUID | None = None
     ) -> GrantEvent | AccessRecorded:
+        """Return the event of a row of `stored_events`.
+
+        Args:
+            c: in a transaction.
+            row: rowid, stream, version, topic, state and leaf hash.
+            only: of a journal event, the entries of this grant alone.
+
+        Raises:
+            IntegrityError: the leaf does not prove itself.
+        """
         index = row[0] - 1
         if leaf_hash(row[4]) != row[5]:
             raise IntegrityError(f"leaf {index} differs from its hash")

@@ -7,7 +7,7 @@ so that a crash leaves a whole file or none.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -17,7 +17,12 @@ import msgspec
 from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger.states import reveal, secret_of
 from grantledger.domain.answers import TokenAnswer
-from grantledger.domain.errors import IntegrityError, Unavailable, WrongKey
+from grantledger.domain.errors import (
+    IntegrityError,
+    LedgerError,
+    Unavailable,
+    WrongKey,
+)
 
 SUFFIX = ".answer"
 DIRECTORY_MODE = 0o700
@@ -37,11 +42,24 @@ _DECODER = msgspec.json.Decoder(Spooled, dec_hook=secret_of)
 
 
 class FileSpool:
-    """Implements ports.Spool in a directory beside the ledger."""
+    """Implements ports.Spool in a directory beside the ledger.
 
-    def __init__(self, directory: Path, ring: KeyRing) -> None:
+    Args:
+        directory: made when it is needed.
+        ring: seals the answers.
+        unreadable: called, in a thread, with each file that `waiting` cannot open and
+            passes over; None: `waiting` raises instead.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        ring: KeyRing,
+        unreadable: Callable[[Path, LedgerError], None] | None = None,
+    ) -> None:
         self._directory = directory
         self._ring = ring
+        self._unreadable = unreadable
 
     async def put(self, grant_id: UUID, attempt_id: UUID, answer: TokenAnswer) -> None:
         """Make the answer durable.
@@ -111,6 +129,10 @@ class FileSpool:
                     found.append(self._opened(path))
                 except FileNotFoundError:
                     continue  # another process has brought it home meanwhile
+                except LedgerError as error:
+                    if self._unreadable is None:
+                        raise
+                    self._unreadable(path, error)
         return found
 
     def _opened(self, path: Path) -> tuple[UUID, UUID, TokenAnswer]:

@@ -107,6 +107,8 @@ class LedgerTransaction:
                 same batch again tells.
         """
         unsure, self._unsure = self._unsure, None
+        if unsure is not None and unsure[0] is not batch:
+            unsure = None
         work: _Work | None = None
         try:
             if self._connection.closed:
@@ -114,7 +116,7 @@ class LedgerTransaction:
             with self._connection.transaction(commit=True) as c:
                 # The time is read under the lock: leases are judged by it.
                 work = _Work(c, self._clock.now(), self._current_head(c))
-                if unsure and unsure[0] is batch and _is_stored(c, unsure[1]):
+                if unsure is not None and _is_stored(c, unsure[1]):
                     return self._again(c, batch, unsure[1].verdicts)
                 for unit in batch.appends:
                     work.verdicts.appends.append(self._append(work, unit))
@@ -124,6 +126,7 @@ class LedgerTransaction:
                     write_head(c, work.head)
                 work.whole = True
         except BaseException:
+            self._unsure = unsure
             if work is not None:
                 for grant_id in work.fresh:
                     self._keys.forget(grant_id)

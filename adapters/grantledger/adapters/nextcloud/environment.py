@@ -220,7 +220,7 @@ class Deployment:
         named = self.environ.get(PRESET)
         if named:
             said.preset = named
-        elif _is_nextcloud(server):
+        elif _is_nextcloud(server, where.issuer):
             # What holds for every release: which one it is, the environment does not
             # say. 2.0 ignores `scope` and spends a token even where it returns none;
             # 2.5 always says the scope and always returns one.
@@ -230,13 +230,13 @@ class Deployment:
         return said
 
 
-def _is_nextcloud(server: Server) -> bool:
+def _is_nextcloud(server: Server, issuer: str) -> bool:
     """Tell whether the server is the resource host's own, not an external one."""
-    at, host = urls.split(server.discovery_url), urls.split(server.host)
-    if at is None:
-        return False
-    return "/apps/oidc/" in at.path or (
-        host is not None and urls.origin(at) == urls.origin(host)
+    if "/apps/oidc/" in server.discovery_url:
+        return True
+    host, *own = (urls.split(u) for u in (server.host, server.discovery_url, issuer))
+    return host is not None and any(
+        at is not None and urls.origin(at) == urls.origin(host) for at in own
     )
 
 

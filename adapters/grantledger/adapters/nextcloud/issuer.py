@@ -6,7 +6,7 @@ rules that put the metadata where it is, and never taken from the answer itself:
     https://h[/path]/.well-known/openid-configuration        -> https://h[/path]
     https://h/.well-known/openid-configuration/path          -> https://h/path
     https://h/.well-known/oauth-authorization-server[/path]  -> https://h[/path]
-    https://h[/root][/index.php]/apps/oidc/openid-configuration -> https://h[/root]
+    https://h[/sub][/index.php]/apps/oidc/openid-configuration -> https://h[/sub]
 
 A public issuer, where one is configured, goes before the derived one. Given as a
 bare origin, the setting's old meaning, it takes the derived path along. Where its

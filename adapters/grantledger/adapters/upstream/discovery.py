@@ -70,6 +70,7 @@ class ServerMetadata:
     scopes_supported: frozenset[str] | None
     grant_types_supported: frozenset[str] | None
     code_challenge_methods_supported: frozenset[str] | None
+    token_endpoint_auth_methods_supported: frozenset[str] | None
     iss_parameter: bool
 
 
@@ -185,6 +186,9 @@ class Discovery:
             grant_types_supported=_listed(document, "grant_types_supported"),
             code_challenge_methods_supported=_listed(
                 document, "code_challenge_methods_supported"
+            ),
+            token_endpoint_auth_methods_supported=_listed(
+                document, "token_endpoint_auth_methods_supported"
             ),
             iss_parameter=document.get("authorization_response_iss_parameter_supported")
             is True,

@@ -74,10 +74,11 @@ CREATE TABLE journal_index (
     live_until INTEGER NOT NULL,
     grants BLOB NOT NULL
 );
+-- A revocation asks for what still lives; expiries grow, so this too grows at its end.
+CREATE INDEX journal_index_live ON journal_index (live_until);
 
 -- Dynamically registered clients, sealed (RFC 7591).
 CREATE TABLE provider_clients (
     provider TEXT PRIMARY KEY,
     sealed BLOB NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX journal_index_live ON journal_index (live_until);

@@ -1,0 +1,209 @@
+"""A grant's history as lines: who did what with which token, in log order.
+
+Takes (leaf index, event) pairs as stored, journal events among them, and folds
+them: a hand-out names its token by position, an obligation by id, and the fold
+knows both. How a line looks is the reader's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from grantledger.domain.event_base import GrantEvent
+from grantledger.domain.grant_events import Exchanged
+from grantledger.domain.grant_state import GrantState
+from grantledger.domain.journal import AccessEntry, AccessRecorded
+from grantledger.domain.values import (
+    Actor,
+    ActorKind,
+    Outcome,
+    Scopes,
+    Source,
+    TokenFingerprint,
+    TokenKind,
+)
+from grantledger.projections.audit_words import (
+    Fact,
+    Mark,
+    Telling,
+    moment,
+    spaced,
+    tell,
+)
+
+__all__ = ["HistoryLine", "Mark", "history_lines"]
+
+JOURNAL_EVENTS: Mapping[Outcome, str] = {
+    Outcome.HANDED_OUT: "HandedOut",
+    Outcome.DENIED: "Denied",
+    Outcome.WITHHELD: "Withheld",
+    Outcome.EXCHANGE_INTENDED: "ExchangeIntended",
+    Outcome.EXCHANGE_FAILED: "ExchangeFailed",
+    Outcome.SUPPRESSED: "DenialsSuppressed",
+}
+"""What the entries of an AccessRecorded event are called in a history."""
+
+_SOURCES = {
+    Source.CACHED: "from the cache",
+    Source.FRESH: "fresh from the server",
+    Source.EXCHANGED: "by token exchange",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryLine:
+    """One thing that happened to a grant.
+
+    Attributes:
+        leaf: index in the log; entries of one journal event share it.
+        event: the event's name, or the journal outcome's (`JOURNAL_EVENTS`).
+        at: aware UTC.
+        actor: id of who did it; the replica's name where nobody asked for it.
+        acting_for: delegation, outermost first (RFC 8693 section 4.1).
+        actor_kind: None where the record does not say.
+        token: the token that it is about.
+        what: in plain words.
+        facts: what else the record says, for programs.
+    """
+
+    leaf: int
+    event: str
+    at: datetime
+    actor: str
+    actor_kind: ActorKind | None = None
+    acting_for: tuple[str, ...] = ()
+    scopes: Scopes = ()
+    token: Mark | None = None
+    what: str
+    facts: Mapping[str, Fact] = field(default_factory=dict[str, Fact])
+
+
+def history_lines(
+    pairs: Iterable[tuple[int, GrantEvent | AccessRecorded]],
+) -> list[HistoryLine]:
+    """Return a grant's history, in the order of the pairs.
+
+    Args:
+        pairs: (leaf index, event), complete and in log order; of journal events, the
+            grant's entries alone.
+    """
+    trail = _Trail()
+    lines: list[HistoryLine] = []
+    for leaf, event in pairs:
+        if isinstance(event, AccessRecorded):
+            lines += [trail.entry(leaf, entry) for entry in event.entries]
+        else:
+            lines.append(trail.event(leaf, event))
+    return lines
+
+
+class _Trail:
+    """What has to be remembered from line to line."""
+
+    def __init__(self) -> None:
+        self._state: GrantState | None = None
+        self._issued: dict[int, tuple[TokenFingerprint, Scopes]] = {}
+
+    def event(self, leaf: int, event: GrantEvent) -> HistoryLine:
+        """Return the line of a grant's own event."""
+        telling = tell(event, self._state)
+        # Provisioned begins a state; every other event needs one.
+        self._state = event.evolve(self._state)  # type: ignore[arg-type]  # see above
+        if isinstance(event, Exchanged):
+            issued = (event.fingerprint, event.scopes)
+            self._issued[event.originator_version] = issued
+        by = _known(event.by)
+        return HistoryLine(
+            leaf=leaf,
+            event=type(event).__name__,
+            at=event.timestamp,
+            actor=by.id,
+            actor_kind=event.actor_kind,
+            acting_for=by.act_chain,
+            scopes=telling.scopes,
+            token=telling.token,
+            what=telling.what,
+            facts={
+                "version": event.originator_version,
+                "event_id": str(event.event_id),
+                "request_id": event.request_id,
+                "node": event.node,
+                "policy": event.policy,
+                **telling.facts,
+            },
+        )
+
+    def entry(self, leaf: int, entry: AccessEntry) -> HistoryLine:
+        """Return the line of a journal entry."""
+        private = entry.private
+        mark: TokenFingerprint | None = private.fingerprint if private else None
+        scopes = entry.scopes
+        if entry.token_ref is not None:
+            mark, scopes = self._issued.get(entry.token_ref, (mark, scopes))
+        if not scopes and private is not None:
+            scopes = private.scopes_asked
+        telling = Telling(
+            _entry_words(entry),
+            scopes=scopes,
+            token=None if mark is None else Mark(TokenKind.ACCESS, mark),
+        )
+        actor = private.actor if private else None
+        return HistoryLine(
+            leaf=leaf,
+            event=JOURNAL_EVENTS[entry.outcome],
+            at=entry.at,
+            actor=entry.caller,
+            actor_kind=actor.kind if actor else None,
+            acting_for=actor.act_chain if actor else (),
+            scopes=telling.scopes,
+            token=telling.token,
+            what=telling.what,
+            facts=_entry_facts(entry),
+        )
+
+
+def _known(by: Actor | None) -> Actor:
+    """Return the actor, or a stand-in for one that was erased."""
+    return by or Actor(id="(erased)", kind=ActorKind.SYSTEM)
+
+
+def _entry_words(entry: AccessEntry) -> str:
+    detail = entry.private.detail if entry.private else None
+    audience = f" for {entry.audience}" if entry.audience else ""
+    match entry.outcome:
+        case Outcome.HANDED_OUT:
+            source = _SOURCES[entry.source] if entry.source else "recorded"
+            until = moment(entry.expires_at, entry.at) if entry.expires_at else ""
+            words = f"Handed out{audience}, {source}; lives until {until}."
+        case Outcome.DENIED:
+            words = f"Refused: {spaced(entry.reason)}."
+        case Outcome.WITHHELD:
+            words = f"Recorded, then not given: {spaced(entry.reason)}."
+        case Outcome.EXCHANGE_INTENDED:
+            words = f"About to exchange the session's token{audience}."
+        case Outcome.EXCHANGE_FAILED:
+            words = f"No exchange{audience}: {spaced(entry.reason)}."
+        case Outcome.SUPPRESSED:
+            since = moment(entry.since, entry.at) if entry.since else "before"
+            words = f"{entry.count} more refusals since {since}: counted, not kept."
+    return f"{words} “{detail}”" if detail else words
+
+
+def _entry_facts(entry: AccessEntry) -> dict[str, Fact]:
+    said: dict[str, Fact] = {
+        "request_id": entry.request_id,
+        "policy": entry.policy,
+        "generation": entry.generation,
+        "grant_version": entry.grant_version,
+        "source": entry.source,
+        "expires_at": entry.expires_at,
+        "audience": entry.audience,
+        "reason": entry.reason,
+        "detail": entry.private.detail if entry.private else None,
+        "jti": entry.private.jti if entry.private else None,
+    }
+    if entry.outcome is Outcome.SUPPRESSED:
+        said |= {"count": entry.count, "since": entry.since}
+    return {name: fact for name, fact in said.items() if fact is not None}

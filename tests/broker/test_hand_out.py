@@ -1,0 +1,517 @@
+"""Which token a caller gets, from where, and why it may be refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from grantledger.domain.errors import (
+    Denied,
+    GrantledgerError,
+    GrantRevoked,
+    InvalidRequest,
+    InvalidScope,
+    InvalidTarget,
+    LedgerError,
+    NotProvisioned,
+    Unavailable,
+)
+from grantledger.domain.grant_state import HeldAccessToken
+from grantledger.domain.hand_out import scopes_to_ask, usable_until
+from grantledger.domain.provider import ProviderRules
+from grantledger.domain.requests import Caller, TokenRequest
+from grantledger.domain.values import (
+    GrantKey,
+    Outcome,
+    RefreshToken,
+    Source,
+    TokenFingerprint,
+)
+from tests.broker.between import LedgerBetween, ServerBetween
+from tests.broker.clocks import MovableClock
+from tests.broker.conftest import Start
+from tests.broker.scene import CALLER, SCOPES, TOKEN, Life, Scene
+from tests.support.fault_proxy import Fault
+
+GENERIC = {"preset": "generic"}
+FILES = ("files.read",)
+RULES = ProviderRules(name="cloud", issuer="https://as.example", client_id="broker")
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@asynccontextmanager
+async def timed(scene: Scene) -> AsyncIterator[tuple[Life, MovableClock]]:
+    clock = MovableClock()
+    async with scene.open(clock=clock) as life:
+        yield life, clock
+
+
+async def test_a_token_is_used_until_five_minutes_have_passed(start: Start) -> None:
+    """Whatever the server says, and never past its lifetime."""
+    scene = start("B")
+    async with timed(scene) as (life, clock):
+        first = await life.token()
+        clock.wait(290)
+        again = await life.token()
+        assert (first.source, again.source) == (Source.FRESH, Source.CACHED)
+        assert again.access_token == first.access_token
+        clock.wait(11)
+        assert (await life.token()).source is Source.FRESH
+        assert scene.presented() == ["rotated"] * 2
+
+
+async def test_a_token_counts_as_missing_half_a_minute_before_its_end(
+    start: Start,
+) -> None:
+    scene = start("B", server={"access_token_seconds": 200})
+    async with timed(scene) as (life, clock):
+        await life.token()
+        clock.wait(165)
+        assert (await life.token()).source is Source.CACHED
+        clock.wait(6)
+        assert (await life.token()).source is Source.FRESH
+
+
+async def test_a_short_lived_token_is_used_more_than_once(start: Start) -> None:
+    """The margin is cut to a quarter (known-failures F29)."""
+    scene = start("B", server={"access_token_seconds": 20})
+    async with timed(scene) as (life, clock):
+        await life.token()
+        clock.wait(14)
+        assert (await life.token()).source is Source.CACHED
+        clock.wait(2)
+        assert (await life.token()).source is Source.FRESH
+        assert scene.presented() == ["rotated"] * 2
+
+
+@pytest.mark.parametrize(
+    ("lives", "used"), [(900, 300), (310, 280), (200, 170), (100, 75), (20, 15)]
+)
+def test_how_long_a_token_is_used(lives: int, used: int) -> None:
+    token = HeldAccessToken(
+        token=None,
+        fingerprint=TokenFingerprint("x"),
+        asked=(),
+        scopes=(),
+        audience=None,
+        obtained_at=NOW,
+        expires_at=NOW + timedelta(seconds=lives),
+        generation=1,
+        version=1,
+    )
+    assert usable_until(token, RULES) == NOW + timedelta(seconds=used)
+
+
+async def test_a_token_that_is_over_on_arrival_costs_one_rotation(start: Start) -> None:
+    scene = start("B", server={"access_token_seconds": 3})
+    clock = MovableClock()
+
+    async def slow() -> None:
+        clock.wait(4)
+
+    async with scene.open(clock=clock) as opened:
+        life = opened.with_server(ServerBetween(opened.server, after=slow))
+        with pytest.raises(Unavailable, match="over before it arrived"):
+            await life.token()
+        assert scene.presented() == ["rotated"]
+        await life.check()
+
+
+async def test_a_token_that_just_arrived_will_do(start: Start) -> None:
+    """Past its early-refresh margin already: another would be no better."""
+    scene = start("B", server={"access_token_seconds": 4})
+    clock = MovableClock()
+
+    async def slow() -> None:
+        clock.wait(3.2)
+
+    async with scene.open(clock=clock) as opened:
+        life = opened.with_server(ServerBetween(opened.server, after=slow))
+        handed = await life.token()
+        assert handed.source is Source.FRESH
+        assert scene.presented() == ["rotated"]
+
+
+async def test_a_caller_may_ask_for_a_longer_rest(start: Start) -> None:
+    scene = start("B")
+    async with timed(scene) as (life, clock):
+        await life.token()
+        clock.wait(200)
+        assert (await life.token(min_ttl_seconds=600)).source is Source.CACHED
+        clock.wait(50)
+        longer = await life.token(min_ttl_seconds=660)
+        assert longer.source is Source.FRESH
+        # No answer outlives its own lifetime: three quarters of it are enough.
+        assert (await life.token(min_ttl_seconds=86_400)).source is Source.CACHED
+
+
+@pytest.mark.parametrize(
+    ("base", "granted", "needed", "whole", "asked"),
+    [
+        (("email", "openid"), ("a", "openid"), ("a",), False, ("a", "openid")),
+        (("openid",), (), ("b", "a"), False, ("a", "b", "openid")),
+        ((), ("a",), (), False, ()),
+        (("openid",), ("b", "c"), ("b",), True, ("b", "c")),
+        (("openid",), (), ("b",), True, ("b", "openid")),
+    ],
+)
+def test_what_is_asked_is_sorted_and_within_the_grant(
+    base: tuple[str, ...],
+    granted: tuple[str, ...],
+    needed: tuple[str, ...],
+    asked: tuple[str, ...],
+    *,
+    whole: bool,
+) -> None:
+    """RFC 6749 section 6; the order is fixed (known-failures F19)."""
+    assert scopes_to_ask(base, granted, needed, whole=whole) == asked
+
+
+async def test_without_scopes_the_providers_default_is_handed_out(
+    start: Start,
+) -> None:
+    scene = start(**GENERIC, default_scopes=FILES)
+    async with scene.open() as life:
+        handed = await life.token()
+        assert handed.scopes == ("email", "files.read", "openid", "profile")
+        assert (await life.token(FILES)).access_token == handed.access_token
+        (form,) = scene.proxy.forms(TOKEN)
+        assert form["scope"] == "email files.read openid profile"
+
+
+async def test_a_server_with_one_live_token_is_asked_for_all_at_once(
+    start: Start,
+) -> None:
+    """Else each scope set would kill the other's token (known-failures F31)."""
+    scene = start("B")
+    async with scene.open() as life:
+        wide = await life.token(FILES)
+        other = await life.token(("openid",))
+        assert other.access_token == wide.access_token
+        assert wide.scopes == SCOPES
+        assert scene.presented() == ["rotated"]
+        (live,) = scene.server.state.live_access_tokens
+        assert live.scopes == tuple(SCOPES)
+
+
+async def test_the_one_token_goes_only_to_callers_who_may_have_all_of_it(
+    start: Start,
+) -> None:
+    scene = start("B")
+    scene.home.callers = (
+        '[[callers]]\nid = "scanner"\n'
+        '[[callers]]\nid = "mail"\nscopes = ["email"]\n'
+        '[[callers]]\nid = "both"\nscopes = ["email"]\n'
+        '[[callers]]\nid = "both"\n'
+    )
+    async with scene.open() as life:
+        await life.token(("email",))
+        with pytest.raises(Denied) as refused:
+            await life.token(("email",), Caller("mail"))
+        assert refused.value.reason == "token_wider_than_rule"
+        # A later rule covers the token, where the first covers the request.
+        await life.token(("email",), Caller("both"))
+        with pytest.raises(Denied) as refused:
+            await life.token((), Caller("nobody"))
+        assert refused.value.reason == "no_rule"
+        assert scene.presented() == ["rotated"]
+
+
+async def test_a_rotation_ends_the_token_before_it(start: Start) -> None:
+    scene = start("B")
+    async with scene.open() as life:
+        before = await life.token()
+        await life.rotate()
+        after = await life.token()
+        assert after.source is Source.CACHED
+        assert after.access_token != before.access_token
+
+
+async def test_crafted_names_are_nobody_elses(start: Start) -> None:
+    """A joined cache key would give alice's token away (known-failures F30)."""
+    scene = start(**GENERIC)
+    async with scene.open() as life:
+        handed = await life.token(FILES)
+        for key in (
+            GrantKey("cloud", "alice:background:files.read"),
+            GrantKey("cloud", "alice", "default files.read"),
+            GrantKey("cloud", "alic", "edefault"),
+        ):
+            with pytest.raises(NotProvisioned):
+                await life.broker.hand_out(CALLER, TokenRequest(key))
+        mallory = GrantKey("cloud", "alice:background:files.read")
+        await life.provision(scene.consent(key=mallory))
+        other = await life.broker.hand_out(CALLER, TokenRequest(mallory, FILES))
+        assert other.access_token != handed.access_token
+
+
+async def test_the_cache_is_bounded(start: Start) -> None:
+    """What fell out is read again, and nothing else changes (known-failures F12)."""
+    scene = start("B")
+    scene.home.broker["cache_grants"] = 2
+    async with scene.open() as opened:
+        ledger = LedgerBetween(opened.env.ledger)
+        life = opened.over(ledger)
+        keys = [GrantKey("cloud", f"user-{n}") for n in range(3)]
+        for key in keys:
+            await life.provision(scene.consent(key=key))
+            await life.broker.hand_out(CALLER, TokenRequest(key))
+        before = ledger.found
+        for key in keys[1:]:
+            await life.broker.hand_out(CALLER, TokenRequest(key))
+        assert ledger.found == before, "both are cached"
+        handed = await life.broker.hand_out(CALLER, TokenRequest(keys[0]))
+        assert ledger.found == before + 1
+        assert handed.source is Source.CACHED
+
+
+# What another replica has changed meanwhile.
+
+
+async def test_a_refusal_is_decided_on_a_state_read_now(start: Start) -> None:
+    """Consent was widened, or given again, through another broker."""
+    scene = start(**GENERIC)
+    async with scene.open(provision=False) as one:
+        await one.provision(scene.consent(("openid",)))
+        async with scene.open(provision=False) as two:
+            await one.token(("openid",))
+            with pytest.raises(InvalidScope, match=r"beyond the grant: files\.read"):
+                await one.token(FILES)
+            await two.provision(scene.consent(("files.read", "openid")))
+            assert (await one.token(FILES)).generation == 2
+            await two.broker.revoke(CALLER, scene.key)
+            with pytest.raises(GrantRevoked):
+                await one.token(FILES)
+            await two.provision(scene.consent())
+            assert (await one.token(FILES)).generation == 3
+
+
+async def test_a_redemption_is_decided_on_a_state_read_now(start: Start) -> None:
+    """Another broker has refreshed: its token is used, none is redeemed."""
+    scene = start("B")
+    async with scene.open() as one, scene.open(provision=False) as two:
+        await one.token()
+        await two.rotate()
+        clock = await two.token()
+        assert clock.source is Source.CACHED
+        state = await one.state()
+        assert state.refresh is not None
+        handed = await one.token(min_ttl_seconds=0)
+        assert handed.access_token == clock.access_token
+        assert scene.presented() == ["rotated"] * 2
+
+
+# What is wrong with the request, and that it is recorded.
+
+
+async def test_a_request_out_of_bounds_names_its_field(start: Start) -> None:
+    scene = start("B")
+    key = scene.key
+    async with scene.open() as life:
+        for field, wrong in (
+            ("min_ttl_seconds", {"min_ttl_seconds": -1.0}),
+            ("min_ttl_seconds", {"min_ttl_seconds": float("nan")}),
+            ("reason", {"reason": "x" * 501}),
+        ):
+            with pytest.raises(InvalidRequest) as refused:
+                await life.token(**wrong)
+            assert refused.value.field == field
+        for field, name in (
+            ("provider", GrantKey("", "alice")),
+            ("subject", GrantKey("cloud", "")),
+            ("subject", GrantKey("cloud", "a" * 513)),
+            ("subject", GrantKey("cloud", "a\nb")),
+            ("label", GrantKey("cloud", "alice", "")),
+        ):
+            with pytest.raises(InvalidRequest) as refused:
+                TokenRequest(name)
+            assert refused.value.field == field
+        with pytest.raises(InvalidRequest, match="known: cloud"):
+            await life.broker.hand_out(CALLER, TokenRequest(GrantKey("x", "alice")))
+        assert key.label == "default"
+
+
+async def test_an_audience_that_the_provider_lacks_is_refused_unsent(
+    start: Start,
+) -> None:
+    scene = start("B")
+    async with scene.open() as life:
+        with pytest.raises(InvalidTarget):
+            await life.token(audience="nowhere")
+        assert scene.proxy.count(TOKEN) == 0
+        assert await life.names() == ["Provisioned"]
+
+
+async def test_a_resource_is_sent_with_the_refresh(start: Start) -> None:
+    """By the provider's table (known-failures F20)."""
+    target = "https://files.example.org/api"
+    scene = start(**GENERIC, audience="files", resources={"files": target})
+    async with scene.open() as life:
+        handed = await life.token()
+        assert handed.audience == "files"
+        (form,) = scene.proxy.forms(TOKEN)
+        assert form["resource"] == target
+
+
+async def test_every_refusal_is_recorded_with_its_reason(start: Start) -> None:
+    scene = start(**GENERIC)
+    scene.home.callers = (
+        '[[callers]]\nid = "scanner"\n[[callers]]\nid = "mail"\nsubjects = ["bob"]\n'
+    )
+    agent = Caller(
+        "scanner",
+        act_chain=("agent", "tool"),
+        peer_ip="192.0.2.7",
+        user_agent="probe/1",
+        correlation_id="c-1",
+    )
+    async with scene.open() as life:
+        refusals: list[tuple[Caller, dict[str, object], str]] = [
+            (Caller("mail"), {}, "no_rule"),
+            (agent, {"scopes": ("admin",), "reason": "audit"}, "invalid_scope"),
+            (CALLER, {"audience": "nowhere"}, "invalid_target"),
+        ]
+        await life.token()
+        for caller, said, _ in refusals:
+            scopes = said.pop("scopes", ())
+            assert isinstance(scopes, tuple)
+            with pytest.raises(GrantledgerError):
+                await life.token(scopes, caller, **said)
+        _, *denied = await life.entries()
+        assert [e.reason for e in denied] == [reason for *_, reason in refusals]
+        assert {e.outcome for e in denied} == {Outcome.DENIED}
+        told = denied[1].private
+        assert told is not None
+        assert told.scopes_asked == ("admin",)
+        assert told.detail == "audit"
+        assert told.actor == agent.actor
+        await life.token((), agent, reason="why")
+        *_, handed = await life.entries()
+        assert handed.private is not None
+        assert handed.private.detail == "why"
+
+
+async def test_a_refused_rotation_is_recorded_too(start: Start) -> None:
+    scene = start("B")
+    scene.home.callers = '[[callers]]\nid = "scanner"\n'
+    async with scene.open() as life:
+        await life.token()
+        with pytest.raises(Denied):
+            await life.broker.rotate(Caller("mail"), scene.key)
+        with pytest.raises(NotProvisioned):
+            await life.broker.rotate(CALLER, GrantKey("cloud", "bob"))
+        await life.broker.revoke(CALLER, scene.key)
+        with pytest.raises(GrantRevoked):
+            await life.rotate()
+        assert await life.outcomes() == [
+            Outcome.HANDED_OUT,
+            Outcome.DENIED,
+            Outcome.DENIED,
+        ]
+        assert scene.presented() == ["rotated"]
+
+
+async def test_a_ledger_that_contradicts_itself_is_its_own_error(start: Start) -> None:
+    scene = start("B")
+    async with scene.open() as opened:
+        ledger = LedgerBetween(opened.env.ledger)
+        ledger.unreadable = True
+        ledger.error = LedgerError("the row was changed")
+        life = opened.over(ledger)
+        with pytest.raises(LedgerError):
+            await life.token()
+        with pytest.raises(LedgerError):
+            await life.rotate()
+        assert await opened.outcomes() == []
+
+
+# Storing what somebody else has obtained.
+
+
+async def test_a_successor_from_outside_is_used_from_then_on(start: Start) -> None:
+    scene = start("B")
+    async with scene.open() as life:
+        own = RefreshToken(scene.issue())
+        grant = await life.broker.store(CALLER, scene.key, own, expires_at=None)
+        assert grant.state.generation == 1
+        same = await life.broker.store(CALLER, scene.key, own, expires_at=None)
+        assert same.version == grant.version
+        await life.token()
+        assert scene.proxy.forms(TOKEN)[0]["refresh_token"] == own.reveal()
+        await life.check()
+
+
+async def test_there_must_be_a_grant_to_store_for(start: Start) -> None:
+    scene = start("B")
+    async with scene.open() as life:
+        token = RefreshToken("rt")
+        for key, error in (
+            (GrantKey("cloud", "bob"), NotProvisioned),
+            (GrantKey("nowhere", "alice"), InvalidRequest),
+            (GrantKey("cloud", ""), InvalidRequest),
+        ):
+            with pytest.raises(error):
+                await life.broker.store(CALLER, key, token, expires_at=None)
+        with pytest.raises(InvalidRequest):
+            await life.broker.store(CALLER, scene.key, RefreshToken(""), None)
+        await life.broker.revoke(CALLER, scene.key)
+        with pytest.raises(NotProvisioned):
+            await life.broker.store(CALLER, scene.key, token, expires_at=None)
+
+
+async def test_an_empty_consent_is_refused(start: Start) -> None:
+    """A callback without a refresh token provisions nothing (known-failures F32)."""
+    scene = start("B")
+    async with scene.open(provision=False) as life:
+        consent = scene.consent()
+        for wrong in (
+            {"refresh_token": RefreshToken("")},
+            {"key": GrantKey("x", "alice")},
+            {"key": GrantKey("cloud", "")},
+        ):
+            fields = {n: getattr(consent, n) for n in consent.__slots__}
+            with pytest.raises(InvalidRequest):
+                await life.provision(type(consent)(**fields | wrong))
+        assert await life.broker.status(scene.key) is None
+
+
+async def test_status_tells_of_a_grant_without_touching_it(start: Start) -> None:
+    scene = start("B")
+    async with scene.open() as life:
+        state = (await life.grant()).state
+        assert state.usable
+        assert state.provisioning.client_id == scene.client.client_id
+        assert state.provisioning.scopes == SCOPES
+        assert state.provisioning.provisioned_at is not None
+        assert await life.broker.status(GrantKey("cloud", "bob")) is None
+        with pytest.raises(InvalidRequest):
+            await life.broker.status(GrantKey("nowhere", "alice"))
+        assert await life.names() == ["Provisioned"]
+
+
+async def test_two_first_consents_at_once_are_one_grant(start: Start) -> None:
+    scene = start("B")
+    async with scene.open(provision=False) as life:
+        consents = [scene.consent() for _ in range(2)]
+        grants = await asyncio.gather(*(life.provision(c) for c in consents))
+        assert {g.id for g in grants} == {grants[0].id}
+        assert sorted(g.state.generation for g in grants) == [1, 2]
+
+
+async def test_an_unchanged_refresh_token_is_a_rotation_too(start: Start) -> None:
+    """Some servers give the same one back."""
+    scene = start(**GENERIC)
+    async with scene.open(provision=False) as life:
+        token = scene.issue()
+        await life.provision(scene.consent(refresh_token=token))
+        scene.proxy.plan(
+            TOKEN, Fault.rewrite_json(lambda b: b | {"refresh_token": token})
+        )
+        grant = await life.rotate()
+        assert grant.state.refresh is not None
+        assert grant.state.refresh.token.reveal() == token
+        assert "Rotated" not in await life.names()

@@ -1,0 +1,1 @@
+"""Every published form of what is stored, kept for ever: see `add`."""

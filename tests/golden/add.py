@@ -1,0 +1,89 @@
+"""Add a golden file for every topic that has none: `python -m tests.golden.add`.
+
+It never rewrites one: a published form does not change; a new form is a new topic
+(`.v2`), and the old file stays with the code that reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from grantledger.adapters.keys.ring import KeyRing
+from grantledger.adapters.ledger.codec import LeafMapper
+from grantledger.adapters.ledger.data_keys import DataKeys
+from grantledger.adapters.ledger.states import encode_state
+from grantledger.projections.transparency import leaf_hash
+from tests.golden import book
+from tests.ledger.samples import AT, GRANT, JOURNAL, TOPICS, filled, sample
+from grantledger.domain.grant_state import GrantState
+
+
+def main() -> None:
+    """Write what is missing, and say so."""
+    if not book.KEYS.exists():
+        _write(book.KEYS, _keys())
+    keys = book.data_keys()
+    mapper = LeafMapper(keys.__getitem__, os.urandom)
+    for topic in TOPICS:
+        if book.path_of(topic).exists():
+            continue
+        event = sample(topic)
+        row = mapper.to_stored_event(event)
+        _write(
+            book.path_of(topic),
+            {
+                "topic": row.topic,
+                "stream": str(row.originator_id),
+                "version": row.originator_version,
+                "leaf": row.state.decode(),
+                "leaf_hash": leaf_hash(row.state).hex(),
+                "sealed": [
+                    {
+                        "entry": part.entry,
+                        "grant_id": str(part.grant_id),
+                        "field": part.field,
+                        "dek_id": part.dek_id,
+                        "ct": book.text(part.ct),
+                    }
+                    for part in row.sealed
+                ],
+                "event": book.said(event),
+            },
+        )
+    if not book.STATE.exists():
+        state: GrantState = filled(GrantState, "state")
+        _write(
+            book.STATE,
+            {"stored": book.text(encode_state(state)), "state": book.said(state)},
+        )
+
+
+def _keys() -> object:
+    ring = KeyRing.generate(os.urandom, AT)
+    made = DataKeys(ring, os.urandom)
+    rows: list[dict[str, str]] = []
+    for owner in (GRANT, JOURNAL):
+        key, wrapped = made.make(owner)
+        rows.append(
+            {
+                "grant_id": str(owner),
+                "dek_id": key.dek_id,
+                "kek_id": wrapped.kek_id,
+                "wrapped": book.text(wrapped.wrapped),
+            }
+        )
+    return {"ring": json.loads(ring.reveal()), "data_keys": rows}
+
+
+def _write(path: Path, page: object) -> None:
+    with path.open("x", encoding="utf-8") as file:
+        json.dump(page, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+    sys.stdout.write(f"added {path.name}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""The ledger's parts put together by hand, and a store whose commits fail."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from grantledger.adapters.keys.clock import RandomIds
+from grantledger.adapters.ledger.codec import LeafMapper
+from grantledger.adapters.ledger.connections import (
+    LedgerConnection,
+    LedgerConnectionPool,
+    LedgerDatastore,
+)
+from grantledger.adapters.ledger.data_keys import DataKeys
+from grantledger.adapters.ledger.reading import LeafReader
+from grantledger.adapters.ledger.rows import SELECT, GrantRows
+from grantledger.adapters.ledger.transaction import LedgerTransaction
+from grantledger.adapters.ledger.units import AppendUnit, Batch
+from grantledger.domain.event_base import GrantEvent
+from grantledger.domain.journal import AccessEntry, AccessRecorded
+from grantledger.domain.ports import Clock
+from grantledger.domain.user_grant import UserGrant
+from tests.ledger.scene import Scene
+
+FAILED = "failed"
+"""COMMIT does nothing, and says so; the transaction stays open."""
+
+LOST = "lost"
+"""COMMIT is done, and its answer lost."""
+
+BROKEN = "broken"
+"""COMMIT is done, its answer lost, and the connection with it."""
+
+
+def flaky_store(scene: Scene, orders: deque[str]) -> LedgerDatastore:
+    """Return a datastore whose next commits go as ordered, the later ones well."""
+
+    class Connection(LedgerConnection):
+        def commit(self) -> None:
+            order = orders.popleft() if orders else ""
+            if order != FAILED:
+                super().commit()
+            if order == BROKEN:
+                self._sqlite_conn.close()
+            if order:
+                raise sqlite3.OperationalError("disk I/O error")
+
+    class Pool(LedgerConnectionPool):
+        connection_class = Connection
+
+    class Store(LedgerDatastore):
+        pool_class = Pool
+
+    return Store(str(scene.path))
+
+
+class Parts:
+    """What `SqliteLedger` puts together, without its threads."""
+
+    def __init__(self, scene: Scene, store: LedgerDatastore, clock: Clock) -> None:
+        self.store = store
+        self.keys = DataKeys(scene.ring, os.urandom)
+        self.rows = GrantRows(scene.ring, self.keys, os.urandom)
+        mapper = LeafMapper(self.keys.cached, os.urandom)
+        self.reader = LeafReader(mapper, self.keys)
+        self.transaction = LedgerTransaction(
+            store, mapper, self.rows, self.keys, clock, RandomIds(), "node-1"
+        )
+
+    def log(self, where: str = "") -> list[GrantEvent | AccessRecorded]:
+        """Return every event in the order of the log."""
+        with self.store.transaction(commit=False) as c:
+            c.execute(
+                "SELECT rowid, originator_id, originator_version, topic, state,"  # noqa: S608 - the test's own text
+                f" leaf_hash FROM stored_events {where} ORDER BY rowid"
+            )
+            return [self.reader.decode(c, row) for row in c.fetchall()]
+
+    def entries(self) -> list[AccessEntry]:
+        """Return every journal entry in the order of the log."""
+        return [
+            entry
+            for event in self.log("WHERE topic LIKE '%journal%'")
+            if isinstance(event, AccessRecorded)
+            for entry in event.entries
+        ]
+
+    def grant(self, grant: UserGrant) -> UserGrant:
+        """Return the grant as its row says."""
+        with self.store.transaction(commit=False) as c:
+            c.execute(SELECT + "WHERE grant_id=?", (grant.id.hex,))
+            return self.rows.read(c, c.fetchone())
+
+    def close(self) -> None:
+        self.transaction.close()
+        self.store.close()
+
+
+@contextmanager
+def parts(
+    scene: Scene, orders: deque[str] | None = None, clock: Clock | None = None
+) -> Iterator[Parts]:
+    """Yield the parts over a store whose commits go as ordered."""
+    made = Parts(
+        scene, flaky_store(scene, orders if orders is not None else deque()), clock or scene.clock
+    )
+    with closing(made):
+        yield made
+
+
+def batch(*units: UserGrant | AppendUnit | AccessEntry) -> Batch:
+    """Return a batch of grants with pending events, and of journal entries."""
+    return Batch(
+        [u if isinstance(u, AppendUnit) else AppendUnit(u) for u in units if not isinstance(u, AccessEntry)],
+        [u for u in units if isinstance(u, AccessEntry)],
+    )

@@ -1,0 +1,325 @@
+"""The writer: who shares a transaction, who waits, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from grantledger.adapters.ledger.rates import Rates
+from grantledger.adapters.ledger.sqlite_ledger import SqliteLedger
+from grantledger.domain.errors import LedgerError, RateLimited, Unavailable
+from grantledger.domain.journal import AccessEntry, AccessRecorded
+from grantledger.domain.ports import AppendVerdict, Lane, RecordVerdict
+from grantledger.domain.values import Outcome
+from tests.ledger.merkle import naive_root, recomputed
+from tests.ledger.parts import parts
+from tests.ledger.scene import (
+    Scene,
+    denial,
+    hand_out,
+    intended,
+    new_grant,
+    revoked,
+    stored,
+)
+
+COMMITTED = AppendVerdict.COMMITTED
+
+
+@contextmanager
+def _locked(scene: Scene) -> Iterator[None]:
+    """Hold the file's write lock, as another process would."""
+    other = sqlite3.connect(scene.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.close()
+
+
+def _entries(scene: Scene) -> list[AccessEntry]:
+    with parts(scene) as p:
+        return p.entries()
+
+
+async def _started(*awaitables: Any) -> list[asyncio.Task[Any]]:
+    """Return running tasks, each with its unit queued."""
+    tasks = [asyncio.ensure_future(a) for a in awaitables]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return tasks
+
+
+async def _writer_waits(ledger: SqliteLedger) -> list[asyncio.Task[Any]]:
+    """Give the writer something that it cannot write now, and let it take that."""
+    tasks = await _started(ledger.record(denial("first")))
+    await asyncio.sleep(0.05)
+    return tasks
+
+
+async def test_callers_at_once_share_transactions(
+    scene: Scene, ledger: SqliteLedger
+) -> None:
+    grants = [new_grant(f"user{n}") for n in range(300)]
+    said = await asyncio.gather(*map(ledger.append, grants))
+    assert said == [COMMITTED] * 300
+    entries = [hand_out(g.fork(), caller=f"c{n}") for n, g in enumerate(grants)]
+    recorded = await asyncio.gather(*map(ledger.record, entries))
+    assert {r.verdict for r in recorded} == {RecordVerdict.RECORDED}
+    assert len({r.committed_at for r in recorded}) < 30
+    assert await ledger.replay(grants[7].id) == grants[7].fork()
+
+
+async def test_a_full_queue_is_unavailable_and_an_outcome_is_not(scene: Scene) -> None:
+    async with scene.opened(max_queued=4) as ledger:
+        grant = new_grant("known")
+        await ledger.append(grant)
+        with _locked(scene):
+            waiting = await _writer_waits(ledger)
+            waiting += await _started(
+                *(ledger.append(new_grant(f"u{n}")) for n in range(4)),
+                *(ledger.record(denial(f"c{n}")) for n in range(4)),
+            )
+            with pytest.raises(Unavailable, match="limit"):
+                await ledger.append(new_grant("late"))
+            with pytest.raises(Unavailable, match="limit"):
+                await ledger.record(denial("late"))
+            waiting += await _started(
+                ledger.append(revoked(grant.fork()), Lane.OUTCOME)
+            )
+        assert all(said for said in await asyncio.gather(*waiting))
+        assert (await stored(ledger, grant.id)).state.revoked_at is not None
+
+
+async def test_a_flood_delays_an_outcome_by_one_batch_at_most(scene: Scene) -> None:
+    """Of denials, or of one caller's hand-outs: the outcome is in the next commit."""
+    rates = Rates(denials_per_second=1e6, hand_outs_per_second=1e6)
+    async with scene.opened(rates=rates) as ledger:
+        grant, other = new_grant("known"), new_grant("other")
+        await ledger.append(grant)
+        await ledger.append(other)
+        with _locked(scene):
+            waiting = await _writer_waits(ledger)
+            waiting += await _started(
+                *(ledger.record(denial("flood")) for _ in range(2000)),
+                *(ledger.record(hand_out(other.fork(), "flood2")) for _ in range(2000)),
+            )
+            waiting += await _started(
+                ledger.append(revoked(grant.fork()), Lane.OUTCOME)
+            )
+        await asyncio.gather(*waiting)
+    with parts(scene) as p:
+        log = p.log()
+    place = next(n for n, event in enumerate(log) if type(event).__name__ == "Revoked")
+    before = [e for e in log[:place] if isinstance(e, AccessRecorded)]
+    assert sum(len(event.entries) for event in before) == 1
+    assert len(_entries(scene)) == 4001
+
+
+async def test_a_caller_over_its_rate_is_refused_and_no_other(scene: Scene) -> None:
+    async with scene.opened(rates=Rates(hand_outs_per_second=5)) as ledger:
+        grant = new_grant()
+        await ledger.append(grant)
+        said = await asyncio.gather(
+            *(ledger.record(hand_out(grant.fork(), "greedy")) for _ in range(20)),
+            ledger.record(hand_out(grant.fork(), "modest")),
+            return_exceptions=True,
+        )
+        assert sum(isinstance(s, RateLimited) for s in said) == 15
+        assert not isinstance(said[-1], Exception)
+
+
+async def test_denials_over_the_rate_become_one_entry(scene: Scene) -> None:
+    """Counted, with the interval; written by the timer while nothing else comes."""
+    rates = Rates(denials_per_second=2, suppressed_interval_seconds=0.05)
+    async with scene.opened(rates=rates) as ledger:
+        said = await asyncio.gather(*(ledger.record(denial()) for _ in range(500)))
+        assert {s.verdict for s in said} == {RecordVerdict.RECORDED}
+        for _ in range(100):
+            await asyncio.sleep(0.02)
+            entries = _entries(scene)
+            if len(entries) > 2:
+                break
+        kept, counted = entries[:2], entries[2:]
+        assert [e.outcome for e in kept] == [Outcome.DENIED] * 2
+        assert sum(e.count for e in counted) == 498
+        assert {e.outcome for e in counted} == {Outcome.SUPPRESSED}
+        assert counted[0].since is not None
+    assert len(scene.sql("SELECT 1 FROM stored_events")) <= 3
+
+
+async def test_counted_denials_are_written_at_the_close(scene: Scene) -> None:
+    rates = Rates(denials_per_second=1, suppressed_interval_seconds=1e6)
+    async with scene.opened(rates=rates) as ledger:
+        for _ in range(10):
+            await ledger.record(denial())
+        assert len(_entries(scene)) == 1
+    assert [entry.count for entry in _entries(scene)] == [1, 9]
+
+
+async def test_counted_denials_survive_a_failed_write(scene: Scene) -> None:
+    rates = Rates(denials_per_second=1, suppressed_interval_seconds=0.01)
+    async with scene.opened(rates=rates) as ledger:
+        await ledger.record(denial())
+        scene.sql(
+            "CREATE TRIGGER spoil BEFORE INSERT ON stored_events"
+            " BEGIN SELECT RAISE(ABORT, 'spoiled'); END"
+        )
+        await asyncio.gather(*(ledger.record(denial()) for _ in range(9)))
+        await asyncio.sleep(0.3)
+        scene.sql("DROP TRIGGER spoil")
+    assert sum(entry.count for entry in _entries(scene)) == 10
+
+
+async def test_a_close_ends_although_nothing_can_be_written(scene: Scene) -> None:
+    rates = Rates(denials_per_second=1, suppressed_interval_seconds=1e6)
+    ledger = scene.open(rates=rates)
+    for _ in range(3):
+        await ledger.record(denial())
+    scene.sql(
+        "CREATE TRIGGER spoil BEFORE INSERT ON stored_events"
+        " BEGIN SELECT RAISE(ABORT, 'spoiled'); END"
+    )
+    (task,) = await _started(ledger.append(new_grant()))
+    async with asyncio.timeout(10):
+        await ledger.close()
+    with pytest.raises(Unavailable, match="spoiled"):
+        await task
+
+
+async def test_cancelled_callers_leave_nothing_behind(scene: Scene) -> None:
+    """No entry, and no place of their caller's taken for ever."""
+    async with scene.opened(max_queued=8) as ledger:
+        grant = new_grant()
+        await ledger.append(grant)
+        for _ in range(3):
+            with _locked(scene):
+                waiting = await _writer_waits(ledger)
+                gone = await _started(
+                    *(ledger.record(hand_out(grant.fork(), "gone")) for _ in range(4)),
+                    ledger.append(intended(grant.fork())[0]),
+                )
+                for task in gone:
+                    task.cancel()
+                await asyncio.gather(*gone, return_exceptions=True)
+            await asyncio.gather(*waiting)
+        recorded = await ledger.record(hand_out(grant.fork(), "gone"))
+        assert recorded.verdict is RecordVerdict.RECORDED, "the intent was not stored"
+    assert [e.caller for e in _entries(scene)] == ["first"] * 3 + ["gone"]
+
+
+async def test_a_revocation_is_stored_though_its_caller_went_away(scene: Scene) -> None:
+    async with scene.opened() as ledger:
+        grant = new_grant()
+        await ledger.append(grant)
+        with _locked(scene):
+            waiting = await _writer_waits(ledger)
+            (gone,) = await _started(
+                ledger.append(revoked(grant.fork()), Lane.OUTCOME)
+            )
+            gone.cancel()
+        await asyncio.gather(*waiting)
+        for _ in range(100):
+            if (await stored(ledger, grant.id)).state.revoked_at:
+                break
+            await asyncio.sleep(0.01)
+        else:
+            pytest.fail("it was dropped")
+
+
+async def test_a_close_writes_what_is_queued_and_refuses_the_rest(scene: Scene) -> None:
+    ledger = scene.open()
+    tasks = await _started(*(ledger.append(new_grant(f"u{n}")) for n in range(50)))
+    await ledger.close()
+    assert await asyncio.gather(*tasks) == [COMMITTED] * 50
+    with pytest.raises(Unavailable, match="closed"):
+        await ledger.append(new_grant("late"))
+    with pytest.raises(Unavailable, match="closed"):
+        await ledger.record(denial())
+    with pytest.raises(Unavailable, match="closed"):
+        await ledger.grants()
+    for _ in range(20):
+        with pytest.raises(Unavailable, match="closed"):
+            await ledger.record(denial())
+    await ledger.close()
+
+
+def test_several_event_loops_share_one_writer(scene: Scene) -> None:
+    ledger = scene.open()
+    done: list[AppendVerdict] = []
+
+    async def life(loop: int) -> None:
+        grants = [new_grant(f"user-{loop}-{n}") for n in range(40)]
+        done.extend(await asyncio.gather(*map(ledger.append, grants)))
+        for _ in range(5):
+            await asyncio.gather(*(ledger.record(hand_out(g.fork())) for g in grants))
+
+    threads = [
+        threading.Thread(target=asyncio.run, args=(life(n),), daemon=True)
+        for n in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    asyncio.run(ledger.close())
+    assert done == [COMMITTED] * 160
+    assert len(_entries(scene)) == 800
+    head, hashes = recomputed(scene.path)
+    assert head.root() == naive_root(hashes)
+
+
+def test_loops_that_end_take_no_place_with_them(scene: Scene) -> None:
+    """Nobody waits there any more; the next loop's caller finds the queue empty."""
+    ledger = scene.open(max_queued=4)
+
+    async def leave() -> None:
+        for task in await _started(*(ledger.record(denial()) for _ in range(2))):
+            task.cancel()
+
+    async def come() -> None:
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    recorded = await ledger.record(denial())
+                except Unavailable:
+                    await asyncio.sleep(0.01)
+                else:
+                    break
+        assert recorded.verdict is RecordVerdict.RECORDED
+        await ledger.close()
+
+    for _ in range(5):
+        with _locked(scene):
+            asyncio.run(leave())
+            time.sleep(0.02)
+        time.sleep(0.2)
+    asyncio.run(come())
+
+
+def test_an_answer_for_a_loop_that_is_closed_is_dropped(scene: Scene) -> None:
+    ledger = scene.open()
+    loop = asyncio.new_event_loop()
+    with _locked(scene):
+        # Left waiting: its loop ends without cancelling it.
+        left = loop.run_until_complete(_started(ledger.append(new_grant())))
+        time.sleep(0.05)
+        loop.close()
+    asyncio.run(ledger.close())
+    assert not left[0].done()
+    left[0]._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - it is meant to be left
+    assert scene.sql("SELECT count(*) FROM stored_events") == [(1,)]
+
+
+async def test_an_append_without_events_is_an_error_of_its_own(
+    ledger: SqliteLedger,
+) -> None:
+    with pytest.raises(LedgerError, match="nothing to append"):
+        await ledger.append(new_grant().fork())
