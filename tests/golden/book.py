@@ -39,7 +39,7 @@ def said(value: object) -> Any:  # noqa: ANN401 - JSON
     """Return a state or an event's fields as JSON, secrets revealed."""
     if isinstance(value, GrantEvent | AccessRecorded):
         value = vars(value)
-    return msgspec.to_builtins(value, enc_hook=reveal)
+    return msgspec.json.decode(msgspec.json.encode(value, enc_hook=reveal))
 
 
 def text(data: bytes) -> str:

@@ -98,7 +98,16 @@ class Rotated(GrantEvent):
         """Make the successor current; a quarantine that it mends is over."""
         state = resolve(state, self.attempt_id)
         if self.reason is RotationReason.STORED:
-            state = replace(state, intent=None, displaced=displaced(state))
+            # Whoever redeemed was given an access token as well: where the server
+            # keeps one, ours is dead. It may live elsewhere, so it is owed at the end.
+            aside = (*state.late_access, *live(state, self.timestamp))
+            state = replace(
+                state,
+                intent=None,
+                displaced=displaced(state),
+                access_tokens=(),
+                late_access=aside[-MAX_LIVE_TOKENS:],
+            )
         return replace(
             state,
             status=status_after(state, GrantStatus.ACTIVE),

@@ -8,8 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import anyio
-
 from grantledger.adapters.cli.files import write_private
 from grantledger.adapters.keys.clock import RandomIds, SystemClock
 from grantledger.adapters.keys.ring import KeyRing
@@ -58,7 +56,7 @@ class Workplace:
     ledger: Path
 
 
-def make(directory: Path) -> Workplace:
+async def make(directory: Path) -> Workplace:
     """Make settings, key ring and ledger there; what fails leaves nothing behind.
 
     Raises:
@@ -87,7 +85,7 @@ def make(directory: Path) -> Workplace:
         ledger = SqliteLedger.open(
             made.ledger, ring, clock, RandomIds(), node="init", random=os.urandom
         )
-        anyio.run(ledger.close)
+        await ledger.close()
         write_private(made.config, FIRST_SETTINGS)
     except BaseException:
         for step in reversed(undo):

@@ -1,0 +1,1 @@
+"""The main job on a fresh ledger, against the bundled development server."""
