@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qsl, urljoin, urlsplit
+from uuid import UUID
 
 import httpx
 
@@ -18,9 +20,10 @@ from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger import datastore
 from grantledger.adapters.settings import Settings, parse
 from grantledger.adapters.upstream.consent import ConsentStart
+from grantledger.domain.grant_state import GrantState
 from grantledger.domain.requests import Caller
 from grantledger.domain.user_grant import Consent, UserGrant
-from grantledger.domain.values import GrantKey, RefreshToken, parse_scopes
+from grantledger.domain.values import GrantKey, Purpose, RefreshToken, parse_scopes
 
 CALLER = Caller("scanner")
 CALLBACK = "http://127.0.0.1:9/callback"
@@ -201,3 +204,43 @@ async def imported(
             refresh_token=RefreshToken(grant.refresh_token),
         ),
     )
+
+
+async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until something is so, or fail."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110 - of another thread, which sets no event
+            await asyncio.sleep(0.01)
+
+
+async def until_grant(
+    opened: OpenBroker,
+    key: GrantKey,
+    holds: Callable[[GrantState], bool],
+    seconds: float = 10.0,
+) -> GrantState:
+    """Return the state of a grant once it is so, or fail."""
+    async with asyncio.timeout(seconds):
+        while True:
+            grant = await opened.ledger.find(key)
+            assert grant is not None
+            if holds(grant.state):
+                return grant.state
+            await asyncio.sleep(0.02)
+
+
+async def redeemed(opened: OpenBroker, grant: UserGrant) -> UUID:
+    """Leave a grant as a process does that dies with the answer in its hands."""
+    env = opened.broker.env
+    rules = env.provider(grant.state.provider).rules
+    draft = grant.fork()
+    intent = draft.intend(
+        env.system(),
+        rules,
+        purpose=Purpose.ROTATE,
+        scopes=(),
+        audience=None,
+        resource=None,
+    )
+    assert await env.ledger.append(draft) == "committed"
+    return intent.attempt_id

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -181,7 +181,7 @@ class Scene:
         tend: bool = False,
         provision: bool = True,
         **changed: Any,  # noqa: ANN401 - fields of Surroundings
-    ) -> AsyncIterator[Life]:
+    ) -> AsyncGenerator[Life]:
         """Open a broker; `changed` replaces parts of its surroundings."""
         async with open_broker(self.home.settings(), clock=clock, tend=tend) as opened:
             env = opened.broker.env

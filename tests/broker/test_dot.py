@@ -7,7 +7,7 @@ used token comes back later.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -103,7 +103,7 @@ class Case:
 
 
 @asynccontextmanager
-async def case(dot: DotServer, folder: Path, **said: object) -> AsyncIterator[Case]:
+async def case(dot: DotServer, folder: Path, **said: object) -> AsyncGenerator[Case]:
     home = Home(folder)
     with FaultProxy(dot.issuer) as proxy:
         base: dict[str, object] = {
@@ -113,6 +113,8 @@ async def case(dot: DotServer, folder: Path, **said: object) -> AsyncIterator[Ca
             "http_budget_seconds": 2 * BUDGET_SECONDS,
             "takeover_margin_seconds": MARGIN_SECONDS,
             "unknown_outcome": GRACE_RULE,
+            # Each rotation deletes the access token before it.
+            "single_access_token": True,
             "scopes": SCOPES,
         }
         home.provider("dot", dot.client_secret, **base | said)
@@ -181,7 +183,8 @@ async def test_each_rotation_presents_the_newest(
 async def test_scopes_are_narrowed_for_the_caller(
     dot: DotServer, tmp_path: Path
 ) -> None:
-    async with case(dot, tmp_path, base_scopes=["openid"]) as at:
+    said = {"base_scopes": ["openid"], "single_access_token": False}
+    async with case(dot, tmp_path, **said) as at:
         await at.provision()
         handed = await at.token(("files.read",))
         assert handed.scopes == ("files.read", "openid")

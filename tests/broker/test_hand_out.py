@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -27,7 +26,6 @@ from grantledger.domain.requests import Caller, TokenRequest
 from grantledger.domain.values import (
     GrantKey,
     Outcome,
-    RefreshToken,
     Source,
     TokenFingerprint,
 )
@@ -35,7 +33,6 @@ from tests.broker.between import LedgerBetween, ServerBetween
 from tests.broker.clocks import MovableClock
 from tests.broker.conftest import Start
 from tests.broker.scene import CALLER, SCOPES, TOKEN, Life, Scene
-from tests.support.fault_proxy import Fault
 
 GENERIC = {"preset": "generic"}
 FILES = ("files.read",)
@@ -44,7 +41,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 @asynccontextmanager
-async def timed(scene: Scene) -> AsyncIterator[tuple[Life, MovableClock]]:
+async def timed(scene: Scene) -> AsyncGenerator[tuple[Life, MovableClock]]:
     clock = MovableClock()
     async with scene.open(clock=clock) as life:
         yield life, clock
@@ -427,91 +424,3 @@ async def test_a_ledger_that_contradicts_itself_is_its_own_error(start: Start) -
         with pytest.raises(LedgerError):
             await life.rotate()
         assert await opened.outcomes() == []
-
-
-# Storing what somebody else has obtained.
-
-
-async def test_a_successor_from_outside_is_used_from_then_on(start: Start) -> None:
-    scene = start("B")
-    async with scene.open() as life:
-        own = RefreshToken(scene.issue())
-        grant = await life.broker.store(CALLER, scene.key, own, expires_at=None)
-        assert grant.state.generation == 1
-        same = await life.broker.store(CALLER, scene.key, own, expires_at=None)
-        assert same.version == grant.version
-        await life.token()
-        assert scene.proxy.forms(TOKEN)[0]["refresh_token"] == own.reveal()
-        await life.check()
-
-
-async def test_there_must_be_a_grant_to_store_for(start: Start) -> None:
-    scene = start("B")
-    async with scene.open() as life:
-        token = RefreshToken("rt")
-        for key, error in (
-            (GrantKey("cloud", "bob"), NotProvisioned),
-            (GrantKey("nowhere", "alice"), InvalidRequest),
-            (GrantKey("cloud", ""), InvalidRequest),
-        ):
-            with pytest.raises(error):
-                await life.broker.store(CALLER, key, token, expires_at=None)
-        with pytest.raises(InvalidRequest):
-            await life.broker.store(CALLER, scene.key, RefreshToken(""), None)
-        await life.broker.revoke(CALLER, scene.key)
-        with pytest.raises(NotProvisioned):
-            await life.broker.store(CALLER, scene.key, token, expires_at=None)
-
-
-async def test_an_empty_consent_is_refused(start: Start) -> None:
-    """A callback without a refresh token provisions nothing (known-failures F32)."""
-    scene = start("B")
-    async with scene.open(provision=False) as life:
-        consent = scene.consent()
-        for wrong in (
-            {"refresh_token": RefreshToken("")},
-            {"key": GrantKey("x", "alice")},
-            {"key": GrantKey("cloud", "")},
-        ):
-            fields = {n: getattr(consent, n) for n in consent.__slots__}
-            with pytest.raises(InvalidRequest):
-                await life.provision(type(consent)(**fields | wrong))
-        assert await life.broker.status(scene.key) is None
-
-
-async def test_status_tells_of_a_grant_without_touching_it(start: Start) -> None:
-    scene = start("B")
-    async with scene.open() as life:
-        state = (await life.grant()).state
-        assert state.usable
-        assert state.provisioning.client_id == scene.client.client_id
-        assert state.provisioning.scopes == SCOPES
-        assert state.provisioning.provisioned_at is not None
-        assert await life.broker.status(GrantKey("cloud", "bob")) is None
-        with pytest.raises(InvalidRequest):
-            await life.broker.status(GrantKey("nowhere", "alice"))
-        assert await life.names() == ["Provisioned"]
-
-
-async def test_two_first_consents_at_once_are_one_grant(start: Start) -> None:
-    scene = start("B")
-    async with scene.open(provision=False) as life:
-        consents = [scene.consent() for _ in range(2)]
-        grants = await asyncio.gather(*(life.provision(c) for c in consents))
-        assert {g.id for g in grants} == {grants[0].id}
-        assert sorted(g.state.generation for g in grants) == [1, 2]
-
-
-async def test_an_unchanged_refresh_token_is_a_rotation_too(start: Start) -> None:
-    """Some servers give the same one back."""
-    scene = start(**GENERIC)
-    async with scene.open(provision=False) as life:
-        token = scene.issue()
-        await life.provision(scene.consent(refresh_token=token))
-        scene.proxy.plan(
-            TOKEN, Fault.rewrite_json(lambda b: b | {"refresh_token": token})
-        )
-        grant = await life.rotate()
-        assert grant.state.refresh is not None
-        assert grant.state.refresh.token.reveal() == token
-        assert "Rotated" not in await life.names()

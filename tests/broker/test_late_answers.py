@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -56,7 +56,7 @@ class Held:
 
 
 @asynccontextmanager
-async def held(scene: Scene) -> AsyncIterator[Held]:
+async def held(scene: Scene) -> AsyncGenerator[Held]:
     clock = MovableClock()
     release = threading.Event()
     scene.proxy.plan(TOKEN, Fault.held_after(release))

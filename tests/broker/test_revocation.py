@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
 from grantledger.domain.answers import TokenAnswer
-from grantledger.domain.errors import GrantRevoked, NotProvisioned, Unavailable
+from grantledger.domain.errors import (
+    GrantRevoked,
+    NotProvisioned,
+    Unavailable,
+)
 from grantledger.domain.grant_events import Revoked
 from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.requests import Caller, HandedOut, TokenRequest
 from grantledger.domain.values import (
-    AbandonReason,
     AccessToken,
     GrantKey,
     GrantStatus,
     Outcome,
     RevocationReason,
-    TokenKind,
 )
 from tests.broker.between import LedgerBetween
 from tests.broker.clocks import MovableClock
 from tests.broker.conftest import Start
 from tests.broker.scene import CALLER, SCOPES, Life
-from tests.support.fault_proxy import Fault
 
 REVOKE = "/revoke"
 GENERIC = {"preset": "generic"}
@@ -119,118 +119,6 @@ async def test_a_revocation_ends_what_every_cache_holds(start: Start) -> None:
                 with pytest.raises(GrantRevoked):
                     await life.token(wish)
         assert after_revocation(list(await one.history())) == []
-
-
-async def test_the_server_is_told_of_every_token(start: Start) -> None:
-    """With client authentication; access tokens too (F15, F16)."""
-    scene = start(**GENERIC)
-    async with scene.open() as life:
-        handed = await life.token(FILES)
-        refresh = (await life.state()).refresh
-        assert refresh is not None
-        receipt = await life.broker.revoke(CALLER, scene.key)
-        assert receipt.confirmed
-        first, second = scene.proxy.forms(REVOKE)
-        assert first["token"] == refresh.token.reveal()
-        assert first["token_type_hint"] == "refresh_token"
-        assert second["token"] == handed.access_token.reveal()
-        assert second["token_type_hint"] == "access_token"
-        for form in (first, second):
-            assert form["client_id"] == scene.client.client_id
-            assert form["client_secret"] == scene.client.client_secret
-        assert scene.server.state.live_access_tokens == []
-        assert scene.current() is None
-
-
-async def test_where_families_end_whole_one_request_is_enough(start: Start) -> None:
-    scene = start("B")
-    async with scene.open() as life:
-        await life.token()
-        receipt = await life.broker.revoke(CALLER, scene.key)
-        assert receipt.confirmed
-        assert len(receipt.obligations) == 2
-        assert scene.server.state.revocation_requests == 1
-        assert scene.server.state.live_access_tokens == []
-
-
-async def test_a_503_is_no_success_and_retry_after_is_kept_to(start: Start) -> None:
-    """The token is assumed to live, and kept to be revoked (F15)."""
-    scene = start("B")
-    clock = MovableClock()
-    scene.server.state.outage(2, endpoint="revocation", retry_after=30)
-    async with scene.open(clock=clock) as life:
-        receipt = await life.broker.revoke(CALLER, scene.key)
-        assert not receipt.confirmed
-        (owed,) = receipt.obligations
-        assert owed.token is not None
-        assert owed.next_try_at is not None
-        failed = (await life.events())[-1]
-        assert failed.http_status == 503
-        assert failed.next_try_at >= failed.timestamp + timedelta(seconds=30)
-        clock.wait(25)
-        assert await life.broker.tend() == 0
-        assert scene.proxy.count(REVOKE) == 1
-        clock.wait(10)
-        assert await life.broker.tend() == 1
-        assert scene.proxy.count(REVOKE) == 2
-        clock.wait(35)
-        await life.broker.tend()
-        assert scene.proxy.count(REVOKE) == 3
-        (owed,) = (await life.state()).obligations
-        assert (owed.confirmed, owed.attempts, owed.token) == (True, 3, None)
-        assert scene.current() is None
-        await life.check_replay()
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault.REDIRECT_302,
-        Fault.TIMEOUT_BEFORE,
-        Fault.UNAUTHORIZED_ODD,
-        Fault.status(202),
-        Fault.status(500),
-    ],
-    ids=lambda f: f.name,
-)
-async def test_nothing_but_a_confirmation_confirms(start: Start, fault: Fault) -> None:
-    """A redirect to a login page is not success (known-failures F15)."""
-    scene = start("B")
-    clock = MovableClock()
-    scene.proxy.plan(REVOKE, fault)
-    async with scene.open(clock=clock) as life:
-        receipt = await life.broker.revoke(CALLER, scene.key)
-        assert not receipt.confirmed
-        assert (await life.names())[-1] == "UpstreamRevocationFailed"
-        assert scene.current() is not None
-        clock.wait(10)
-        await life.broker.tend()
-        assert (await life.names())[-1] == "UpstreamRevocationConfirmed"
-        assert scene.current() is None
-
-
-async def test_a_server_without_revocation_leaves_an_exposure_that_is_said(
-    start: Start,
-) -> None:
-    scene = start("A")
-    async with scene.open() as life:
-        await life.token()
-        receipt = await life.broker.revoke(CALLER, scene.key)
-        assert {o.abandoned for o in receipt.obligations} == {AbandonReason.UNSUPPORTED}
-        abandoned = (await life.events())[-1]
-        assert abandoned.residual_exposure_seconds is None, "nobody said how long"
-        (live,) = receipt.live
-        assert (live.caller, live.count) == ("scanner", 1)
-        assert scene.proxy.count(REVOKE) == 0
-
-
-async def test_an_endpoint_that_is_not_there_is_found_out(start: Start) -> None:
-    """Configured as having one; the metadata has none."""
-    scene = start("A", revocation=True)
-    async with scene.open() as life:
-        receipt = await life.broker.revoke(CALLER, scene.key)
-        (owed,) = receipt.obligations
-        assert owed.abandoned is AbandonReason.UNSUPPORTED
 
 
 async def test_a_revocation_returns_what_may_still_be_in_use(start: Start) -> None:
@@ -340,48 +228,6 @@ async def test_consent_after_a_revocation_is_the_next_generation(start: Start) -
         assert await life.refresh_sha256() == scene.current()
 
 
-async def test_a_new_consent_makes_the_replaced_token_an_obligation(
-    start: Start,
-) -> None:
-    scene = start(**GENERIC)
-    async with scene.open() as life:
-        await life.provision()
-        (owed,) = (await life.state()).open_obligations()
-        assert owed.kind is TokenKind.REFRESH
-        await life.broker.tend()
-        assert scene.server.state.families["family-1"].ended == "revoked"
-        assert scene.server.state.families["family-2"].ended is None
-
-
-async def test_a_provider_that_is_gone_keeps_nobody_from_the_others(
-    start: Start,
-) -> None:
-    """Its grants cannot be looked after; the ones behind them can."""
-    scene = start("B")
-    async with scene.open() as opened:
-        other = replace(opened.env.provider("cloud"))
-        env = replace(opened.env, providers={"cloud": other, "gone": other})
-        both = Life(scene, opened.opened, type(opened.broker)(env))
-        gone = [GrantKey("gone", f"user-{n}") for n in range(3)]
-        for key in gone:
-            await granted(both, key)
-            await both.broker.revoke(CALLER, key, settle=False)
-        await opened.broker.revoke(CALLER, scene.key, settle=False)
-        for _ in range(3):
-            await opened.broker.tend(limit=2)
-        assert (await opened.state()).open_obligations() == ()
-
-
-async def test_the_worker_looks_after_what_is_due_by_itself(start: Start) -> None:
-    scene = start("B")
-    async with scene.open(tend=True) as life:
-        await life.broker.revoke(CALLER, scene.key, settle=False)
-        async with asyncio.timeout(10):
-            while (await life.state()).open_obligations():  # noqa: ASYNC110 - a worker ends it
-                await asyncio.sleep(0.05)
-        assert scene.current() is None
-
-
 async def test_a_fresh_token_is_not_cleaned_up_with_an_expired_one(
     start: Start,
 ) -> None:
@@ -418,3 +264,21 @@ async def test_a_refresh_token_whose_time_is_over_needs_consent(start: Start) ->
         assert await life.broker.expire(grant.id)
         assert not await life.broker.expire(grant.id)
         assert (await life.state()).status is GrantStatus.REAUTHORIZATION_REQUIRED
+
+
+async def test_a_revocation_that_loses_a_race_is_decided_again(start: Start) -> None:
+    """A rotation came between reading and revoking: its successor is owed as well."""
+    scene = start("B")
+    async with scene.open() as opened:
+        seen: list[str] = []
+
+        async def rotate_first(names: list[str]) -> None:
+            if names == ["Revoked"] and not seen:
+                seen.extend(names)
+                await opened.rotate()
+
+        life = opened.over(appending=rotate_first)
+        receipt = await life.broker.revoke(CALLER, scene.key)
+        assert receipt.confirmed
+        assert (await life.names())[-4:-1] == ["Rotated", "Exchanged", "Revoked"]
+        assert scene.current() is None

@@ -7,7 +7,7 @@ first saw the intent. Each is moved here without the other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -32,7 +32,7 @@ QUARANTINE = {"preset": "generic", "unknown_outcome": {"rule": "quarantine"}}
 @asynccontextmanager
 async def a_dead_holder(
     scene: Scene, clock: MovableClock, *, sent: bool = True
-) -> AsyncIterator[Life]:
+) -> AsyncGenerator[Life]:
     """A second broker, beside one that never says what became of its intent."""
     reached = asyncio.Event()
 

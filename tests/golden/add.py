@@ -15,10 +15,10 @@ from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.data_keys import DataKeys
 from grantledger.adapters.ledger.states import encode_state
+from grantledger.domain.grant_state import GrantState
 from grantledger.projections.transparency import leaf_hash
 from tests.golden import book
 from tests.ledger.samples import AT, GRANT, JOURNAL, TOPICS, filled, sample
-from grantledger.domain.grant_state import GrantState
 
 
 def main() -> None:

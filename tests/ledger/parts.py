@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 
 from grantledger.adapters.keys.clock import RandomIds
@@ -103,10 +103,12 @@ class Parts:
 @contextmanager
 def parts(
     scene: Scene, orders: deque[str] | None = None, clock: Clock | None = None
-) -> Iterator[Parts]:
+) -> Generator[Parts]:
     """Yield the parts over a store whose commits go as ordered."""
     made = Parts(
-        scene, flaky_store(scene, orders if orders is not None else deque()), clock or scene.clock
+        scene,
+        flaky_store(scene, orders if orders is not None else deque()),
+        clock or scene.clock,
     )
     with closing(made):
         yield made
@@ -115,6 +117,10 @@ def parts(
 def batch(*units: UserGrant | AppendUnit | AccessEntry) -> Batch:
     """Return a batch of grants with pending events, and of journal entries."""
     return Batch(
-        [u if isinstance(u, AppendUnit) else AppendUnit(u) for u in units if not isinstance(u, AccessEntry)],
+        [
+            u if isinstance(u, AppendUnit) else AppendUnit(u)
+            for u in units
+            if not isinstance(u, AccessEntry)
+        ],
         [u for u in units if isinstance(u, AccessEntry)],
     )

@@ -31,7 +31,8 @@ def filled(hint: Any, name: str) -> Any:  # noqa: ANN401 - of that type
     """Return a value of the type; of a text, one that says what it is for."""
     if isinstance(hint, NewType):
         hint = hint.__supertype__
-    origin, args = get_origin(hint), get_args(hint)
+    origin: Any = get_origin(hint)
+    args = get_args(hint)
     if origin in {Union, types.UnionType}:
         return filled(next(a for a in args if a is not type(None)), name)
     if origin is tuple:
@@ -42,8 +43,8 @@ def filled(hint: Any, name: str) -> Any:  # noqa: ANN401 - of that type
     if isinstance(hint, type) and issubclass(hint, Enum):
         return list(hint)[-1]
     if is_dataclass(hint):
-        kinds = get_type_hints(hint)
-        return hint(**{f.name: filled(kinds[f.name], f.name) for f in fields(hint)})
+        kinds, made = get_type_hints(hint), _maker(hint)
+        return made(**{f.name: filled(kinds[f.name], f.name) for f in fields(hint)})
     simple: dict[Any, Any] = {
         bool: True,
         int: 7,
@@ -58,7 +59,7 @@ def filled(hint: Any, name: str) -> Any:  # noqa: ANN401 - of that type
 def sample(topic: str) -> GrantEvent | AccessRecorded:
     """Return an event of this topic with every field filled; sealed ones hold CANARY."""
     cls: Any = TOPICS[topic]
-    base = {
+    base: dict[str, Any] = {
         "originator_id": GRANT,
         "originator_version": 7,
         "timestamp": AT,
@@ -66,7 +67,7 @@ def sample(topic: str) -> GrantEvent | AccessRecorded:
     }
     if cls is AccessRecorded:
         base["originator_id"] = JOURNAL
-        event: AccessRecorded = cls(node="node-1", entries=_entries(), **base)
+        event: AccessRecorded = _maker(cls)(node="node-1", entries=_entries(), **base)
         return event
     hints = get_type_hints(cls)
     names = [f.name for f in fields(cls) if f.name not in base]
@@ -79,12 +80,17 @@ def sample(topic: str) -> GrantEvent | AccessRecorded:
     return made
 
 
+def _maker(cls: Any) -> Any:  # noqa: ANN401 - the library's metaclass hides fields
+    return cls
+
+
 def marked(value: Any) -> Any:  # noqa: ANN401 - as it was
     """Return the value with CANARY in its texts."""
     if isinstance(value, str) and not isinstance(value, Enum):
         return f"{value} {CANARY}"
     if isinstance(value, tuple):
-        return tuple(map(marked, value))
+        values: tuple[Any, ...] = value
+        return tuple(marked(each) for each in values)
     if is_dataclass(value) and not isinstance(value, type):
         return type(value)(
             **{f.name: marked(getattr(value, f.name)) for f in fields(value)}
@@ -94,10 +100,14 @@ def marked(value: Any) -> Any:  # noqa: ANN401 - as it was
 
 def _entries() -> tuple[AccessEntry, ...]:
     hints = get_type_hints(AccessEntry)
-    said = {f.name: filled(hints[f.name], f.name) for f in fields(AccessEntry)}
+    said: dict[str, Any] = {
+        f.name: filled(hints[f.name], f.name) for f in fields(AccessEntry)
+    }
     private: EntryPrivate = marked(said["private"])
     known: Sequence[AccessEntry] = [
-        AccessEntry(**{**said, "outcome": outcome, "grant_id": GRANT, "private": private})
+        AccessEntry(
+            **{**said, "outcome": outcome, "grant_id": GRANT, "private": private}
+        )
         for outcome in Outcome
     ]
     bare = AccessEntry(AT, Outcome.DENIED, "caller", "req-2", "cloud")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -174,7 +175,7 @@ class Scene:
         files.create(self.path)
         return self
 
-    def open(self, **options: Any) -> SqliteLedger:
+    def open(self, **options: Any) -> SqliteLedger:  # noqa: ANN401 - whatever `SqliteLedger.open` takes
         return SqliteLedger.open(
             self.path,
             options.pop("ring", self.ring),
@@ -186,12 +187,16 @@ class Scene:
         )
 
     @asynccontextmanager
-    async def opened(self, **options: Any) -> AsyncIterator[SqliteLedger]:
+    async def opened(self, **options: Any) -> AsyncGenerator[SqliteLedger]:  # noqa: ANN401 - whatever `SqliteLedger.open` takes
         ledger = self.open(**options)
         try:
             yield ledger
         finally:
             await ledger.close()
+
+    def open_once(self) -> None:
+        """Open the ledger and close it, so that it knows its ring's keys."""
+        asyncio.run(self.open().close())
 
     def sql(self, statement: str, *values: object) -> list[Any]:
         """Run a statement behind the ledger's back, as somebody with the file can."""

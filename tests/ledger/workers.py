@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from eventsourcing.persistence import StoredEvent
@@ -21,14 +21,14 @@ from grantledger.domain.journal import AccessEntry
 from grantledger.domain.ports import AppendVerdict, RecordVerdict
 from tests.ledger.scene import Scene, answered, hand_out, intended, stored
 
+T = TypeVar("T")
 
-def in_processes(
-    work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]
-) -> list[Any]:
+
+def in_processes(work: Callable[..., T], jobs: Sequence[tuple[Any, ...]]) -> list[T]:
     """Run `work` once for each job, each in a process of its own, all at once."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(jobs), mp_context=context) as pool:
-        futures: list[Future[Any]] = [pool.submit(work, *job) for job in jobs]
+        futures: list[Future[T]] = [pool.submit(work, *job) for job in jobs]
         return [future.result() for future in futures]
 
 
@@ -51,7 +51,9 @@ def write_streams(path: Path, peers: int, threads: int, writes: int) -> int:
         stream, version = uuid4(), 0
         for number in range(writes):
             events = [
-                StoredEvent(stream, version + i, "t", f"{stream}.{version + i}".encode())
+                StoredEvent(
+                    stream, version + i, "t", f"{stream}.{version + i}".encode()
+                )
                 for i in range(number % 3 + 1)
             ]
             recorder.insert_events(events)
@@ -100,6 +102,7 @@ def hand_out_until_stale(path: Path, ring: str, grant_id: UUID, peers: int) -> i
 
 def append_rotations(path: Path, ring: str, grant_id: UUID, wanted: int) -> int:
     """Append as many intents and answers as wanted, whoever else does; count losses."""
+
     async def run(ledger: SqliteLedger) -> int:
         lost = 0
         for number in range(wanted):
@@ -120,9 +123,7 @@ def append_rotations(path: Path, ring: str, grant_id: UUID, wanted: int) -> int:
     return _with_ledger(path, ring, run)
 
 
-def _with_ledger(
-    path: Path, ring: str, work: Callable[[SqliteLedger], Any]
-) -> Any:  # noqa: ANN401 - what the work returns
+def _with_ledger(path: Path, ring: str, work: Callable[[SqliteLedger], Any]) -> Any:  # noqa: ANN401 - what the work returns
     async def run() -> Any:  # noqa: ANN401 - the same
         scene = Scene(path, ring=KeyRing.parse(ring, "the test"))
         async with scene.opened(node=f"node-{uuid4().hex[:6]}") as ledger:

@@ -88,5 +88,5 @@ def test_a_leaf_cannot_pass_for_a_node() -> None:
     ("size", "data"), [(1, b""), (0, b"\0" * 32), (3, b"\0" * 32), (1, b"\0" * 31)]
 )
 def test_bytes_that_do_not_fit_the_size_are_refused(size: int, data: bytes) -> None:
-    with pytest.raises(ValueError, match="subtrees|whole number"):
+    with pytest.raises(ValueError, match=r"subtrees|whole number"):
         CompactRange.from_bytes(size, data)

@@ -329,6 +329,12 @@ def _text_of(path: Path, field: str) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
+def config_path(path: Path | None, environ: Mapping[str, str] | None = None) -> Path:
+    """Return the settings' file: the one named, or the environment's, or the usual."""
+    env = os.environ if environ is None else environ
+    return path or Path(env.get(CONFIG_ENV) or DEFAULT_CONFIG)
+
+
 def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Settings:
     """Return the settings of a file.
 
@@ -341,7 +347,7 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
             path of the setting.
     """
     env = os.environ if environ is None else environ
-    path = path or Path(env.get(CONFIG_ENV) or DEFAULT_CONFIG)
+    path = config_path(path, env)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

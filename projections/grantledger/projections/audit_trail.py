@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import assert_never
 
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.grant_events import Exchanged
@@ -31,6 +32,7 @@ from grantledger.projections.audit_words import (
     moment,
     spaced,
     tell,
+    until,
 )
 
 __all__ = ["HistoryLine", "Mark", "history_lines"]
@@ -46,9 +48,9 @@ JOURNAL_EVENTS: Mapping[Outcome, str] = {
 """What the entries of an AccessRecorded event are called in a history."""
 
 _SOURCES = {
-    Source.CACHED: "from the cache",
-    Source.FRESH: "fresh from the server",
-    Source.EXCHANGED: "by token exchange",
+    Source.CACHED: "From the cache",
+    Source.FRESH: "Fresh from the server",
+    Source.EXCHANGED: "Exchanged",
 }
 
 
@@ -174,20 +176,21 @@ def _entry_words(entry: AccessEntry) -> str:
     audience = f" for {entry.audience}" if entry.audience else ""
     match entry.outcome:
         case Outcome.HANDED_OUT:
-            source = _SOURCES[entry.source] if entry.source else "recorded"
-            until = moment(entry.expires_at, entry.at) if entry.expires_at else ""
-            words = f"Handed out{audience}, {source}; lives until {until}."
+            source = _SOURCES[entry.source] if entry.source else "Handed out"
+            words = f"{source}{audience}{until(entry.expires_at, entry.at)}."
         case Outcome.DENIED:
             words = f"Refused: {spaced(entry.reason)}."
         case Outcome.WITHHELD:
             words = f"Recorded, then not given: {spaced(entry.reason)}."
         case Outcome.EXCHANGE_INTENDED:
-            words = f"About to exchange the session's token{audience}."
+            words = f"A session token is about to be exchanged{audience}."
         case Outcome.EXCHANGE_FAILED:
             words = f"No exchange{audience}: {spaced(entry.reason)}."
         case Outcome.SUPPRESSED:
             since = moment(entry.since, entry.at) if entry.since else "before"
             words = f"{entry.count} more refusals since {since}: counted, not kept."
+        case _:
+            assert_never(entry.outcome)
     return f"{words} “{detail}”" if detail else words
 
 

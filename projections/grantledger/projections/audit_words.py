@@ -37,7 +37,7 @@ from grantledger.domain.values import (
 Fact: TypeAlias = "str | int | float | bool | datetime | Sequence[str] | None"
 SHORT = 8
 _LETTERS = {TokenKind.REFRESH: "R", TokenKind.ACCESS: "A"}
-_FLOWS = {"authorization_code": "in the browser", "import": "by import"}
+_FLOWS = {"authorization_code": "browser"}
 _ABANDONED = {
     AbandonReason.UNSUPPORTED: "the server has no revocation",
     AbandonReason.EXPIRED: "the token has expired by itself",
@@ -56,7 +56,7 @@ class Mark:
     @property
     def short(self) -> str:
         """The kind's letter and the first digits: enough to tell tokens apart."""
-        return f"{_LETTERS[self.kind]} {self.fingerprint.rpartition(':')[2][:SHORT]}"
+        return f"{_LETTERS[self.kind]}:{self.fingerprint.rpartition(':')[2][:SHORT]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,11 @@ class Telling:
 def moment(at: datetime, beside: datetime) -> str:
     """Return a UTC time, with its date where that differs from the one beside it."""
     return f"{at:%H:%M:%S}" if at.date() == beside.date() else f"{at:%Y-%m-%d %H:%M}"
+
+
+def until(at: datetime | None, beside: datetime) -> str:
+    """Return when a token ends, as the rest of a sentence; nothing when unknown."""
+    return "" if at is None else f", until {moment(at, beside)}"
 
 
 def spaced(word: str | None) -> str:
@@ -96,12 +101,10 @@ def tell(event: GrantEvent, before: GrantState | None) -> Telling:
 @tell.register
 def _provisioned(event: Provisioned, before: GrantState | None) -> Telling:
     again = "again " if before is not None else ""
-    how = _FLOWS.get(event.flow, f"by {event.flow}")
-    lives = "no end is known"
-    if event.refresh_expires_at is not None:
-        lives = f"good until {moment(event.refresh_expires_at, event.timestamp)}"
+    how = _FLOWS.get(event.flow, event.flow)
+    ends = until(event.refresh_expires_at, event.timestamp)
     return Telling(
-        f"Consent {again}stored, given {how}; generation {event.generation}, {lives}.",
+        f"Consent stored {again}({how}), generation {event.generation}{ends}.",
         event.scopes,
         _refresh(event.fingerprint),
         {
@@ -119,11 +122,10 @@ def _provisioned(event: Provisioned, before: GrantState | None) -> Telling:
 
 @tell.register
 def _intended(event: RedemptionIntended, before: GrantState | None) -> Telling:  # noqa: ARG001 - one signature for all
-    aim = "to rotate it" if event.purpose is Purpose.ROTATE else "for an access token"
-    retry = ", once more after a lost answer" if event.retry_of is not None else ""
+    aim = "rotated" if event.purpose is Purpose.ROTATE else "redeemed"
+    retry = " again, after a lost answer" if event.retry_of is not None else ""
     return Telling(
-        f"About to send the refresh token {aim}{retry}; "
-        f"nobody else may for {event.lease_seconds:g} s.",
+        f"About to be {aim}{retry}; leased for {event.lease_seconds:g} s.",
         event.scopes_asked,
         _refresh(event.fingerprint),
         {
@@ -143,9 +145,9 @@ def _rotated(event: Rotated, before: GrantState | None) -> Telling:  # noqa: ARG
     parent = event.parent_fingerprint
     spent = f"; {_refresh(parent).short} is spent" if parent else ""
     how = {
-        RotationReason.REDEEMED: "New refresh token stored",
-        RotationReason.LATE: "A late answer's refresh token was taken after all",
-        RotationReason.STORED: "A caller brought a new refresh token",
+        RotationReason.REDEEMED: "Successor stored",
+        RotationReason.LATE: "Adopted from a late answer",
+        RotationReason.STORED: "Brought by the caller",
     }[event.reason]
     return Telling(
         f"{how}{spent}.",
@@ -163,12 +165,11 @@ def _rotated(event: Rotated, before: GrantState | None) -> Telling:  # noqa: ARG
 @tell.register
 def _exchanged(event: Exchanged, before: GrantState | None) -> Telling:  # noqa: ARG001 - one signature for all
     how = {
-        "authorization_code": "for the code of the consent",
-        "refresh_token": "for the refresh token",
+        "authorization_code": "for the code",
+        "refresh_token": "by refresh",
     }.get(event.grant_type, f"by {event.grant_type}")
     return Telling(
-        f"Access token obtained {how}; "
-        f"lives until {moment(event.expires_at, event.timestamp)}.",
+        f"Obtained {how}{until(event.expires_at, event.timestamp)}.",
         event.scopes,
         Mark(TokenKind.ACCESS, event.fingerprint),
         {
@@ -232,7 +233,7 @@ def _revoked(event: Revoked, before: GrantState | None) -> Telling:
     held = before.refresh if before else None
     ticket = f" Ticket {event.ticket}." if event.ticket else ""
     return Telling(
-        f"Ended here ({spaced(event.reason)}): nothing is handed out from now on."
+        f"Ended here ({spaced(event.reason)}); no hand-out from now on."
         f"{ticket}{_quoted(event.reason_text)}",
         token=None if held is None else _refresh(held.fingerprint),
         facts={
@@ -260,11 +261,12 @@ def _late(event: LateAnswerKept, before: GrantState | None) -> Telling:  # noqa:
 
 
 @tell.register
-def _confirmed(event: UpstreamRevocationConfirmed, before: GrantState | None) -> Telling:
+def _confirmed(
+    event: UpstreamRevocationConfirmed, before: GrantState | None
+) -> Telling:
     marks = _owed(before, event.obligations)
-    are = "is" if len(event.obligations) == 1 else "are"
     return Telling(
-        f"The server confirmed: {_named(marks, event.obligations)} {are} dead.",
+        f"Dead at the server: {_named(marks, event.obligations)}.",
         token=marks[0] if marks else None,
         facts={
             "obligations": event.obligations,
@@ -295,7 +297,9 @@ def _unconfirmed(event: UpstreamRevocationFailed, before: GrantState | None) -> 
 
 
 @tell.register
-def _abandoned(event: UpstreamRevocationAbandoned, before: GrantState | None) -> Telling:
+def _abandoned(
+    event: UpstreamRevocationAbandoned, before: GrantState | None
+) -> Telling:
     marks = _owed(before, event.obligations)
     return Telling(
         f"Not revoked at the server: {_ABANDONED[event.reason]}"
@@ -329,5 +333,5 @@ def _named(marks: list[Mark], ids: tuple[str, ...]) -> str:
 
 def _exposure(seconds: float | None) -> str:
     if seconds is None:
-        return "; how long it may live, nobody said"
+        return "; its end is not known"
     return f"; it may live {max(seconds, 0):.0f} s more" if seconds > 0 else ""

@@ -43,7 +43,7 @@ from grantledger.domain.errors import (
 )
 from grantledger.domain.ports import Clock, Ids
 from grantledger.domain.requests import Caller
-from grantledger.domain.surroundings import Surroundings
+from grantledger.domain.surroundings import Provider, Surroundings
 from grantledger.domain.user_grant import Consent, UserGrant
 from grantledger.domain.values import FailureClass, GrantKey, Secret, TokenKind
 
@@ -322,14 +322,18 @@ async def open_broker(
             for task in tending:
                 task.cancel()
             await asyncio.gather(*tending, return_exceptions=True)
-            await runner.drain(_drain_seconds(wiring, said.broker.spool_after_seconds))
+            await runner.drain(
+                drain_seconds(wiring.providers, said.broker.spool_after_seconds)
+            )
             await wiring.aclose()
             await ledger.close()
 
 
-def _drain_seconds(wiring: Wiring, spool_after_seconds: float) -> float:
-    """Return how long running redemptions may need: answered, and stored or spooled."""
-    leases = (p.rules.lease_seconds for p in wiring.providers.values())
+def drain_seconds(
+    providers: Mapping[str, Provider], spool_after_seconds: float
+) -> float:
+    """Return how long what is under way may need: answered, and stored or spooled."""
+    leases = (p.rules.lease_seconds for p in providers.values())
     return max(DRAIN_SECONDS, max(leases, default=0.0) + spool_after_seconds + 1.0)
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
+from typing import Protocol
 
 import anyio
 import msgspec
@@ -17,7 +19,6 @@ import msgspec
 from grantledger.adapters.bootstrap.providers import ClientCredentials
 from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger.runner import TaskRunner
-from grantledger.adapters.ledger.sqlite_ledger import SqliteLedger
 from grantledger.adapters.ledger.states import reveal, secret_of
 from grantledger.adapters.upstream.config import AuthMethod
 from grantledger.adapters.upstream.discovery import Discovery
@@ -36,6 +37,7 @@ from grantledger.domain.errors import (
     UpstreamRejected,
 )
 from grantledger.domain.ports import Clock
+from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import (
     FailureClass,
     Scopes,
@@ -76,6 +78,22 @@ _ENCODER = msgspec.json.Encoder(enc_hook=reveal)
 _DECODER = msgspec.json.Decoder(StoredClient, dec_hook=secret_of)
 
 
+class ClientStore(Protocol):
+    """Where registrations are kept, sealed."""
+
+    async def client(self, provider: str) -> bytes | None:
+        """Return the sealed registration of a provider's client, None without."""
+        ...
+
+    async def keep_client(self, provider: str, sealed: bytes) -> None:
+        """Store it, durable on return."""
+        ...
+
+    async def grants(self, provider: str | None = None) -> Sequence[UserGrant]:
+        """Return the grants of a provider."""
+        ...
+
+
 class Registrar:
     """Keeps one provider's client registered.
 
@@ -99,7 +117,7 @@ class Registrar:
         self,
         name: str,
         scopes: Scopes,
-        ledger: SqliteLedger,
+        ledger: ClientStore,
         ring: KeyRing,
         registration: ClientRegistration,
         discovery: Discovery,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from grantledger.adapters.cli.app import app
+from grantledger.adapters.cli.entry import main
 
-
-def main() -> None:
-    """Run."""
-    app()
+__all__ = ["main"]

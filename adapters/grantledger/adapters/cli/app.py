@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
+from grantledger.adapters.cli import provider
+from grantledger.adapters.cli.connect import connect
 from grantledger.adapters.cli.demo.command import demo
+from grantledger.adapters.cli.grants import (
+    history,
+    list_grants,
+    revoke,
+    rotate,
+    settle,
+    status,
+)
+from grantledger.adapters.cli.importing import import_grant
+from grantledger.adapters.cli.setup import init
+from grantledger.adapters.cli.token import token
+from grantledger.adapters.cli.verify import verify
 
 app = typer.Typer(
     name="grantledger",
@@ -13,11 +27,21 @@ app = typer.Typer(
     add_completion=False,
     # A traceback with locals would print tokens.
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    pretty_exceptions_show_locals=False,
 )
-app.command()(demo)
-
-
-@app.callback()
-def _root() -> None:
-    """An event-sourced OAuth grant ledger and token broker."""
+for _command, _name in (
+    (demo, "demo"),
+    (init, "init"),
+    (connect, "connect"),
+    (import_grant, "import"),
+    (token, "token"),
+    (list_grants, "list"),
+    (status, "status"),
+    (history, "history"),
+    (rotate, "rotate"),
+    (revoke, "revoke"),
+    (settle, "settle"),
+    (verify, "verify"),
+):
+    app.command(_name)(_command)
+app.add_typer(provider.app, name="provider")

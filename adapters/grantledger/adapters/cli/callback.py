@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import html
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -171,7 +171,7 @@ def _headers(lines: list[str]) -> list[tuple[str, str, str]]:
 
 
 @asynccontextmanager
-async def listening(port: int) -> AsyncIterator[Callback]:
+async def listening(port: int) -> AsyncGenerator[Callback]:
     """Listen on 127.0.0.1 until the block is left.
 
     Args:

@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 from grantledger.domain.errors import ConfigurationError
+from grantledger.domain.values import Secret
 
 _MODE = 0o600
+MAX_SECRET_BYTES = 64 * 1024
 
 
 def write_private(path: Path, text: str) -> None:
@@ -56,3 +58,27 @@ def _fill(descriptor: int, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def read_secret_file(path: Path, field: str) -> Secret:
+    """Return the secret in a file, without the white space around it.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is empty, large or no text.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_SECRET_BYTES + 1)
+        text = raw.decode().strip()
+    except OSError as cause:
+        raise ConfigurationError(
+            f"cannot read {path}: {cause.strerror}", field
+        ) from cause
+    except UnicodeDecodeError:
+        # Without its cause, which carries the text.
+        raise ConfigurationError(f"{path} is not UTF-8", field) from None
+    if not text or len(raw) > MAX_SECRET_BYTES:
+        raise ConfigurationError(
+            f"{path} has {len(raw)} bytes; the limit is 1 to {MAX_SECRET_BYTES}", field
+        )
+    return Secret(text)

@@ -10,6 +10,8 @@ import typer
 from grantledger.domain.errors import InvalidScope
 from grantledger.domain.values import Scopes, parse_scopes
 
+DEFAULT_LABEL = "default"
+
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Answer, and fail, as one JSON document.")
 ]

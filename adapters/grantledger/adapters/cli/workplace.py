@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from grantledger.adapters.cli.files import write_private
@@ -67,12 +68,7 @@ async def make(directory: Path) -> Workplace:
     undo: list[Callable[[], None]] = []
     try:
         _make_directory(directory, undo)
-        for path in (made.config, made.keyring, made.ledger):
-            if path.exists() or path.is_symlink():
-                raise ConfigurationError(
-                    f"{path} exists and is not replaced; choose another directory",
-                    "dir",
-                )
+        _refuse_what_is_there(made)
         clock = SystemClock()
         ring = KeyRing.generate(os.urandom, clock.now())
         ring.save(made.keyring)
@@ -80,7 +76,7 @@ async def make(directory: Path) -> Workplace:
         datastore.create(made.ledger)
         for suffix in ("", "-shm", "-wal"):
             file = made.ledger.with_name(made.ledger.name + suffix)
-            undo.append(lambda file=file: file.unlink(missing_ok=True))
+            undo.append(partial(file.unlink, missing_ok=True))
         # Opened once, so that the ledger knows its key ring from the beginning.
         ledger = SqliteLedger.open(
             made.ledger, ring, clock, RandomIds(), node="init", random=os.urandom
@@ -93,6 +89,14 @@ async def make(directory: Path) -> Workplace:
                 step()
         raise
     return made
+
+
+def _refuse_what_is_there(made: Workplace) -> None:
+    for path in (made.config, made.keyring, made.ledger):
+        if path.exists() or path.is_symlink():
+            raise ConfigurationError(
+                f"{path} exists and is not replaced; choose another directory", "dir"
+            )
 
 
 def _make_directory(directory: Path, undo: list[Callable[[], None]]) -> None:

@@ -30,8 +30,11 @@ class WrappedKey(NamedTuple):
 class DataKeys:
     """Opens and makes data keys; safe in threads."""
 
-    def __init__(self, ring: KeyRing, random: Random) -> None:
+    def __init__(
+        self, ring: KeyRing, random: Random, max_open: int = MAX_OPEN_KEYS
+    ) -> None:
         self._ring = ring
+        self._max_open = max_open
         self._random = random
         self._open: OrderedDict[UUID, DataKey] = OrderedDict()
         self._lock = threading.Lock()
@@ -93,6 +96,6 @@ class DataKeys:
     def _keep(self, key: DataKey) -> DataKey:
         with self._lock:
             self._open[key.grant_id] = key
-            while len(self._open) > MAX_OPEN_KEYS:
+            while len(self._open) > self._max_open:
                 self._open.popitem(last=False)
         return key

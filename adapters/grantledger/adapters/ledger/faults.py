@@ -70,7 +70,9 @@ def translated(
     code = code_of(cause)
     if code == sqlite3.SQLITE_NOTADB:
         return NotALedger(f"{path} is not a ledger: {cause}")
-    if code == sqlite3.SQLITE_CORRUPT:
+    # Python's own words for a text column whose bytes are no text; SQLite has no code.
+    undecodable = code is None and "Could not decode" in str(cause)
+    if code == sqlite3.SQLITE_CORRUPT or undecodable:
         return IntegrityError(f"{path} is damaged: {cause}")
     if code in _READ_ONLY and not running:
         return LedgerReadOnly(f"{path} cannot be written: {cause}")

@@ -20,6 +20,11 @@ class TaskRunner:
         self._flights: dict[Hashable, asyncio.Task[Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
+    @property
+    def running(self) -> int:
+        """How much work is under way."""
+        return len(self._tasks | set(self._flights.values()))
+
     async def shared(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
         """Run `work` once for all concurrent callers of `key`, shielded from them."""
         flight = (asyncio.get_running_loop(), key)

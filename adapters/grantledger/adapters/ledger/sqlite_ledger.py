@@ -313,7 +313,13 @@ class SqliteLedger:
     async def _read(self, work: Callable[[SQLiteCursor], T]) -> T:
         def run() -> T:
             with self._store.transaction(commit=False) as c:
-                return work(c)
+                try:
+                    return work(c)
+                except (ValueError, TypeError) as cause:
+                    # SQLite keeps anything in any column: this was not written here.
+                    raise IntegrityError(
+                        f"{self.path} holds a value of the wrong kind: {cause}"
+                    ) from cause
 
         return await self._in_thread(run)
 

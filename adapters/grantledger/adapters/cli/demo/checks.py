@@ -111,7 +111,10 @@ def _exchange(scene: Scene, outcome: Outcome) -> Check:
     if scene.has_extras:
         what, wanted = "the session's token was exchanged", "token_exchange"
     else:
-        what, wanted = "no exchange at the server, and the broker says so", "unsupported"
+        what, wanted = (
+            "no exchange at the server, and the broker says so",
+            "unsupported",
+        )
     return Check(what, outcome.exchange == wanted, outcome.exchange or "nothing")
 
 

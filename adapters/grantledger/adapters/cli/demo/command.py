@@ -96,12 +96,12 @@ def _introduce(stage: Scene, teller: Teller) -> None:
             style="not bold",
         )
         output.console().print(title)
-    extras = "" if stage.has_extras else ", without token exchange and revocation"
+    extras = "" if stage.has_extras else "; no exchange, no revocation"
     teller.say(
         "server",
-        f"{stage.server.issuer} behaves like Nextcloud OIDC {stage.release}{extras}",
-        f"one live access token per grant, for {ACCESS_TOKEN_SECONDS} s; "
-        "a refresh token works once",
+        f"{stage.server.issuer} behaves like Nextcloud OIDC {stage.release}",
+        f"access tokens live {ACCESS_TOKEN_SECONDS} s, one per grant; "
+        f"a refresh token works once{extras}",
     )
     teller.say("ledger", f"fresh: {stage.place.ledger} (mode 0600)")
 
@@ -122,8 +122,12 @@ def _conclude(
         sep="\n",
     )
     for check in found:
-        mark = Text(" ok " if check.ok else "FAIL", style="green" if check.ok else "red")
-        screen.print(Text.assemble(" ", mark, f" {check.what} ", (f"({check.detail})", "dim")))
+        mark = Text(
+            " ok " if check.ok else "FAIL", style="green" if check.ok else "red"
+        )
+        screen.print(
+            Text.assemble(" ", mark, f" {check.what} ", (f"({check.detail})", "dim"))
+        )
     verdict = "All as promised" if all(c.ok for c in found) else "NOT AS PROMISED"
     screen.print(Text(f"\n{verdict}, in {seconds:.1f} s.", style="bold"))
     # Plain lines, never wrapped: they are there to be pasted.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from grantledger.domain.values import GrantKey
 
 PROVIDER = "nextcloud"
 USER = "alice"
-SCOPES = ("email", "offline_access", "openid", "profile")
+SCOPES = ("offline_access", "openid", "profile")
 AUDIENCE = "notes"
 RESOURCE = "https://notes.example/api"
 FRONT = "notes-app"
@@ -78,7 +78,7 @@ def directory_for(chosen: Path | None) -> Path:
 
 
 @asynccontextmanager
-async def scene(profile: Profile, directory: Path) -> AsyncIterator[Scene]:
+async def scene(profile: Profile, directory: Path) -> AsyncGenerator[Scene]:
     """Set everything up; on leaving, the server is gone and the files are kept."""
     place = await make(directory)
     settings = DevSettings(
@@ -102,9 +102,7 @@ async def scene(profile: Profile, directory: Path) -> AsyncIterator[Scene]:
                 text + _provider(profile, server.issuer, client.client_id, secret.name),
             )
             async with open_broker(load(place.config)) as opened:
-                yield Scene(
-                    profile, server, place, callback, opened, client.client_id
-                )
+                yield Scene(profile, server, place, callback, opened, client.client_id)
 
 
 def _provider(profile: Profile, issuer: str, client_id: str, secret: str) -> str:

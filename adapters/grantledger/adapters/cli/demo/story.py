@@ -11,16 +11,15 @@ import anyio
 from grantledger.adapters.cli.consenting import consent
 from grantledger.adapters.cli.demo.browser import Browser
 from grantledger.adapters.cli.demo.scene import (
-    ACCESS_TOKEN_SECONDS,
     AUDIENCE,
     FRONT,
     RESOURCE,
-    SCOPES,
     USER,
     Scene,
 )
 from grantledger.adapters.cli.demo.telling import Teller
 from grantledger.adapters.cli.identity import local_caller
+from grantledger.adapters.cli.output import short
 from grantledger.domain.errors import GrantledgerError
 from grantledger.domain.requests import (
     Caller,
@@ -30,7 +29,6 @@ from grantledger.domain.requests import (
 )
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import AccessToken, ActorKind, RevocationReason, Source
-from grantledger.adapters.cli.output import short
 
 CALLERS = (
     Caller("calendar-sync"),
@@ -71,7 +69,9 @@ class Story:
     async def run(self) -> Outcome:
         """Go through all of it."""
         await self._consent()
-        await self._at_once("hand out", "three callers at once, from the first token")
+        await self._at_once(
+            "hand out", "three callers at once; consent brought a token"
+        )
         await self._early()
         await self._expired()
         await self._rotate()
@@ -83,6 +83,7 @@ class Story:
     async def _consent(self) -> None:
         scene = self._scene
         browser = Browser(USER)
+        stored: list[UserGrant] = []
         async with anyio.create_task_group() as tasks:
 
             async def go(url: str) -> None:
@@ -97,12 +98,14 @@ class Story:
                 label=scene.key.label,
                 timeout_seconds=CONSENT_SECONDS,
             )
+            stored.append(grant)
+        state = stored[0].state
         self._teller.say(
             "consent",
-            f"{grant.state.subject} agreed: {browser.pages} page, "
-            f"{browser.redirects} redirects back to {scene.callback.redirect_uri}",
-            "code + PKCE (S256) + state + nonce + iss checked; "
-            f"granted: {' '.join(grant.state.provisioning.scopes)}",
+            f"{state.subject} agreed in the browser and was redirected to "
+            f"{scene.callback.redirect_uri}",
+            "code, PKCE S256, state, nonce and iss are right; "
+            f"granted {' '.join(state.provisioning.scopes)}",
         )
 
     async def _at_once(self, name: str, what: str) -> list[HandedOut]:
@@ -123,14 +126,14 @@ class Story:
         if self.outcome.rounds is not None:
             self.outcome.rounds.append((len(handed), refreshes))
         sources = Counter(str(h.source) for h in handed)
+        said = ", ".join(f"{n} {source}" for source, n in sources.items())
         left = (handed[0].expires_at - datetime.now(UTC)).total_seconds()
         self._teller.say(
             name,
-            f"{what}: {_counted(refreshes, 'refresh', 'refreshes')} at the server",
-            f"{_counted(len(handed), 'hand-out')} recorded, "
-            f"{_counted(tokens, 'token')}, "
-            + ", ".join(f"{n} {source}" for source, n in sources.items())
-            + f"; {left:.1f} s left",
+            what,
+            f"{_counted(len(handed), 'hand-out')} recorded ({said}), "
+            f"{_counted(tokens, 'token')} with {left:.1f} s left, "
+            f"{_counted(refreshes, 'refresh', 'refreshes')} at the server",
         )
         return handed
 
@@ -142,8 +145,8 @@ class Story:
         left = (newest.expires_at - datetime.now(UTC)).total_seconds()
         await self._at_once(
             "early",
-            f"the token has {left:.1f} of {lives.total_seconds():.0f} s left, so it "
-            "counts as missing; three callers at once",
+            f"{left:.1f} of {lives.total_seconds():.0f} s are left, which counts as "
+            "missing; three callers at once",
         )
 
     async def _expired(self) -> None:
@@ -159,8 +162,8 @@ class Story:
             raise AssertionError("a usable grant holds a refresh token")
         self._teller.say(
             "rotate",
-            f"refresh token {short(before.fingerprint)} is spent, "
-            f"{short(after.fingerprint)} is stored",
+            f"refresh token R:{short(before.fingerprint)} is spent, "
+            f"R:{short(after.fingerprint)} is stored",
         )
 
     async def _exchange(self) -> None:
@@ -182,7 +185,6 @@ class Story:
                 "exchange",
                 "this server has no token exchange (RFC 8693): the broker says "
                 f"{error.code}",
-                f"{error}",
             )
             return
         self.outcome.exchange = str(answer.source)
@@ -191,13 +193,13 @@ class Story:
         self._teller.say(
             "exchange",
             f"{USER}'s session at {FRONT} became a token for {RESOURCE}",
-            f"RFC 8693 with resource= (audience {AUDIENCE!r} by the provider's table); "
+            f"RFC 8693; {AUDIENCE!r} became `resource` by the provider's table; "
             f"scopes {' '.join(answer.scopes)}",
         )
 
     async def _revoke(self) -> None:
         scene = self._scene
-        held = (await self._broker.hand_out(CALLERS[0], TokenRequest(scene.key)))
+        held = await self._broker.hand_out(CALLERS[0], TokenRequest(scene.key))
         self.outcome.handed_out += 1
         token = held.access_token.reveal()
         scene.tokens.append(token)
@@ -211,19 +213,18 @@ class Story:
         self.outcome.dead_after = not scene.still_taken(token)
         if receipt.confirmed:
             upstream = (
-                f"the server confirmed: {len(receipt.obligations)} tokens are dead, "
-                "the whole family with them"
+                f"the server confirmed the end of "
+                f"{_counted(len(receipt.obligations), 'token')} and their family"
             )
         else:
             upstream = (
-                "this server has no revocation: what was handed out lives on until "
-                "it expires"
+                "this server has no revocation, so tokens live on until they expire"
             )
         live = sum(line.count for line in receipt.live)
         self._teller.say(
             "revoke",
             "ended here at once; " + upstream,
-            f"handed out and not expired by its own time: {_counted(live, 'hand-out')}",
+            f"{_counted(live, 'hand-out')} made before had not expired by then",
         )
 
     async def _again(self) -> None:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from grantledger.adapters.cli.output import console
 
-_NAME_WIDTH = 12
+_NAME_WIDTH = 9
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,126 @@
+"""Every leaf of a ledger file against its hash, its sealed parts and the head.
+
+Reads the file by itself, in one read transaction, so that it sees one state of a
+ledger that others write to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+import anyio.to_thread
+from eventsourcing.persistence import StoredEvent
+
+from grantledger.adapters.ledger.leaves import SealedRef, read_leaf
+from grantledger.domain.errors import IntegrityError, Unavailable
+from grantledger.domain.journal import AccessRecorded
+from grantledger.projections.transparency import CompactRange, leaf_hash
+
+LOCK_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class LeafReport:
+    """What was recomputed.
+
+    Attributes:
+        leaves: how many.
+        sealed: parts that stand outside their leaves.
+        root: of the Merkle tree over all leaves (RFC 6962 section 2.1).
+        grant_streams: ids of the grants that have events.
+    """
+
+    leaves: int = 0
+    sealed: int = 0
+    root: bytes = b""
+    grant_streams: set[UUID] = field(default_factory=set[UUID])
+
+
+async def check_leaves(path: Path) -> LeafReport:
+    """Recompute leaf hashes, sealed parts and the root.
+
+    Raises:
+        IntegrityError: names the leaf that does not prove itself.
+        Unavailable: the file cannot be read now.
+    """
+    return await anyio.to_thread.run_sync(_check, path)
+
+
+def _check(path: Path) -> LeafReport:
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    try:
+        with closing(
+            sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None)
+        ) as connection:
+            connection.execute("BEGIN")
+            return _checked(connection)
+    except sqlite3.Error as cause:
+        raise Unavailable(f"cannot read {path}: {cause}") from cause
+
+
+def _checked(connection: sqlite3.Connection) -> LeafReport:
+    report = LeafReport()
+    tree = CompactRange()
+    parts = _Parts(connection)
+    for row in connection.execute(
+        "SELECT rowid, originator_id, originator_version, topic, state, leaf_hash"
+        " FROM stored_events ORDER BY rowid"
+    ):
+        index = row[0] - 1
+        if index != tree.size:
+            raise IntegrityError(f"leaf {tree.size} is missing")
+        hashed = leaf_hash(row[4])
+        if hashed != row[5]:
+            raise IntegrityError(f"leaf {index} differs from its hash")
+        tree.append(hashed)
+        leaf = read_leaf(StoredEvent(UUID(hex=row[1]), row[2], row[3], row[4]))
+        report.sealed += parts.check(index, leaf.sealed)
+        if leaf.type != AccessRecorded.TOPIC:
+            report.grant_streams.add(leaf.stream)
+    parts.check_end()
+    head = connection.execute("SELECT next_index, frontier FROM log_head").fetchone()
+    if head is None or head != (tree.size, tree.to_bytes()):
+        raise IntegrityError("the log's head differs from its leaves")
+    report.leaves, report.root = tree.size, tree.root()
+    return report
+
+
+class _Parts:
+    """The sealed parts, read beside the leaves in the same order."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._rows: Iterator[tuple[int, int, str, bytes]] = iter(
+            connection.execute(
+                "SELECT leaf_index, entry, field, ct FROM sealed"
+                " ORDER BY leaf_index, entry, field"
+            )
+        )
+        self._next = next(self._rows, None)
+
+    def check(self, index: int, named: list[SealedRef]) -> int:
+        """Compare what the leaf names with what is there; return how many."""
+        found: dict[tuple[int, str], bytes] = {}
+        while self._next is not None and self._next[0] <= index:
+            _, entry, name, ciphertext = self._next
+            if self._next[0] < index:
+                raise IntegrityError(f"leaf {self._next[0]} has unnamed sealed parts")
+            found[entry, name] = hashlib.sha256(ciphertext).digest()
+            self._next = next(self._rows, None)
+        said = {
+            (-1 if ref.entry is None else ref.entry, ref.field): ref.ct_sha256
+            for ref in named
+        }
+        if found != said:
+            raise IntegrityError(f"leaf {index} differs from its sealed parts")
+        return len(found)
+
+    def check_end(self) -> None:
+        """See that nothing is left over."""
+        if self._next is not None:
+            raise IntegrityError(f"leaf {self._next[0]} is missing")

@@ -1,0 +1,57 @@
+"""Runs a command's work over an open broker."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+
+from grantledger.adapters.bootstrap import OpenBroker, open_broker
+from grantledger.adapters.settings import load
+from grantledger.domain.errors import NotProvisioned
+from grantledger.domain.user_grant import UserGrant
+from grantledger.domain.values import GrantKey
+
+T = TypeVar("T")
+
+
+def with_broker(
+    config: Path | None,
+    work: Callable[[OpenBroker], Awaitable[T]],
+    *,
+    tend: bool = True,
+) -> T:
+    """Return what the work over an open broker gives.
+
+    Args:
+        config: the settings' file, None for the usual ones.
+        work: the command's.
+        tend: look after lost leases and obligations meanwhile.
+
+    Raises:
+        GrantledgerError: the settings, the ledger or the work.
+    """
+
+    async def run() -> T:
+        async with open_broker(load(config), tend=tend) as opened:
+            return await work(opened)
+
+    return anyio.run(run)
+
+
+async def known_grant(opened: OpenBroker, key: GrantKey) -> UserGrant:
+    """Return the grant of this key.
+
+    Raises:
+        InvalidRequest: unknown provider, or a field out of bounds.
+        NotProvisioned: there is no such grant.
+    """
+    grant = await opened.broker.status(key)
+    if grant is None:
+        raise NotProvisioned(
+            f"no consent is stored at {key.provider} for this subject and "
+            f"label {key.label!r}"
+        )
+    return grant

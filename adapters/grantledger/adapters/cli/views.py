@@ -1,0 +1,204 @@
+"""What commands say of a grant: without tokens, with fingerprints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from grantledger.adapters.cli import output
+from grantledger.domain.grant_state import GrantState, HeldAccessToken, Obligation
+from grantledger.domain.requests import LiveHandOut, RevocationReceipt
+from grantledger.domain.user_grant import UserGrant
+from grantledger.domain.values import GrantStatus
+
+STYLES = {
+    GrantStatus.ACTIVE: "green",
+    GrantStatus.REFRESHING: "cyan",
+    GrantStatus.REAUTHORIZATION_REQUIRED: "yellow",
+    GrantStatus.REVOKED: "red",
+    GrantStatus.ERASED: "red",
+}
+
+
+def grant_data(grant: UserGrant) -> dict[str, object]:
+    """Return a grant for programs."""
+    state = grant.state
+    refresh = state.refresh
+    return {
+        "grant_id": state.grant_id,
+        "provider": state.provider,
+        "subject": state.subject,
+        "label": state.label,
+        "status": state.status,
+        "generation": state.generation,
+        "version": grant.version,
+        "modified_at": grant.modified_on,
+        "scopes": state.provisioning.scopes,
+        "audience": state.provisioning.audience,
+        "resource": state.provisioning.resource,
+        "client_id": state.provisioning.client_id,
+        "flow": state.provisioning.flow,
+        "provisioned_at": state.provisioning.provisioned_at,
+        "rotated_at": state.rotated_at,
+        "revoked_at": state.revoked_at,
+        "reauthorization": state.reauthorization,
+        "failures": state.failures,
+        "retry_at": state.retry_at,
+        "refresh_token": None
+        if refresh is None
+        else {
+            "fingerprint": refresh.fingerprint,
+            "obtained_at": refresh.obtained_at,
+            "expires_at": refresh.expires_at,
+        },
+        "access_tokens": [
+            {
+                "fingerprint": token.fingerprint,
+                "scopes": token.scopes,
+                "audience": token.audience,
+                "obtained_at": token.obtained_at,
+                "expires_at": token.expires_at,
+            }
+            for token in state.access_tokens
+        ],
+        "redemption": None
+        if state.intent is None
+        else {
+            "attempt_id": state.intent.attempt_id,
+            "purpose": state.intent.purpose,
+            "node": state.intent.node,
+            "lease_expires_at": state.intent.lease_expires_at,
+        },
+        "ambiguous_attempts": state.ambiguity.attempts if state.ambiguity else [],
+        "obligations": [obligation_data(o) for o in state.obligations],
+    }
+
+
+def obligation_data(obligation: Obligation) -> dict[str, object]:
+    """Return what is owed to the server, for programs."""
+    return {
+        "id": obligation.id,
+        "kind": obligation.kind,
+        "fingerprint": obligation.fingerprint,
+        "state": _word(obligation),
+        "abandoned": obligation.abandoned,
+        "attempts": obligation.attempts,
+        "next_try_at": obligation.next_try_at if obligation.open else None,
+        "expires_at": obligation.expires_at,
+        "residual_exposure_seconds": obligation.residual_exposure_seconds,
+    }
+
+
+def hand_out_data(line: LiveHandOut) -> dict[str, object]:
+    """Return hand-outs that may still be taken, for programs."""
+    return {
+        "caller": line.caller,
+        "scopes": line.scopes,
+        "audience": line.audience,
+        "count": line.count,
+        "last_at": line.last_at,
+        "expires_at": line.expires_at,
+    }
+
+
+def grant_view(grant: UserGrant) -> RenderableType:
+    """Return a grant for people."""
+    state = grant.state
+    rows: list[tuple[str, RenderableType]] = [
+        ("grant", f"{state.subject} at {state.provider}, label {state.label}"),
+        ("status", _status(state)),
+        ("id", f"{state.grant_id}, version {grant.version}"),
+        ("scopes", " ".join(state.provisioning.scopes) or "not known"),
+        ("consent", _consent(state)),
+    ]
+    if state.refresh is not None:
+        until = output.utc(state.refresh.expires_at, "no end is known")
+        mark = output.short(state.refresh.fingerprint)
+        rows.append(("refresh", f"R:{mark}, until {until}"))
+    rows += [("access", _access(token)) for token in state.access_tokens]
+    if state.intent is not None:
+        lease = output.utc(state.intent.lease_expires_at)
+        rows.append(("under way", f"by {state.intent.node}, leased until {lease}"))
+    if state.ambiguity is not None:
+        rows.append(("ambiguous", "the refresh token was sent, no answer came"))
+    if state.retry_at is not None:
+        rows.append(
+            ("waiting", f"{state.failures} failures; {output.utc(state.retry_at)}")
+        )
+    rows += _owed_rows(state.obligations)
+    return output.facts(rows)
+
+
+def receipt_view(receipt: RevocationReceipt) -> RenderableType:
+    """Return what is known after a revocation, for people."""
+    state = receipt.grant
+    words = "had ended before" if receipt.already else "ended here, effective now"
+    rows: list[tuple[str, RenderableType]] = [
+        ("grant", f"{state.subject} at {state.provider}, label {state.label}"),
+        ("status", Text(f"{state.status}: {words}", style=STYLES[state.status])),
+        *_owed_rows(receipt.obligations),
+    ]
+    if not receipt.live:
+        rows.append(("handed out", "nothing that has not expired"))
+        return output.facts(rows)
+    table = output.table("caller", "tokens until", "times", "scopes")
+    for line in receipt.live:
+        table.add_row(
+            Text(line.caller),
+            output.utc(line.expires_at),
+            str(line.count),
+            Text(" ".join(line.scopes)),
+        )
+    title = "handed out before, and not expired by its own time:"
+    return Group(output.facts(rows), Text(f"\n {title}"), table)
+
+
+def _consent(state: GrantState) -> str:
+    said = state.provisioning
+    at = output.utc(said.provisioned_at)
+    return f"generation {state.generation}, {said.flow}, {at}"
+
+
+def _access(token: HeldAccessToken) -> str:
+    until = output.utc(token.expires_at)
+    mark = output.short(token.fingerprint)
+    return f"A:{mark}, until {until}: {' '.join(token.scopes)}"
+
+
+def _owed_rows(
+    obligations: Sequence[Obligation],
+) -> list[tuple[str, RenderableType]]:
+    return [("at server", _owed(o)) for o in obligations]
+
+
+def _owed(obligation: Obligation) -> Text:
+    letter = obligation.kind[0].upper()
+    text = Text(f"{letter}:{output.short(obligation.fingerprint)} ")
+    word = _word(obligation)
+    if word == "confirmed":
+        return text.append("confirmed dead", style="green")
+    if word == "open":
+        text.append("not confirmed yet", style="yellow")
+        text.append(f"; {obligation.attempts} tries, next ")
+        text.append(output.utc(obligation.next_try_at))
+    else:
+        text.append(f"not revoked there: {obligation.abandoned}", style="yellow")
+    seconds = obligation.residual_exposure_seconds
+    if seconds is None:
+        return text.append("; how long it may live is not known")
+    return text.append(f"; it may live {seconds:.0f} s more" if seconds > 0 else "")
+
+
+def _word(obligation: Obligation) -> str:
+    if obligation.open:
+        return "open"
+    return "confirmed" if obligation.confirmed else "abandoned"
+
+
+def _status(state: GrantState) -> Text:
+    reason = f": {state.reauthorization}" if state.reauthorization else ""
+    if state.revoked_at is not None and state.status is GrantStatus.REVOKED:
+        reason = f" since {output.utc(state.revoked_at)}"
+    return Text(f"{state.status}{reason}", style=STYLES[state.status])

@@ -1,0 +1,122 @@
+"""Whatever is tried at once, by whomever: the log's order keeps the promises."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from contextlib import ExitStack
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from grantledger.adapters.ledger.faults import STORAGE_ERRORS
+from grantledger.adapters.ledger.units import AppendUnit, Batch, BatchVerdicts
+from grantledger.domain.grant_events import RedemptionIntended
+from grantledger.domain.journal import AccessEntry, AccessRecorded
+from grantledger.domain.ports import AppendVerdict
+from grantledger.domain.user_grant import UserGrant
+from grantledger.domain.values import GrantStatus, Outcome
+from tests.ledger.merkle import naive_root, recomputed
+from tests.ledger.parts import FAILED, LOST, Parts, parts
+from tests.ledger.scene import (
+    Scene,
+    answered,
+    denial,
+    hand_out,
+    intended,
+    new_grant,
+    revoked,
+)
+
+KINDS = ["hand out", "hand out", "intend", "answer", "revoke", "deny"]
+UNITS = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 3)), max_size=6)
+BATCHES = st.lists(
+    st.tuples(UNITS, st.sampled_from(["", "", FAILED, LOST]), st.integers(0, 1)),
+    min_size=1,
+    max_size=12,
+)
+
+
+def _unit(kind: str, seen: UserGrant) -> AppendUnit | AccessEntry | None:
+    """Return what a caller would decide on this view, None if nothing."""
+    state = seen.state
+    if kind == "deny":
+        return denial(grant_id=seen.id)
+    if kind == "revoke":
+        return AppendUnit(revoked(seen)) if state.usable else None
+    if kind == "hand out":
+        return hand_out(seen) if state.usable else None
+    if kind == "intend" and state.status is GrantStatus.ACTIVE:
+        return AppendUnit(intended(seen)[0])
+    if kind == "answer" and state.intent is not None:
+        token = f"rt-{state.intent.attempt_id}"
+        return AppendUnit(answered(seen, state.intent, token))
+    return None
+
+
+def _apply(p: Parts, work: Batch) -> BatchVerdicts:
+    while True:
+        try:
+            return p.transaction.apply(work)
+        except STORAGE_ERRORS:
+            continue
+
+
+def _check(p: Parts, delivered: list[AccessEntry]) -> None:
+    """Walk the log: each hand-out stands on the newest version, which is usable."""
+    grant: UserGrant | None = None
+    presented: list[str] = []
+    recorded: list[str] = []
+    for event in p.log():
+        if not isinstance(event, AccessRecorded):
+            if isinstance(event, RedemptionIntended):
+                presented.append(event.fingerprint)
+            grant = event.mutate(grant)
+            continue
+        for entry in event.entries:
+            assert grant is not None
+            recorded.append(entry.request_id)
+            if entry.outcome is Outcome.HANDED_OUT:
+                assert entry.grant_version == grant.version
+                assert grant.state.usable
+    assert grant is not None
+    assert p.grant(grant) == grant, "the row is what replay gives"
+    assert len(presented) == len(set(presented)), "no token is presented twice"
+    assert len(recorded) == len(set(recorded)), "nothing is recorded twice"
+    assert {e.request_id for e in delivered} <= set(recorded)
+
+
+@settings(max_examples=60)
+@given(BATCHES)
+def test_no_interleaving_hands_out_after_a_revocation(
+    batches: list[tuple[list[tuple[str, int]], str, int]],
+) -> None:
+    """Two writers, old views, commits that fail or lose their answer (F10, F14)."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        scene = Scene(Path(folder) / "ledger.db").make()
+        orders: deque[str] = deque()
+        writers = [stack.enter_context(parts(scene, orders)) for _ in range(2)]
+        first = new_grant()
+        writers[0].transaction.apply(Batch([AppendUnit(first)]))
+        views = [first.fork()]
+        delivered: list[AccessEntry] = []
+        for units, order, writer in batches:
+            made = [_unit(k, views[max(0, len(views) - 1 - age)]) for k, age in units]
+            work = Batch(
+                [u for u in made if isinstance(u, AppendUnit)],
+                [u for u in made if isinstance(u, AccessEntry)],
+            )
+            orders.extend([order] if order else [])
+            said = _apply(writers[writer], work)
+            orders.clear()
+            for unit, verdict in zip(work.appends, said.appends, strict=True):
+                if verdict is AppendVerdict.COMMITTED:
+                    views.append(unit.grant.fork())
+            delivered += [
+                e for e, kept in zip(work.entries, said.recorded, strict=True) if kept
+            ]
+        _check(writers[0], delivered)
+        head, hashes = recomputed(scene.path)
+        assert head.root() == naive_root(hashes)
