@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 from urllib.parse import parse_qsl, urljoin, urlsplit
 from uuid import UUID
 
@@ -135,9 +136,11 @@ def toml(value: object) -> str:
         case str():
             return "'" + value + "'"
         case list() | tuple():
-            return "[" + ", ".join(toml(one) for one in value) + "]"
+            listed = cast("Sequence[object]", value)
+            return "[" + ", ".join(toml(one) for one in listed) + "]"
         case dict():
-            return "{" + ", ".join(f"'{k}' = {toml(v)}" for k, v in value.items()) + "}"
+            table = cast("dict[str, object]", value)
+            return "{" + ", ".join(f"'{k}' = {toml(v)}" for k, v in table.items()) + "}"
         case _:
             return str(value)
 

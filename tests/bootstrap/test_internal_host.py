@@ -8,6 +8,7 @@ import pytest
 
 from grantledger.adapters.bootstrap import open_broker
 from grantledger.adapters.devserver import DevServer, DevSettings
+from grantledger.domain.errors import UpstreamRejected
 from grantledger.domain.requests import TokenRequest
 from grantledger.domain.values import AccessToken, GrantStatus
 from tests.bootstrap.scene import (
@@ -83,5 +84,5 @@ async def test_without_an_internal_host_another_issuer_is_refused(home: Home) ->
             allowed_origins=[server.issuer],
         )
         async with open_broker(home.settings(), tend=False) as opened:
-            with pytest.raises(Exception, match="discovery_refused"):
+            with pytest.raises(UpstreamRejected, match="discovery_refused"):
                 await opened.start_consent("cloud", CALLBACK)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from grantledger.domain.errors import (
 )
 from grantledger.domain.requests import TokenRequest
 from grantledger.domain.values import AccessToken, GrantStatus, Source
-from tests.bootstrap.scene import CALLER, KEY, SCOPES, Home, imported, until
+from tests.bootstrap.scene import CALLER, KEY, Home, imported, until
 from tests.support.fault_proxy import FaultProxy
 from tests.support.faults import Fault
 
@@ -112,12 +112,15 @@ def _other_database(path: Path) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("make", [_other_database, lambda path: path.write_text("hi")])
+def _some_text(path: Path) -> None:
+    path.write_text("hi", encoding="utf-8")
+
+
+@pytest.mark.parametrize("make", [_other_database, _some_text])
 async def test_a_file_of_another_program_is_left_alone(
-    home: Home, make: object
+    home: Home, make: Callable[[Path], None]
 ) -> None:
     home.ledger.unlink()
-    assert callable(make)
     make(home.ledger)
     before = home.ledger.read_bytes()
     with pytest.raises(NotALedger):
@@ -241,8 +244,7 @@ async def test_no_secret_shows_in_what_an_open_broker_is_printed_as(
                 home.ring.reveal(),
             ):
                 assert canary not in shown
-        assert server.issue_grant("alice", client_id, SCOPES)
-        assert os.stat(home.ledger).st_mode & 0o077 == 0  # noqa: PTH116 - a mode of a path
+        assert home.ledger.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize(

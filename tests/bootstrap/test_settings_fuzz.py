@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,10 +70,11 @@ values = st.recursive(
 def written(value: object) -> str:
     match value:
         case dict():
-            pairs = (f"{quoted(str(k))} = {written(v)}" for k, v in unique(value))
+            said = cast("dict[object, object]", value)
+            pairs = (f"{quoted(str(k))} = {written(v)}" for k, v in unique(said))
             return "{" + ", ".join(pairs) + "}"
         case list():
-            return "[" + ", ".join(map(written, value)) + "]"
+            return "[" + ", ".join(map(written, cast("list[object]", value))) + "]"
         case str():
             return quoted(value)
         case _:

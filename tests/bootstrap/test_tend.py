@@ -6,6 +6,7 @@ import logging
 import sqlite3
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from tests.bootstrap.scene import (
     until_grant,
 )
 
-SHORT = {"http_budget_seconds": 0.2, "takeover_margin_seconds": 0.2}
+SHORT: dict[str, Any] = {"http_budget_seconds": 0.2, "takeover_margin_seconds": 0.2}
 BOB = GrantKey("cloud", "bob")
 
 

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from grantledger.adapters.bootstrap import OpenBroker, open_broker
@@ -111,10 +111,12 @@ def toml(value: object) -> str:
     if isinstance(value, str):
         return f'"{value}"'
     if isinstance(value, dict):
-        pairs = [f'"{k}" = {toml(v)}' for k, v in value.items()]
+        said = cast("dict[str, object]", value)
+        pairs = [f'"{k}" = {toml(v)}' for k, v in said.items()]
         return "{ " + ", ".join(pairs) + " }"
     if isinstance(value, tuple | list):
-        return "[" + ", ".join(toml(v) for v in value) + "]"
+        values = cast("Sequence[object]", value)
+        return "[" + ", ".join(toml(v) for v in values) + "]"
     return str(value)
 
 

@@ -18,7 +18,7 @@ from grantledger.domain.errors import (
     Unavailable,
 )
 from grantledger.domain.requests import TokenRequest
-from grantledger.domain.values import GrantKey, Outcome, RefreshToken, Source
+from grantledger.domain.values import GrantKey, Outcome, Source
 from tests.broker.between import LedgerBetween, ServerBetween, SpoolBetween
 from tests.broker.clocks import MovableClock
 from tests.broker.conftest import Start
@@ -250,8 +250,7 @@ async def test_a_grant_that_never_stands_still_is_given_up(start: Start) -> None
         life = opened.over(ledger, release_limit_seconds=-1.0)
 
         async def change() -> None:
-            newer = RefreshToken(f"newer-{len(await opened.names())}")
-            await opened.broker.store(CALLER, scene.key, newer, expires_at=None)
+            await opened.rotate()
 
         ledger.recorded = change
         with pytest.raises(Unavailable, match="keeps changing"):

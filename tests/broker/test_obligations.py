@@ -165,7 +165,7 @@ async def test_a_provider_that_is_gone_keeps_nobody_from_the_others(
         both = Life(scene, opened.opened, type(opened.broker)(env))
         gone = [GrantKey("gone", f"user-{n}") for n in range(3)]
         for key in gone:
-            await granted(both, key)
+            await both.provision(scene.consent(key=key))
             await both.broker.revoke(CALLER, key, settle=False)
         await opened.broker.revoke(CALLER, scene.key, settle=False)
         for _ in range(3):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -12,7 +12,7 @@ from uuid import UUID
 
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.grant_events import GRANT_EVENTS
-from grantledger.domain.journal import AccessEntry, AccessRecorded, EntryPrivate
+from grantledger.domain.journal import AccessEntry, AccessRecorded
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import Outcome, Secret
 from tests.ledger.scene import CANARY
@@ -32,7 +32,7 @@ def filled(hint: Any, name: str) -> Any:  # noqa: ANN401 - of that type
     if isinstance(hint, NewType):
         hint = hint.__supertype__
     origin: Any = get_origin(hint)
-    args = get_args(hint)
+    args: tuple[Any, ...] = get_args(hint)
     if origin in {Union, types.UnionType}:
         return filled(next(a for a in args if a is not type(None)), name)
     if origin is tuple:
@@ -43,7 +43,8 @@ def filled(hint: Any, name: str) -> Any:  # noqa: ANN401 - of that type
     if isinstance(hint, type) and issubclass(hint, Enum):
         return list(hint)[-1]
     if is_dataclass(hint):
-        kinds, made = get_type_hints(hint), _maker(hint)
+        made = _maker(hint)
+        kinds = get_type_hints(made)
         return made(**{f.name: filled(kinds[f.name], f.name) for f in fields(hint)})
     simple: dict[Any, Any] = {
         bool: True,
@@ -57,7 +58,7 @@ def filled(hint: Any, name: str) -> Any:  # noqa: ANN401 - of that type
 
 
 def sample(topic: str) -> GrantEvent | AccessRecorded:
-    """Return an event of this topic with every field filled; sealed ones hold CANARY."""
+    """Return an event with every field filled; what is sealed holds CANARY."""
     cls: Any = TOPICS[topic]
     base: dict[str, Any] = {
         "originator_id": GRANT,
@@ -88,9 +89,9 @@ def marked(value: Any) -> Any:  # noqa: ANN401 - as it was
     """Return the value with CANARY in its texts."""
     if isinstance(value, str) and not isinstance(value, Enum):
         return f"{value} {CANARY}"
-    if isinstance(value, tuple):
-        values: tuple[Any, ...] = value
-        return tuple(marked(each) for each in values)
+    if type(value) is tuple:
+        values: list[Any] = [*value]
+        return tuple(map(marked, values))
     if is_dataclass(value) and not isinstance(value, type):
         return type(value)(
             **{f.name: marked(getattr(value, f.name)) for f in fields(value)}
@@ -99,15 +100,12 @@ def marked(value: Any) -> Any:  # noqa: ANN401 - as it was
 
 
 def _entries() -> tuple[AccessEntry, ...]:
+    made = _maker(AccessEntry)
     hints = get_type_hints(AccessEntry)
-    said: dict[str, Any] = {
-        f.name: filled(hints[f.name], f.name) for f in fields(AccessEntry)
-    }
-    private: EntryPrivate = marked(said["private"])
-    known: Sequence[AccessEntry] = [
-        AccessEntry(
-            **{**said, "outcome": outcome, "grant_id": GRANT, "private": private}
-        )
+    said = {f.name: filled(hints[f.name], f.name) for f in fields(AccessEntry)}
+    private = marked(said["private"])
+    known = [
+        made(**{**said, "outcome": outcome, "grant_id": GRANT, "private": private})
         for outcome in Outcome
     ]
     bare = AccessEntry(AT, Outcome.DENIED, "caller", "req-2", "cloud")

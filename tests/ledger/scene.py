@@ -126,7 +126,7 @@ def revoked(grant: UserGrant) -> UserGrant:
     return draft
 
 
-def hand_out(grant: UserGrant, caller: str = "scanner", **said: Any) -> AccessEntry:
+def hand_out(grant: UserGrant, caller: str = "scanner", **said: Any) -> AccessEntry:  # noqa: ANN401 - of its field
     """Return the entry of a token handed out on the grant as it stands."""
     entry = AccessEntry(
         at=NOW,
@@ -147,7 +147,7 @@ def hand_out(grant: UserGrant, caller: str = "scanner", **said: Any) -> AccessEn
     return entry
 
 
-def denial(caller: str = "scanner", **said: Any) -> AccessEntry:
+def denial(caller: str = "scanner", **said: Any) -> AccessEntry:  # noqa: ANN401 - of its field
     """Return the entry of a refusal where no grant is known."""
     entry = AccessEntry(
         at=NOW,

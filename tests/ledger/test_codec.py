@@ -35,6 +35,8 @@ from grantledger.domain.values import AccessToken, Outcome, RefreshToken, Secret
 from tests.ledger.samples import AT, EVENT, GRANT, JOURNAL, TOPICS, filled, sample
 from tests.ledger.scene import CANARY
 
+Edit = Callable[[dict[str, Any]], object]
+
 KEYS = {
     g: DataKey(f"d-{n}", g, bytes([n]) * 32) for n, g in enumerate((GRANT, JOURNAL))
 }

@@ -51,7 +51,7 @@ def _entries(scene: Scene) -> list[AccessEntry]:
 
 async def _started(*awaitables: Awaitable[Any]) -> list[asyncio.Future[Any]]:
     """Return running tasks, each with its unit queued."""
-    tasks = [asyncio.ensure_future(a) for a in awaitables]
+    tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(a) for a in awaitables]
     for _ in range(3):
         await asyncio.sleep(0)
     return tasks

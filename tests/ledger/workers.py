@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -123,8 +123,10 @@ def append_rotations(path: Path, ring: str, grant_id: UUID, wanted: int) -> int:
     return _with_ledger(path, ring, run)
 
 
-def _with_ledger(path: Path, ring: str, work: Callable[[SqliteLedger], Any]) -> Any:  # noqa: ANN401 - what the work returns
-    async def run() -> Any:  # noqa: ANN401 - the same
+def _with_ledger(
+    path: Path, ring: str, work: Callable[[SqliteLedger], Awaitable[T]]
+) -> T:
+    async def run() -> T:
         scene = Scene(path, ring=KeyRing.parse(ring, "the test"))
         async with scene.opened(node=f"node-{uuid4().hex[:6]}") as ledger:
             return await work(ledger)

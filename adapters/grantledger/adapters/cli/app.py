@@ -24,6 +24,7 @@ app = typer.Typer(
     name="grantledger",
     help="An event-sourced OAuth grant ledger and token broker.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     # A traceback with locals would print tokens.
     pretty_exceptions_enable=False,

@@ -39,11 +39,11 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str], commands: typer.Typer = app) -> int:
     """Run a command; return its exit code."""
     as_json = "--json" in arguments
     try:
-        code = get_command(app).main(
+        code = get_command(commands).main(
             list(arguments), prog_name=NAME, standalone_mode=False
         )
     except typer.Exit as done:
@@ -92,7 +92,8 @@ def _refused(error: GrantledgerError, *, as_json: bool) -> int:
         later = "" if wait is None else f" in {wait:.0f} s" if wait >= 1 else " now"
         field = f" [{details['field']}]" if "field" in details else ""
         message = _one_line(str(error)).rstrip(".")
-        output.note(f"{NAME}: {error.code}{field}: {message}. {meaning.advice}{later}")
+        advice = f"{meaning.advice[:1].upper()}{meaning.advice[1:]}{later}."
+        output.note(f"{NAME}: {error.code}{field}: {message}. {advice}")
     return meaning.exit_code
 
 

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 import msgspec
@@ -69,7 +70,14 @@ def note(text: str) -> None:
 
 def write_json(data: object) -> None:
     """Write one JSON document to standard output; times are RFC 3339 in UTC."""
-    write(msgspec.json.format(msgspec.json.encode(data), indent=2).decode())
+    encoded = msgspec.json.encode(data, enc_hook=_plain)
+    write(msgspec.json.format(encoded, indent=2).decode())
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON")
 
 
 def show(as_json: bool, data: object, *people: RenderableType) -> None:  # noqa: FBT001 - every command passes its flag on

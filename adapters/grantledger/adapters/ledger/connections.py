@@ -123,6 +123,20 @@ class LedgerConnectionPool(SQLiteConnectionPool):
         raw.row_factory = sqlite3.Row
         return self.connection_class(raw, max_age=self.max_age)
 
+    def close(self) -> None:
+        """Close every connection once nobody uses it any more.
+
+        The library closes those in use as well; SQLite ends the process when another
+        thread is in the middle of a call. What is not back in time is left to whoever
+        holds it.
+        """
+        with self._put_condition:
+            self._put_condition.wait_for(
+                lambda: not self._in_use, timeout=self.pool_timeout
+            )
+            self._in_use.clear()
+            super().close()
+
     def dedicated(self) -> LedgerConnection:
         """Return a connection that is not the pool's."""
         return self._create_connection()

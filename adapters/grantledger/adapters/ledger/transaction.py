@@ -126,16 +126,19 @@ class LedgerTransaction:
                     write_head(c, work.head)
                 work.whole = True
         except BaseException:
-            self._unsure = unsure
-            if work is not None:
-                for grant_id in work.fresh:
-                    self._keys.forget(grant_id)
-                if work.whole:
-                    self._unsure = batch, work
+            self._unsure = unsure if work is None else self._undone(batch, work, unsure)
             # The commit may have happened: what is stored decides what is next.
             self._data_version = None
             raise
         return work.verdicts
+
+    def _undone(
+        self, batch: Batch, work: _Work, unsure: tuple[Batch, _Work] | None
+    ) -> tuple[Batch, _Work] | None:
+        """Forget what was made; return the run that may be stored all the same."""
+        for grant_id in work.fresh:
+            self._keys.forget(grant_id)
+        return (batch, work) if work.whole else unsure
 
     def close(self) -> None:
         """Close the connection that writes."""

@@ -1,0 +1,145 @@
+"""A registrar whose ledger takes nothing, or that another process precedes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from grantledger.adapters.bootstrap.registered import Registrar
+from grantledger.adapters.ledger.runner import TaskRunner
+from grantledger.adapters.upstream.config import ServerConfig
+from grantledger.adapters.upstream.discovery import Discovery
+from grantledger.adapters.upstream.http import BoundedHttp
+from grantledger.adapters.upstream.registration import ClientRegistration
+from grantledger.domain.errors import (
+    ClientExpired,
+    Unavailable,
+)
+from grantledger.domain.user_grant import UserGrant
+from tests.bootstrap.office import (
+    LIFE_SECONDS,
+    MANAGE,
+    Office,
+    office,
+)
+from tests.bootstrap.scene import (
+    CALLBACK,
+    SCOPES,
+    Home,
+)
+from tests.upstream.support import reply
+
+
+class FullStore:
+    """A store that sometimes takes nothing."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.sealed: bytes | None = None
+
+    async def client(self, provider: str) -> bytes | None:
+        assert provider == "cloud"
+        return self.sealed
+
+    async def keep_client(self, provider: str, sealed: bytes) -> None:
+        assert provider == "cloud"
+        if self.full:
+            raise Unavailable("the disk is full")
+        self.sealed = sealed
+
+    async def grants(self, provider: str | None = None) -> list[UserGrant]:
+        assert provider == "cloud"
+        return []
+
+
+@asynccontextmanager
+async def registrar(
+    home: Home, at: Office, store: FullStore
+) -> AsyncGenerator[Registrar]:
+    config = ServerConfig(issuer=at.server.url)
+    runner = TaskRunner()
+    async with BoundedHttp() as http:
+        discovery = Discovery(config, http, at.clock)
+        yield Registrar(
+            "cloud",
+            SCOPES,
+            store,
+            home.ring,
+            ClientRegistration(http, discovery, at.clock),
+            discovery,
+            at.clock,
+            runner,
+        )
+        await runner.drain(1)
+
+
+async def test_a_client_that_cannot_be_stored_is_not_used(home: Home) -> None:
+    """Its secret would be in this process's memory alone."""
+    store = FullStore()
+    async with office() as at, registrar(home, at, store) as kept:
+        store.full = True
+        with pytest.raises(Unavailable, match="full"):
+            await kept.ensure(CALLBACK)
+        with pytest.raises(ClientExpired):
+            await kept.usable()
+        store.full = False
+        await kept.ensure(CALLBACK)
+
+
+async def test_a_new_secret_that_cannot_be_stored_is_used_and_stored_later(
+    home: Home,
+) -> None:
+    """The server has already forgotten the old one."""
+    store = FullStore()
+    async with office() as at, registrar(home, at, store) as kept:
+        await kept.ensure(CALLBACK)
+        before = store.sealed
+        at.clock.seconds = LIFE_SECONDS - 60
+        store.full = True
+        used = await kept.usable()
+        assert used.secret is not None
+        assert used.secret.reveal() == at.secret
+        assert await kept.usable() == used
+        assert (at.updates, store.sealed) == (1, before)
+        store.full = False
+        await kept.tend()
+        assert store.sealed != before
+    async with office() as at, registrar(home, at, store) as other:
+        found = await other.load()
+        assert found is not None
+        assert found.secret == used.secret
+
+
+async def test_tending_before_the_first_consent_does_nothing(home: Home) -> None:
+    async with office() as at, registrar(home, at, FullStore()) as kept:
+        await kept.tend()
+        assert await kept.load() is None
+        assert at.server.seen == []
+
+
+async def test_tending_an_expired_client_is_no_error(home: Home) -> None:
+    async with office() as at, registrar(home, at, FullStore()) as kept:
+        await kept.ensure(CALLBACK)
+        at.clock.seconds = LIFE_SECONDS
+        await kept.tend()
+        assert at.updates == 0
+
+
+async def test_a_registration_of_another_process_ends_the_pause(home: Home) -> None:
+    store = FullStore()
+    async with (
+        office() as at,
+        registrar(home, at, store) as one,
+        registrar(home, at, store) as two,
+    ):
+        await one.ensure(CALLBACK)
+        await two.usable()
+        at.server.on(MANAGE, reply({}, 503), at.update)
+        at.clock.seconds = LIFE_SECONDS - 60
+        await one.usable()
+        await two.usable()
+        at.clock.seconds += LIFE_SECONDS - 60
+        await one.usable()
+        assert at.updates == 3

@@ -1,0 +1,71 @@
+"""`grantledger demo`: the main job, told and checked."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.cli.scene import Shell
+
+
+@pytest.mark.parametrize("profile", ["a", "b"])
+def test_the_demo_keeps_what_it_promises(shell: Shell, profile: str) -> None:
+    told = shell.json("demo", "--profile", profile, "--dir", "demo")
+    assert told["ok"]
+    assert told["seconds"] < 15
+    assert all(check["ok"] for check in told["checks"]), told["checks"]
+    names = [step["name"] for step in told["steps"]]
+    assert names[2:] == [
+        "consent",
+        "hand out",
+        "early",
+        "expired",
+        "rotate",
+        "exchange",
+        "revoke",
+        "try again",
+    ]
+    events = [line["event"] for line in told["history"]]
+    assert events.count("RedemptionIntended") == events.count("Rotated") == 3
+    assert events[-1] == "Denied"
+    for command in told["commands"]:
+        program, *arguments = shlex.split(command)
+        assert program == "grantledger"
+        assert shell.run(*arguments).out
+
+
+def test_the_demo_reads_well_in_80_columns(shell: Shell) -> None:
+    done = shell.run("demo", "--dir", "demo")
+    lines = done.out.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert any("All as promised" in line for line in lines)
+    assert "FAIL" not in done.out
+    commands = [line.strip() for line in lines if line.startswith("  grantledger ")]
+    assert len(commands) == 4
+    assert str(shell.directory / "demo" / "grantledger.db") in done.out
+    shown = shell.run(*shlex.split(commands[0])[1:]).out
+    assert "RedemptionIntended" in shown
+
+
+def test_the_demo_overwrites_nothing(shell: Shell) -> None:
+    mine = shell.directory / "mine.txt"
+    mine.write_text("mine")
+    refused = shell.json("demo", "--dir", ".", code=60)
+    assert refused["field"] == "dir"
+    assert [p.name for p in shell.directory.iterdir()] == ["mine.txt"]
+
+
+def test_a_temporary_directory_is_kept(shell: Shell) -> None:
+    told = shell.json("demo")
+    directory = Path(told["directory"])
+    try:
+        assert Path(told["ledger"]).is_file()
+        assert directory.stat().st_mode & 0o777 == 0o700
+    finally:
+        for path in directory.iterdir():
+            path.unlink()
+        directory.rmdir()
+    assert json.dumps(told)
