@@ -7,17 +7,25 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from grantledger.adapters.bootstrap.providers import ClientCredentials
 from grantledger.adapters.bootstrap.registered import Registrar
+from grantledger.adapters.bootstrap.renewing import RenewingServer
 from grantledger.adapters.ledger.runner import TaskRunner
 from grantledger.adapters.upstream.config import ServerConfig
 from grantledger.adapters.upstream.discovery import Discovery
 from grantledger.adapters.upstream.http import BoundedHttp
 from grantledger.adapters.upstream.registration import ClientRegistration
+from grantledger.domain.answers import UpstreamFailure
 from grantledger.domain.errors import (
     ClientExpired,
+    GrantledgerError,
+    IntegrityError,
     Unavailable,
+    WrongKey,
 )
+from grantledger.domain.ports import AuthorizationServer
 from grantledger.domain.user_grant import UserGrant
+from grantledger.domain.values import AccessToken, FailureClass, RefreshToken, TokenKind
 from tests.bootstrap.office import (
     LIFE_SECONDS,
     MANAGE,
@@ -38,9 +46,12 @@ class FullStore:
     def __init__(self) -> None:
         self.full = False
         self.sealed: bytes | None = None
+        self.error: GrantledgerError | None = None
 
     async def client(self, provider: str) -> bytes | None:
         assert provider == "cloud"
+        if self.error is not None:
+            raise self.error
         return self.sealed
 
     async def keep_client(self, provider: str, sealed: bytes) -> None:
@@ -143,3 +154,47 @@ async def test_a_registration_of_another_process_ends_the_pause(home: Home) -> N
         at.clock.seconds += LIFE_SECONDS - 60
         await one.usable()
         assert at.updates == 3
+
+
+def unreachable(credentials: ClientCredentials) -> AuthorizationServer:
+    raise AssertionError(credentials.client_id)
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (Unavailable("locked"), FailureClass.TRANSIENT),
+        (IntegrityError("changed"), FailureClass.MISCONFIGURED),
+        (WrongKey("lost"), FailureClass.MISCONFIGURED),
+        (None, FailureClass.EXPIRED_CLIENT),
+    ],
+)
+async def test_without_a_client_nothing_is_sent_and_nothing_raised(
+    home: Home, error: GrantledgerError | None, failure: FailureClass
+) -> None:
+    """The port's promise: a failure is an answer, and says that nothing was sent."""
+    store = FullStore()
+    store.error = error
+    async with office() as at, registrar(home, at, store) as kept:
+        server = RenewingServer(kept, unreachable)
+        outcomes = (
+            await server.redeem(
+                RefreshToken("r"),
+                scopes=(),
+                audience=None,
+                resource=None,
+                budget_seconds=1,
+            ),
+            await server.exchange(
+                AccessToken("a"),
+                scopes=(),
+                audience=None,
+                resource=None,
+                budget_seconds=1,
+            ),
+            await server.revoke("r", TokenKind.REFRESH, budget_seconds=1),
+        )
+        for outcome in outcomes:
+            assert isinstance(outcome, UpstreamFailure)
+            assert outcome.failure is failure
+            assert not outcome.sent

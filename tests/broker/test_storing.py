@@ -9,14 +9,17 @@ from datetime import UTC, datetime
 import pytest
 
 from grantledger.domain.errors import (
+    GrantRevoked,
     InvalidRequest,
     NotProvisioned,
+    Unavailable,
 )
 from grantledger.domain.provider import ProviderRules
 from grantledger.domain.values import (
     GrantKey,
     RefreshToken,
 )
+from tests.broker.between import LedgerBetween
 from tests.broker.conftest import Start
 from tests.broker.scene import CALLER, SCOPES, TOKEN
 from tests.support.fault_proxy import Fault
@@ -109,3 +112,25 @@ async def test_an_unchanged_refresh_token_is_a_rotation_too(start: Start) -> Non
         assert grant.state.refresh is not None
         assert grant.state.refresh.token.reveal() == token
         assert "Rotated" not in await life.names()
+
+
+async def test_an_absent_grant_is_told_apart(start: Start) -> None:
+    """From one that has ended, and from a server or a ledger that is away."""
+    scene = start("B")
+    scene.server.state.outage(1)
+    async with scene.open(provision=False) as opened:
+        ledger = LedgerBetween(opened.env.ledger)
+        life = opened.over(ledger)
+        with pytest.raises(NotProvisioned):
+            await life.token()
+        await life.provision()
+        with pytest.raises(Unavailable):
+            await life.token()
+        ledger.down = True
+        with pytest.raises(Unavailable):
+            await life.token()
+        ledger.down = False
+        await life.broker.revoke(CALLER, scene.key)
+        with pytest.raises(GrantRevoked):
+            await life.token()
+        assert scene.presented() == []

@@ -5,14 +5,21 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+import time
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from grantledger.adapters.devserver import Client, DevServer
-from tests.cli.scene import SECONDS, Shell, add_arguments, client_of, secret_of
+from tests.cli.scene import (
+    GRANTLEDGER,
+    SECONDS,
+    Shell,
+    add_arguments,
+    client_of,
+    secret_of,
+)
 from tests.cli.walking import Connecting
 
 
@@ -22,9 +29,6 @@ def client(server: DevServer, shell: Shell) -> Client:
     shell.run("init")
     shell.run(*add_arguments(server, made), given=secret_of(made))
     return made
-
-
-Get = Callable[..., httpx.Response]
 
 
 def _get(url: str, **headers: str) -> httpx.Response:
@@ -148,7 +152,7 @@ def test_a_browser_is_opened_where_there_is_one(
     script.write_text(f'#!/bin/sh\nprintf %s "$1" > {seen}\n')
     script.chmod(0o755)
     process = subprocess.Popen(
-        [*_command(shell, "connect", "nc", "--wait", "20")],
+        [GRANTLEDGER, "connect", "nc", "--wait", "20"],
         cwd=shell.directory,
         env=shell.environ | {"BROWSER": f"{script} %s"},
         stdout=subprocess.PIPE,
@@ -158,15 +162,11 @@ def test_a_browser_is_opened_where_there_is_one(
     assert process.stderr is not None
     process.stderr.readline()
     url = process.stderr.readline().strip()
+    deadline = time.monotonic() + SECONDS
+    while not (seen.exists() and seen.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=SECONDS)
     assert client.client_id in url
     assert seen.read_text() == url
     assert server.state.token_requests == []
-
-
-def _command(shell: Shell, *arguments: str) -> list[str]:
-    assert shell.directory.is_dir()
-    from tests.cli.scene import GRANTLEDGER  # noqa: PLC0415 - one user
-
-    return [str(GRANTLEDGER), *arguments]

@@ -45,7 +45,7 @@ def filled(hint: Any, name: str) -> Any:  # noqa: ANN401 - of that type
     if is_dataclass(hint):
         made = _maker(hint)
         kinds = get_type_hints(made)
-        return made(**{f.name: filled(kinds[f.name], f.name) for f in fields(hint)})
+        return made(**{f.name: filled(kinds[f.name], f.name) for f in fields(made)})
     simple: dict[Any, Any] = {
         bool: True,
         int: 7,

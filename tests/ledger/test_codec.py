@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from grantledger.adapters.keys.envelope import DataKey, SealedPart
 from grantledger.adapters.ledger.codec import LeafMapper
-from grantledger.adapters.ledger.leaves import LeafEntry, fits, read_leaf
+from grantledger.adapters.ledger.leaves import LeafEntry, SealedRef, fits, read_leaf
 from grantledger.adapters.ledger.recorders import SealedStoredEvent
 from grantledger.adapters.ledger.states import (
     STATE_VERSION,
@@ -110,7 +110,9 @@ def test_a_state_of_a_newer_form_is_refused_not_cut_down() -> None:
         decode_state(newer)
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"\0{}", b"\1", b"\1{}", b'\1"\xff"'])
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b"\0{}", b"\1", b"\1{}", b'\1{"label":"\xff"}']
+)
 def test_bytes_that_are_no_state_are_refused(data: bytes) -> None:
     with pytest.raises((IntegrityError, NewerSchema)):
         decode_state(data)
@@ -293,6 +295,19 @@ def test_a_journal_leaf_that_seals_wrongly_is_refused(words: str) -> None:
     row = replace(_row(sample(AccessRecorded.TOPIC)), sealed=())
     with pytest.raises(IntegrityError, match=words):
         MAPPER.to_domain_event(_edited(row, WRONG_JOURNALS[words]))
+
+
+@pytest.mark.parametrize("plain", [b"7", b'{"id":7}', b'{"id":"\xff"}', b"{"])
+def test_a_sealed_field_that_does_not_parse_is_not_quoted(plain: bytes) -> None:
+    """Only a faulty writer could have sealed it; its text stays out of the error."""
+    row = _row(sample(Rotated.TOPIC))
+    part = KEYS[GRANT].seal(EVENT, None, "by", plain, bytes(12))
+    refs = msgspec.to_builtins(
+        SealedRef(None, GRANT, "by", part.dek_id, part.ct_sha256, part.commit)
+    )
+    edited = _edited(row, lambda leaf: leaf["sealed"].__setitem__(0, refs))
+    with pytest.raises(IntegrityError, match=f"event {EVENT} does not parse"):
+        MAPPER.to_domain_event(replace(edited, sealed=(part, *row.sealed[1:])))
 
 
 def test_of_a_journal_event_one_grants_entries_are_read_without_the_others() -> None:

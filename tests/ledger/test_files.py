@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from grantledger.adapters.keys.clock import RandomIds
 from grantledger.adapters.ledger import datastore as files
 from grantledger.adapters.ledger.connections import LedgerDatastore
+from grantledger.adapters.ledger.sqlite_ledger import SqliteLedger
 from grantledger.domain.errors import (
     GrantledgerError,
     IntegrityError,
@@ -220,6 +223,69 @@ def test_a_file_that_moved_away_is_not_made_anew(scene: Scene) -> None:
         scene.path.with_suffix(".moved").rename(scene.path)
         with store.transaction(commit=True) as c:
             c.execute("INSERT INTO meta VALUES ('a', 'b')")
+
+
+def test_a_name_that_no_system_takes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LedgerReadOnly, match=r"cannot open .*too long"):
+        files.check(tmp_path / ("x" * 300))
+
+
+def test_a_log_file_that_cannot_be_opened_is_said_so(scene: Scene) -> None:
+    scene.path.with_name("ledger.db-wal").mkdir()
+    with pytest.raises(LedgerReadOnly, match=r"cannot open .*ledger\.db"):
+        scene.open()
+
+
+def test_a_ring_is_proven_without_the_first_check_too(scene: Scene) -> None:
+    scene.open_once()
+    with pytest.raises(WrongKey):
+        SqliteLedger(
+            scene.path,
+            Scene(scene.path).ring,
+            scene.clock,
+            RandomIds(),
+            node="n",
+            random=os.urandom,
+        )
+
+
+def test_a_connection_to_no_database_is_closed_again(tmp_path: Path) -> None:
+    path = tmp_path / "other.txt"
+    path.write_text("no database" * 100)
+    with closing(LedgerDatastore(str(path))) as store:
+        for _ in range(2):
+            with (
+                pytest.raises(sqlite3.DatabaseError, match="not a database"),
+                store.transaction(commit=True),
+            ):
+                pytest.fail("there is nothing to write to")
+
+
+def test_a_pool_that_closes_waits_for_who_still_reads(scene: Scene) -> None:
+    """Closing under another thread's feet ends the process."""
+    store = LedgerDatastore(str(scene.path))
+    began, go = threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    def read() -> None:
+        with store.transaction(commit=False) as c:
+            began.set()
+            go.wait(10)
+            c.execute("SELECT count(*) FROM meta")
+            seen.append(c.fetchone()[0])
+
+    reader = threading.Thread(target=read)
+    closer = threading.Thread(target=store.close)
+    reader.start()
+    began.wait(10)
+    closer.start()
+    closer.join(0.05)
+    assert closer.is_alive()
+    go.set()
+    reader.join(10)
+    closer.join(10)
+    assert seen == [0]
+    assert not closer.is_alive()
 
 
 def test_opening_twice_writes_nothing_the_second_time(scene: Scene) -> None:

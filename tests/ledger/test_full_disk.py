@@ -156,19 +156,28 @@ def test_a_disk_that_really_takes_no_more_bytes_is_survived(scene: Scene) -> Non
     assert (head.size, head.root()) == (int(count), naive_root(hashes))
 
 
+CREATION = """
+import resource, sys
+from pathlib import Path
+from grantledger.adapters.ledger import datastore
+from grantledger.domain.errors import GrantledgerError
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (8192, resource.RLIM_INFINITY))
+try:
+    datastore.create(Path(sys.argv[1]))
+except GrantledgerError as error:
+    print(f"{type(error).__name__}: {error}")
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+"""
+
+
 def test_a_ledger_that_cannot_be_made_leaves_nothing_behind(tmp_path: Path) -> None:
-    script = (
-        "import resource, sys; from pathlib import Path;"
-        "from grantledger.adapters.ledger import datastore;"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192));"
-        "datastore.create(Path(sys.argv[1]))"
-    )
     done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "ledger.db")],
-        check=False,
+        [sys.executable, "-c", CREATION, str(tmp_path / "ledger.db")],
+        check=True,
         capture_output=True,
         text=True,
     )
-    assert "Unavailable: the ledger" in done.stderr
+    assert done.stdout.startswith("Unavailable: the ledger")
     assert list(tmp_path.iterdir()) == []
     files.create(tmp_path / "ledger.db")

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from grantledger.adapters.ledger.group_commit import GroupCommit
 from grantledger.adapters.ledger.rates import Rates
 from grantledger.adapters.ledger.sqlite_ledger import SqliteLedger
+from grantledger.adapters.ledger.units import AppendUnit
 from grantledger.domain.errors import LedgerError, RateLimited, Unavailable
 from grantledger.domain.journal import AccessEntry, AccessRecorded
 from grantledger.domain.ports import AppendVerdict, Lane, RecordVerdict
@@ -310,6 +312,40 @@ def test_an_answer_for_a_loop_that_is_closed_is_dropped(scene: Scene) -> None:
     assert not left[0].done()
     left[0]._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - it is meant to be left
     assert scene.sql("SELECT count(*) FROM stored_events") == [(1,)]
+
+
+async def test_a_crowd_that_went_away_leaves_the_next_caller_his_turn(
+    scene: Scene,
+) -> None:
+    async with scene.opened(rates=Rates(denials_per_second=1e6)) as ledger:
+        with _locked(scene):
+            waiting = await _writer_waits(ledger)
+            gone = await _started(*(ledger.record(denial()) for _ in range(600)))
+            for task in gone:
+                task.cancel()
+            waiting += await _started(ledger.record(denial("last")))
+        await asyncio.gather(*waiting)
+    assert [entry.caller for entry in _entries(scene)] == ["first", "last"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_writer_that_dies_refuses_everybody_and_keeps_nobody_waiting(
+    scene: Scene,
+) -> None:
+    def fail(_: object) -> None:
+        raise AssertionError("nobody foresaw this")
+
+    with parts(scene) as p:
+        writer = GroupCommit(p.transaction, scene.clock)
+        writer.on_change(fail)
+        async with asyncio.timeout(10):
+            unit = AppendUnit(new_grant())
+            assert await writer.append(unit, Lane.ORDINARY) is COMMITTED
+            thread = next(t for t in threading.enumerate() if "writer" in t.name)
+            thread.join()
+            with pytest.raises(Unavailable, match="closed"):
+                await writer.record(denial())
+        writer.close()
 
 
 async def test_an_append_without_events_is_an_error_of_its_own(

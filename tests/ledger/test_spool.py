@@ -12,7 +12,7 @@ import pytest
 from grantledger.adapters.keys.ring import KeyRing, KeyUse
 from grantledger.adapters.ledger.spool import FileSpool
 from grantledger.domain.answers import TokenAnswer
-from grantledger.domain.errors import IntegrityError, Unavailable, WrongKey
+from grantledger.domain.errors import IntegrityError, LedgerError, Unavailable, WrongKey
 from grantledger.domain.values import AccessToken, RefreshToken
 from tests.ledger.scene import NOW
 
@@ -110,6 +110,20 @@ async def test_a_file_that_was_changed_is_named(
         file = file.rename(file.with_name(f"{name}.answer"))
     with pytest.raises(IntegrityError, match=str(file)):
         await spool.waiting()
+
+
+async def test_with_somebody_to_tell_one_bad_file_hides_no_good_one(
+    tmp_path: Path, ring: KeyRing
+) -> None:
+    told: list[tuple[Path, LedgerError]] = []
+    spool = FileSpool(tmp_path, ring, lambda path, error: told.append((path, error)))
+    attempt = uuid4()
+    await spool.put(GRANT, attempt, ANSWER)
+    bad = tmp_path / f"{uuid4().hex}.answer"
+    bad.write_bytes(b"rubbish")
+    assert [found[1] for found in await spool.waiting()] == [attempt]
+    assert [path for path, _ in told] == [bad]
+    assert isinstance(told[0][1], IntegrityError)
 
 
 async def test_a_disk_that_takes_nothing_is_unavailable(

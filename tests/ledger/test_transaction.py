@@ -7,10 +7,12 @@ from uuid import uuid4
 
 import pytest
 
+from grantledger.adapters.ledger.transaction import MAX_KNOWN_VERSIONS
 from grantledger.adapters.ledger.units import AppendUnit
 from grantledger.domain.errors import IntegrityError, LedgerError
 from grantledger.domain.journal import EntryPrivate
 from grantledger.domain.ports import AppendVerdict
+from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import Outcome
 from tests.ledger.merkle import naive_root, recomputed
 from tests.ledger.parts import batch, parts
@@ -219,6 +221,30 @@ def test_another_writers_events_are_seen_at_once(scene: Scene) -> None:
         p.transaction.apply(batch(new_grant("bob")))
     head, hashes = recomputed(scene.path)
     assert (head.size, head.root()) == (4, naive_root(hashes))
+
+
+def test_a_draft_on_a_version_that_never_was_is_a_conflict(scene: Scene) -> None:
+    """Such as one decided before an older copy of the ledger was put back."""
+    with parts(scene) as p:
+        grant = new_grant()
+        p.transaction.apply(batch(grant))
+        ahead = UserGrant.from_state(grant.state, 9, NOW)
+        said = p.transaction.apply(batch(intended(ahead)[0]))
+        assert said.appends == [CONFLICT]
+
+
+def test_versions_are_remembered_up_to_a_limit(scene: Scene) -> None:
+    """F12: and asked for again after that."""
+    with parts(scene) as p:
+        grant = new_grant()
+        p.transaction.apply(batch(grant))
+        strange = [
+            hand_out(grant.fork(), grant_id=uuid4(), private=None)
+            for _ in range(MAX_KNOWN_VERSIONS + 1)
+        ]
+        assert not any(p.transaction.apply(batch(*strange)).recorded)
+        assert p.transaction.apply(batch(hand_out(grant.fork()))).recorded == [True]
+        assert p.transaction.remembered < 10
 
 
 def test_a_damaged_head_is_an_integrity_error(scene: Scene) -> None:

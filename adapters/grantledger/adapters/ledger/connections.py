@@ -117,7 +117,7 @@ class LedgerConnectionPool(SQLiteConnectionPool):
         except BaseException:
             raw.close()
             raise
-        if mode != "wal":
+        if mode != "wal":  # pragma: no cover - file systems without shared memory
             raw.close()
             raise InterfaceError(f"{self.db_name} takes no write-ahead log: {mode}")
         raw.row_factory = sqlite3.Row

@@ -157,7 +157,7 @@ def migrate(path: Path) -> int:
         connection.execute("COMMIT")
         # After the commit: a new file whose making was cut short is empty, or whole.
         mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-        if mode != "wal":
+        if mode != "wal":  # pragma: no cover - file systems without shared memory
             raise LedgerReadOnly(f"{path} takes no write-ahead log, but {mode}")
         return version
 

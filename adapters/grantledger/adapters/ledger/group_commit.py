@@ -18,7 +18,6 @@ from uuid import UUID
 
 from grantledger.adapters.ledger.faults import STORAGE_ERRORS, code_of, translated
 from grantledger.adapters.ledger.lanes import (
-    MAX_ENTRIES_PER_BATCH,
     Access,
     Append,
     Lanes,
@@ -39,7 +38,6 @@ from grantledger.domain.values import Outcome
 
 TRIES = 3
 PAUSE_SECONDS = 0.05
-MAX_LINGER_SECONDS = 0.002
 
 Result = tuple["asyncio.Future[Any]", object]
 
@@ -71,8 +69,6 @@ class GroupCommit:
         self._listeners: list[Callable[[UUID], None]] = []
         self._wake = threading.Event()
         self._idle = False
-        self._goal = 0
-        self._linger = 0.0
         self._closing = False
         self._thread = threading.Thread(
             target=self._run, name="grantledger-writer", daemon=True
@@ -109,8 +105,8 @@ class GroupCommit:
         if not granted:
             return self._over_rate(entry, now)
         future: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
-        waiting = self._lanes.record(entry, future)
-        if self._idle and waiting >= self._goal:
+        self._lanes.record(entry, future)
+        if self._idle:
             self._wake.set()
         return await future
 
@@ -148,29 +144,12 @@ class GroupCommit:
             counted = self._suppression.due(now, all_of_them=self._closing)
             if appends or accesses or counted:
                 self._write(appends, accesses, counted)
-                self._gather(len(accesses))
             elif self._lanes:
                 continue  # only waiters that went away were taken
             elif self._closing:
                 return
             else:
                 self._sleep(now)
-
-    def _gather(self, answered: int) -> None:
-        """Wait, a fraction of a commit, for callers just answered to come again.
-
-        Without it they would split into halves that wait for each other's commits.
-        An append is never waited for and ends the wait.
-        """
-        self._goal = min(answered + self._lanes.entries, MAX_ENTRIES_PER_BATCH)
-        if answered > 1 and self._lanes.entries < self._goal:
-            self._wake.clear()
-            self._idle = True
-            if not (self._lanes.appends_wait or self._closing):
-                self._wake.wait(self._linger)
-            self._idle = False
-            self._wake.clear()
-        self._goal = 0
 
     def _sleep(self, now: float) -> None:
         self._idle = True
@@ -185,7 +164,6 @@ class GroupCommit:
     ) -> None:
         batch = Batch([unit for unit, _ in appends], [entry for entry, _ in accesses])
         batch.entries += counted
-        started = self._clock.monotonic()
         try:
             verdicts = self._apply(batch)
         except Exception as cause:  # noqa: BLE001 - handed to every waiter, by type
@@ -200,7 +178,6 @@ class GroupCommit:
             sleep(PAUSE_SECONDS)
             return
         committed_at = self._clock.monotonic()
-        self._linger = min(MAX_LINGER_SECONDS, committed_at - started)
         self._answer(appends, accesses, verdicts, committed_at)
 
     def _apply(self, batch: Batch) -> BatchVerdicts:
@@ -225,9 +202,6 @@ class GroupCommit:
         committed_at: float,
     ) -> None:
         self._lanes.settle(appends, verdicts.appends)
-        for grant_id in verdicts.changed:
-            for listener in self._listeners:
-                listener(grant_id)
         said: dict[object, object] = {
             True: Recorded(RecordVerdict.RECORDED, committed_at),
             False: Recorded(RecordVerdict.STALE, committed_at),
@@ -242,6 +216,9 @@ class GroupCommit:
             for (_, future), kept in zip(accesses, verdicts.recorded, strict=False)
         ]
         self._hand_back(results)
+        for grant_id in verdicts.changed:
+            for listener in self._listeners:
+                listener(grant_id)
 
     def _fail(
         self, appends: list[Append], accesses: list[Access], error: Exception

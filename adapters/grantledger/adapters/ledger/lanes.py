@@ -52,16 +52,6 @@ class Lanes:
         return bool(self._outcomes or self._ordinary or self._accesses)
 
     @property
-    def appends_wait(self) -> bool:
-        """Whether an append waits."""
-        return bool(self._outcomes or self._ordinary)
-
-    @property
-    def entries(self) -> int:
-        """How many journal entries wait."""
-        return len(self._accesses)
-
-    @property
     def reserved(self) -> int:
         """How many outcomes have a place kept for them."""
         return len(self._reserved)
@@ -95,8 +85,8 @@ class Lanes:
                     self._reserved[event.attempt_id] = now + event.lease_seconds
             self._ordinary.append((unit, future))
 
-    def record(self, entry: AccessEntry, future: asyncio.Future[Recorded]) -> int:
-        """Queue a journal entry; return how many wait now.
+    def record(self, entry: AccessEntry, future: asyncio.Future[Recorded]) -> None:
+        """Queue a journal entry.
 
         Raises:
             Unavailable: no place is left for this caller, or the ledger is closed.
@@ -112,7 +102,6 @@ class Lanes:
                 )
             self._queued_of[caller] = mine + 1
             self._accesses.append((entry, future))
-            return len(self._accesses)
 
     def take(self) -> tuple[list[Append], list[Access]]:
         """Return the next batch, outcomes first.

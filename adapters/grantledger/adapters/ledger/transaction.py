@@ -140,6 +140,11 @@ class LedgerTransaction:
             self._keys.forget(grant_id)
         return (batch, work) if work.whole else unsure
 
+    @property
+    def remembered(self) -> int:
+        """How many streams' newest versions are kept in memory."""
+        return len(self._newest)
+
     def close(self) -> None:
         """Close the connection that writes."""
         self._connection.close()
