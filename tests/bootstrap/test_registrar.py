@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -13,9 +14,10 @@ from grantledger.adapters.bootstrap.renewing import RenewingServer
 from grantledger.adapters.ledger.runner import TaskRunner
 from grantledger.adapters.upstream.config import ServerConfig
 from grantledger.adapters.upstream.discovery import Discovery
+from grantledger.adapters.upstream.failures import not_sent
 from grantledger.adapters.upstream.http import BoundedHttp
 from grantledger.adapters.upstream.registration import ClientRegistration
-from grantledger.domain.answers import UpstreamFailure
+from grantledger.domain.answers import RevocationConfirmed, TokenAnswer, UpstreamFailure
 from grantledger.domain.errors import (
     ClientExpired,
     GrantledgerError,
@@ -25,7 +27,13 @@ from grantledger.domain.errors import (
 )
 from grantledger.domain.ports import AuthorizationServer
 from grantledger.domain.user_grant import UserGrant
-from grantledger.domain.values import AccessToken, FailureClass, RefreshToken, TokenKind
+from grantledger.domain.values import (
+    AccessToken,
+    FailureClass,
+    RefreshToken,
+    Scopes,
+    TokenKind,
+)
 from tests.bootstrap.office import (
     LIFE_SECONDS,
     MANAGE,
@@ -47,9 +55,11 @@ class FullStore:
         self.full = False
         self.sealed: bytes | None = None
         self.error: GrantledgerError | None = None
+        self.slow_seconds = 0.0
 
     async def client(self, provider: str) -> bytes | None:
         assert provider == "cloud"
+        await asyncio.sleep(self.slow_seconds)
         if self.error is not None:
             raise self.error
         return self.sealed
@@ -198,3 +208,63 @@ async def test_without_a_client_nothing_is_sent_and_nothing_raised(
             assert isinstance(outcome, UpstreamFailure)
             assert outcome.failure is failure
             assert not outcome.sent
+
+
+class Budgeted:
+    """A server that notes how long it was given."""
+
+    def __init__(self) -> None:
+        self.given: list[float] = []
+
+    async def redeem(
+        self,
+        refresh_token: RefreshToken,
+        *,
+        scopes: Scopes,
+        audience: str | None,
+        resource: str | None,
+        budget_seconds: float,
+    ) -> TokenAnswer | UpstreamFailure:
+        assert (refresh_token, scopes, audience, resource) == (
+            RefreshToken("r"),
+            ("openid",),
+            "files",
+            "urn:x",
+        )
+        self.given.append(budget_seconds)
+        return not_sent("noted")
+
+    async def exchange(
+        self,
+        subject_token: AccessToken,
+        *,
+        scopes: Scopes,
+        audience: str | None,
+        resource: str | None,
+        budget_seconds: float,
+    ) -> TokenAnswer | UpstreamFailure:
+        raise NotImplementedError
+
+    async def revoke(
+        self, token: str, kind: TokenKind, *, budget_seconds: float
+    ) -> RevocationConfirmed | UpstreamFailure:
+        raise NotImplementedError
+
+
+async def test_a_request_has_what_the_client_has_left_of_the_budget(
+    home: Home,
+) -> None:
+    """Else it could be sent after its lease, beside the one of whoever took over."""
+    store, server = FullStore(), Budgeted()
+    async with office() as at, registrar(home, at, store) as kept:
+        await kept.ensure(CALLBACK)
+        store.slow_seconds = 0.2
+        outcome = await RenewingServer(kept, lambda _: server).redeem(
+            RefreshToken("r"),
+            scopes=("openid",),
+            audience="files",
+            resource="urn:x",
+            budget_seconds=1.0,
+        )
+        assert outcome == not_sent("noted")
+        assert 0 < server.given[0] <= 0.8

@@ -154,8 +154,9 @@ async def test_a_slow_renewal_does_not_send_the_token_after_its_lease(
             return await at.update(seen)
 
         at.server.on(MANAGE, slow)
-        with pytest.raises(Unavailable, match="timeout"):
-            await opened.broker.rotate(CALLER, KEY)
+        async with asyncio.timeout(3):
+            with pytest.raises(Unavailable, match="timeout"):
+                await opened.broker.rotate(CALLER, KEY)
         assert at.redemptions == 0
         release.set()
         # The renewal itself went on: its answer holds the only word of the secret.
@@ -317,6 +318,14 @@ async def test_near_the_end_a_consent_waits_for_no_update(home: Home) -> None:
         assert at.server.count("/register") == 1
         await opened.start_consent("cloud", CALLBACK)
         assert at.server.count("/register") == 2
+
+
+async def test_after_the_end_a_consent_asks_for_no_update(home: Home) -> None:
+    async with office() as at, running(home, at) as opened:
+        await opened.start_consent("cloud", CALLBACK)
+        at.clock.seconds = LIFE_SECONDS
+        await opened.start_consent("cloud", CALLBACK)
+        assert (at.server.count("/register"), at.updates) == (2, 0)
 
 
 async def test_exchanges_and_revocations_wait_for_a_live_client_too(

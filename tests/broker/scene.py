@@ -286,6 +286,12 @@ class Life:
     async def state(self) -> GrantState:
         return (await self.grant()).state
 
+    async def settled(self) -> None:
+        """Wait until no outcome is unknown, ten seconds at most."""
+        async with asyncio.timeout(10):
+            while (await self.state()).ambiguity is not None:  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.02)
+
     async def refresh_sha256(self) -> str | None:
         """SHA-256 of the refresh token that the next redemption presents."""
         refresh = (await self.state()).refresh

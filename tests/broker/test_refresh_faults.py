@@ -36,18 +36,6 @@ from tests.support.fault_proxy import Fault, FaultProxy
 
 FILES = ("files.read",)
 GENERIC = {"preset": "generic", "unknown_outcome": {"rule": "quarantine"}}
-SENT_WITHOUT_AN_ANSWER = [
-    Fault.TIMEOUT_BEFORE,
-    Fault.TIMEOUT_AFTER,
-    Fault.RESET_BEFORE,
-    Fault.RESET_AFTER,
-    Fault.slow_drip(),
-    Fault.HUGE_BODY,
-    Fault.INVALID_JSON,
-    Fault.status(500, "oops"),
-    Fault.status(502, '{"error": "invalid_grant"}'),
-    Fault.status(200, "{}"),
-]
 
 
 CLEAR_REFUSALS: list[tuple[Fault, type[GrantledgerError], FailureClass]] = [

@@ -28,7 +28,6 @@ from tests.broker.clocks import MovableClock
 from tests.broker.conftest import Start
 from tests.broker.scene import CALLER, SCOPES, Life
 
-REVOKE = "/revoke"
 GENERIC = {"preset": "generic"}
 FILES = ("files.read",)
 

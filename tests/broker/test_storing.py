@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 
@@ -14,7 +13,6 @@ from grantledger.domain.errors import (
     NotProvisioned,
     Unavailable,
 )
-from grantledger.domain.provider import ProviderRules
 from grantledger.domain.values import (
     GrantKey,
     RefreshToken,
@@ -25,9 +23,6 @@ from tests.broker.scene import CALLER, SCOPES, TOKEN
 from tests.support.fault_proxy import Fault
 
 GENERIC = {"preset": "generic"}
-FILES = ("files.read",)
-RULES = ProviderRules(name="cloud", issuer="https://as.example", client_id="broker")
-NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 async def test_a_successor_from_outside_is_used_from_then_on(start: Start) -> None:

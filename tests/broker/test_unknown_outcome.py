@@ -19,7 +19,6 @@ from tests.broker.conftest import Start
 from tests.broker.scene import SCOPES, TOKEN
 from tests.support.fault_proxy import Fault
 
-FILES = ("files.read",)
 GENERIC = {"preset": "generic", "unknown_outcome": {"rule": "quarantine"}}
 SENT_WITHOUT_AN_ANSWER = [
     Fault.TIMEOUT_BEFORE,
@@ -99,10 +98,7 @@ async def test_the_retry_within_the_grace_needs_no_caller(start: Start) -> None:
     async with scene.open() as life:
         with pytest.raises(Unavailable):
             await life.token()
-        state = await life.state()
-        while state.ambiguity is not None:
-            await life.env.runner.sleep(0.05)
-            state = await life.state()
+        await life.settled()
         assert scene.presented() == ["rotated", "reissued", "reissued"]
         assert await life.refresh_sha256() == scene.current()
 

@@ -54,13 +54,6 @@ def _scope(place: Terminal, server: DevServer) -> tuple[str, ...]:
     return (*TOKEN, "--scope", "admin")
 
 
-def _pruned(place: Terminal, server: DevServer) -> tuple[str, ...]:
-    place.consented(server)
-    assert place.client is not None
-    server.state.prune_client(place.client.client_id)
-    return TOKEN
-
-
 def _never_registered(place: Terminal, server: DevServer) -> tuple[str, ...]:
     place.ok("provider", "add", "dyn", "--issuer", server.issuer, "--dynamic")
     place.ok("import", "dyn", "alice", given="r" * 128)
@@ -126,7 +119,6 @@ CAUSES: dict[str, tuple[int, Cause, str | None]] = {
     "revoked": (12, _revoked, None),
     "denied": (13, _denied, None),
     "invalid_scope": (21, _scope, "scopes"),
-    "upstream_rejected": (30, _pruned, None),
     "client_expired": (31, _never_registered, None),
     "unavailable": (40, _outage, None),
     "ledger_error": (50, _missing, None),
@@ -150,6 +142,18 @@ def test_a_token_that_cannot_be_had_says_why(
     assert error.get("field") == field
     assert place.files() == before
     assert (error.get("retry_after") is not None) is (code == 40)
+
+
+def test_a_client_that_the_server_does_not_know(
+    place: Terminal, server: DevServer
+) -> None:
+    place.consented(server)
+    assert place.client is not None
+    server.state.prune_client(place.client.client_id)
+    done = place.run(*TOKEN)
+    assert (done.code, done.out) == (30, "")
+    assert done.err.startswith("grantledger: upstream_rejected: ")
+    assert "operator" in done.err
 
 
 def test_the_read_only_place_is_named(terminal: Terminal) -> None:

@@ -75,11 +75,8 @@ def _checked(connection: sqlite3.Connection) -> LeafReport:
         index = row[0] - 1
         if index != tree.size:
             raise IntegrityError(f"leaf {tree.size} is missing")
-        hashed = leaf_hash(row[4])
-        if hashed != row[5]:
-            raise IntegrityError(f"leaf {index} differs from its hash")
-        tree.append(hashed)
-        leaf = read_leaf(StoredEvent(UUID(hex=row[1]), row[2], row[3], row[4]))
+        tree.append(_hashed(index, row[4], row[5]))
+        leaf = read_leaf(_stored(index, row))
         report.sealed += parts.check(index, leaf.sealed)
         if leaf.type != AccessRecorded.TOPIC:
             report.grant_streams.add(leaf.stream)
@@ -91,11 +88,26 @@ def _checked(connection: sqlite3.Connection) -> LeafReport:
     return report
 
 
+def _hashed(index: int, state: object, said: object) -> bytes:
+    # A file that others can write to may hold text where bytes belong.
+    hashed = leaf_hash(state) if isinstance(state, bytes) else b""
+    if not hashed or hashed != said:
+        raise IntegrityError(f"leaf {index} differs from its hash")
+    return hashed
+
+
+def _stored(index: int, row: tuple[int, str, int, str, bytes, bytes]) -> StoredEvent:
+    try:
+        return StoredEvent(UUID(hex=row[1]), row[2], row[3], row[4])
+    except (ValueError, TypeError, AttributeError) as cause:
+        raise IntegrityError(f"leaf {index} names no stream") from cause
+
+
 class _Parts:
     """The sealed parts, read beside the leaves in the same order."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._rows: Iterator[tuple[int, int, str, bytes]] = iter(
+        self._rows: Iterator[tuple[int, int, str, object]] = iter(
             connection.execute(
                 "SELECT leaf_index, entry, field, ct FROM sealed"
                 " ORDER BY leaf_index, entry, field"
@@ -110,6 +122,8 @@ class _Parts:
             _, entry, name, ciphertext = self._next
             if self._next[0] < index:
                 raise IntegrityError(f"leaf {self._next[0]} has unnamed sealed parts")
+            if not isinstance(ciphertext, bytes):
+                raise IntegrityError(f"leaf {index} differs from its sealed parts")
             found[entry, name] = hashlib.sha256(ciphertext).digest()
             self._next = next(self._rows, None)
         said = {

@@ -1,0 +1,67 @@
+"""Rows and replays are compared at one version, while somebody writes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from uuid import UUID
+
+import pytest
+
+from grantledger.adapters.cli.grant_check import check_grants
+from grantledger.domain.errors import IntegrityError, Unavailable
+from grantledger.domain.event_base import GrantEvent
+from grantledger.domain.journal import AccessRecorded
+from grantledger.domain.user_grant import UserGrant
+from tests.domain.arrange import Case
+
+
+class Ledger:
+    """Rows and replays as told."""
+
+    def __init__(self, rows: list[UserGrant | None], replays: list[UserGrant | None]):
+        self._rows = itertools.chain(rows, itertools.repeat(rows[-1]))
+        self._replays = itertools.chain(replays, itertools.repeat(replays[-1]))
+
+    async def grants(self) -> Sequence[UserGrant]:
+        first = next(self._rows)
+        return [] if first is None else [first]
+
+    async def get(self, grant_id: UUID) -> UserGrant | None:
+        assert grant_id
+        return next(self._rows)
+
+    async def replay(self, grant_id: UUID) -> UserGrant | None:
+        assert grant_id
+        return next(self._replays)
+
+    async def history(
+        self, grant_id: UUID
+    ) -> Sequence[tuple[int, GrantEvent | AccessRecorded]]:
+        assert grant_id
+        return []
+
+
+def _at(version: int) -> UserGrant:
+    grant = Case().grant
+    return UserGrant.from_state(grant.state, version, grant.modified_on)
+
+
+async def test_a_grant_that_moved_on_is_looked_at_again() -> None:
+    ledger = Ledger([_at(1), _at(2)], [_at(2)])
+    report = await check_grants(ledger, [])
+    assert (report.grants, report.events) == (1, 2)
+
+
+async def test_a_grant_that_never_rests_is_unavailable() -> None:
+    with pytest.raises(Unavailable, match="changes all the time"):
+        await check_grants(Ledger([_at(1)], [_at(2)]), [])
+
+
+@pytest.mark.parametrize("rows", [[_at(1)], [_at(2), None]])
+async def test_a_grant_without_events_or_row_is_found(
+    rows: list[UserGrant | None],
+) -> None:
+    replays: list[UserGrant | None] = [None] if len(rows) == 1 else [_at(1)]
+    with pytest.raises(IntegrityError, match="no events, or no row"):
+        await check_grants(Ledger(rows, replays), [])
