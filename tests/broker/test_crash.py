@@ -18,9 +18,8 @@ from grantledger.domain.values import (
 )
 from tests.broker.clocks import MovableClock
 from tests.broker.conftest import Start
-from tests.broker.scene import BUDGET_SECONDS, MARGIN_SECONDS, Life, Scene, until
+from tests.broker.scene import LEASE_SECONDS, Life, Scene, until
 
-LEASE_SECONDS = BUDGET_SECONDS + MARGIN_SECONDS
 QUARANTINE = {"preset": "generic", "unknown_outcome": {"rule": "quarantine"}}
 
 

@@ -37,12 +37,12 @@ from grantledger.domain.values import (
     Source,
     parse_scopes,
 )
-from tests.broker.scene import BUDGET_SECONDS, CALLER, MARGIN_SECONDS, Home
+from tests.broker.scene import BUDGET_SECONDS, CALLER, MARGIN_SECONDS, SHORT, Home
 from tests.support.dot_server import REDIRECT_URI, SCOPES, DotServer
 from tests.support.fault_proxy import Fault, FaultProxy
 
 TOKEN, REVOKE = "/token/", "/revoke_token/"
-GRACE_RULE = {"rule": "retry_within_grace", "seconds": 4.0}
+GRACE_RULE = {"rule": "retry_within_grace", "seconds": 10.0}
 users = count()
 
 
@@ -110,7 +110,7 @@ async def case(dot: DotServer, folder: Path, **said: object) -> AsyncGenerator[C
             "issuer": dot.issuer,
             "internal_base_url": proxy.url,
             "client_id": dot.client_id,
-            "http_budget_seconds": 2 * BUDGET_SECONDS,
+            "http_budget_seconds": BUDGET_SECONDS,
             "takeover_margin_seconds": MARGIN_SECONDS,
             "unknown_outcome": GRACE_RULE,
             # Each rotation deletes the access token before it.
@@ -197,7 +197,7 @@ async def test_scopes_are_narrowed_for_the_caller(
 async def test_a_lost_answer_is_given_again_within_the_grace(
     dot: DotServer, tmp_path: Path, fault: Fault
 ) -> None:
-    async with case(dot, tmp_path) as at:
+    async with case(dot, tmp_path, **SHORT) as at:
         first = await at.provision()
         at.proxy.plan(TOKEN, fault)
         handed = await at.token()

@@ -87,6 +87,7 @@ class Life:
     replicas: list[Replica] = field(default_factory=list[Replica])
     tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     consents: set[str] = field(default_factory=set[str])
+    errors: list[BaseException] = field(default_factory=list[BaseException])
     stepped: float = 0.0
 
     def __post_init__(self) -> None:
@@ -203,7 +204,7 @@ class Life:
     def ended(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            raise error
+            self.errors.append(error)
 
     def consent(self) -> Consent:
         token = self.world.server.consent()
@@ -254,7 +255,10 @@ class Life:
     # What must hold.
 
     def check(self) -> None:
+        for error in self.errors:
+            raise error
         self.check_order()
+        self.check_leases()
         self.check_presented()
         self.check_newest()
 
@@ -282,6 +286,11 @@ class Life:
                 assert len(seen) <= 2
             else:
                 assert seen[-1] - seen[0] < GRACE_SECONDS + self.stepped
+
+    def check_leases(self) -> None:
+        """Nobody takes over before the lease is over in real time, clocks aside."""
+        for attempt, at in self.world.taken_over:
+            assert at - self.world.intended[attempt] >= self.rules.lease_seconds
 
     def check_newest(self) -> None:
         """What the next redemption presents is the newest that is durable."""
@@ -319,6 +328,10 @@ class Life:
         replayed = replay(self.world.events())
         assert replayed.state == row.state
         assert replayed.version == row.version
+        # What a living replica was given is in the ledger, whatever became of it.
+        marks = {getattr(e, "fingerprint", None) for e in self.world.events()}
+        for replica, token in self.world.delivered:
+            assert not replica.alive or refresh_mark(token) in marks
         state = row.state
         if self.harmed():
             return

@@ -25,11 +25,10 @@ from grantledger.domain.values import (
 )
 from tests.broker.clocks import MovableClock
 from tests.broker.conftest import Start
-from tests.broker.scene import CALLER, TOKEN, Life, Scene, until
+from tests.broker.scene import CALLER, LEASE_SECONDS, TOKEN, Life, Scene, until
 from tests.support.fault_proxy import Fault
 
-LONG = {"http_budget_seconds": 5.0}
-QUARANTINE = {"preset": "generic", "unknown_outcome": {"rule": "quarantine"}, **LONG}
+QUARANTINE = {"preset": "generic", "unknown_outcome": {"rule": "quarantine"}}
 
 
 @dataclass
@@ -51,7 +50,7 @@ class Held:
     async def take_over(self) -> None:
         """Let the other broker watch the lease and take it."""
         await self.other.broker.tend()
-        self.clock.wait(6)
+        self.clock.wait(LEASE_SECONDS + 0.1)
         await self.other.broker.tend()
 
 
@@ -88,7 +87,7 @@ async def test_a_late_answer_ends_a_quarantine(start: Start) -> None:
 
 async def test_a_late_answer_that_is_known_changes_nothing(start: Start) -> None:
     """The retry within the grace has brought the same successor."""
-    async with held(start("G", **LONG)) as case:
+    async with held(start("G")) as case:
         await case.take_over()
         await until(lambda: len(case.scene.presented()) > 1)
         await case.other.opened.runner.drain(5)
@@ -101,7 +100,7 @@ async def test_a_late_answer_that_is_known_changes_nothing(start: Start) -> None
 
 async def test_a_late_answer_beside_a_newer_token_is_kept_aside(start: Start) -> None:
     """Somebody stored a successor of their own: ours is sealed as a sibling."""
-    async with held(start("B", **LONG)) as case:
+    async with held(start("B")) as case:
         own = case.scene.issue()
         await case.other.broker.store(
             CALLER, case.scene.key, RefreshToken(own), expires_at=None
@@ -122,7 +121,7 @@ async def test_a_late_answer_beside_a_newer_token_is_kept_aside(start: Start) ->
 
 async def test_a_revoke_during_a_refresh_wins(start: Start) -> None:
     """The late answer is recorded and revoked, never handed out (F10)."""
-    scene = start("B", **LONG)
+    scene = start("B")
     async with held(scene) as case:
         receipt = await case.other.broker.revoke(CALLER, scene.key)
         assert not receipt.confirmed

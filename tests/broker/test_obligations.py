@@ -21,7 +21,7 @@ from grantledger.domain.values import (
 from tests.broker.between import LedgerBetween
 from tests.broker.clocks import MovableClock
 from tests.broker.conftest import Start
-from tests.broker.scene import CALLER, Life
+from tests.broker.scene import CALLER, SHORT, Life
 from tests.support.fault_proxy import Fault
 
 REVOKE = "/revoke"
@@ -103,7 +103,7 @@ async def test_a_503_is_no_success_and_retry_after_is_kept_to(start: Start) -> N
 )
 async def test_nothing_but_a_confirmation_confirms(start: Start, fault: Fault) -> None:
     """A redirect to a login page is not success (known-failures F15)."""
-    scene = start("B")
+    scene = start("B", **SHORT)
     clock = MovableClock()
     scene.proxy.plan(REVOKE, fault)
     async with scene.open(clock=clock) as life:

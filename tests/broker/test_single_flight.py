@@ -49,7 +49,7 @@ async def test_callers_with_different_wishes_redeem_one_after_the_other(
 ) -> None:
     """However many there are, each gets its own, and no token is sent twice."""
     wishes = [f"s{n:02}" for n in range(24)]
-    scene = start(**GENERIC, http_budget_seconds=5.0)
+    scene = start(**GENERIC)
     scopes = ("openid", *wishes)
     async with scene.open(provision=False) as life:
         await life.provision(scene.consent(scopes))
@@ -62,7 +62,7 @@ async def test_callers_with_different_wishes_redeem_one_after_the_other(
 async def test_a_wish_that_the_server_refuses_is_not_the_others_refusal(
     start: Start,
 ) -> None:
-    scene = start(**GENERIC, http_budget_seconds=5.0)
+    scene = start(**GENERIC)
     clock = MovableClock()
     release = threading.Event()
     scene.proxy.plan(TOKEN, Fault.held_before(release))
@@ -128,7 +128,7 @@ async def test_two_brokers_on_one_file_redeem_once(start: Start) -> None:
 
 async def test_two_processes_on_one_file_redeem_once(start: Start) -> None:
     """Losing the race is never reported as an error (known-failures F9)."""
-    scene = start("B", server=SLOW, http_budget_seconds=5.0)
+    scene = start("B", server=SLOW)
     async with scene.open() as life:
         children = [scene.child("never") for _ in range(2)]
         for process in children:
@@ -151,7 +151,7 @@ async def test_two_processes_on_one_file_redeem_once(start: Start) -> None:
 
 async def test_a_caller_that_goes_away_stops_nothing(start: Start) -> None:
     """The redemption is shielded, its outcome stored (known-failures F4)."""
-    scene = start("B", http_budget_seconds=5.0)
+    scene = start("B")
     release = threading.Event()
     scene.proxy.plan(TOKEN, Fault.held_after(release))
     async with scene.open() as life:
@@ -170,7 +170,7 @@ async def test_a_caller_that_goes_away_stops_nothing(start: Start) -> None:
 
 
 async def test_a_broker_that_closes_waits_for_its_answers(start: Start) -> None:
-    scene = start("B", http_budget_seconds=5.0)
+    scene = start("B")
     release = threading.Event()
     scene.proxy.plan(TOKEN, Fault.held_after(release))
     async with scene.open() as life:

@@ -22,10 +22,9 @@ from grantledger.domain.values import (
 from tests.broker.between import LedgerBetween, ServerBetween
 from tests.broker.clocks import MovableClock
 from tests.broker.conftest import Start
-from tests.broker.scene import BUDGET_SECONDS, MARGIN_SECONDS, TOKEN, Life, Scene, until
+from tests.broker.scene import LEASE_SECONDS, SHORT, TOKEN, Life, Scene, until
 from tests.support.fault_proxy import Fault
 
-LEASE_SECONDS = BUDGET_SECONDS + MARGIN_SECONDS
 QUARANTINE = {"preset": "generic", "unknown_outcome": {"rule": "quarantine"}}
 
 
@@ -162,7 +161,7 @@ async def test_within_the_grace_the_worker_goes_on_to_the_same_successor(
 
 
 async def test_a_caller_waits_and_takes_over_itself(start: Start) -> None:
-    scene = start("G")
+    scene = start("G", **SHORT, takeover_margin_seconds=0.5)
     async with a_dead_holder(scene, MovableClock(), sent=False) as life:
         handed = await life.token()
         assert handed.source is Source.FRESH
@@ -225,7 +224,7 @@ async def test_a_retry_that_would_come_after_the_grace_is_not_sent(
 ) -> None:
     clock = MovableClock()
     scene = start("G", takeover_margin_seconds=10.0)
-    scene.proxy.plan(TOKEN, Fault.TIMEOUT_AFTER)
+    scene.proxy.plan(TOKEN, Fault.RESET_AFTER)
 
     async def pause(names: list[str]) -> None:
         if "RedemptionFailed" in names:

@@ -16,7 +16,7 @@ from grantledger.domain.values import (
 )
 from tests.broker.clocks import MovableClock
 from tests.broker.conftest import Start
-from tests.broker.scene import SCOPES, TOKEN
+from tests.broker.scene import SCOPES, SHORT, TOKEN
 from tests.support.fault_proxy import Fault
 
 GENERIC = {"preset": "generic", "unknown_outcome": {"rule": "quarantine"}}
@@ -38,7 +38,7 @@ SENT_WITHOUT_AN_ANSWER = [
 async def test_an_unknown_outcome_is_never_followed_by_a_blind_replay(
     start: Start, fault: Fault
 ) -> None:
-    scene = start(**GENERIC)
+    scene = start(**GENERIC, **SHORT)
     scene.proxy.plan(TOKEN, fault)
     async with scene.open() as life:
         with pytest.raises(ReauthorizationRequired) as refused:
@@ -69,7 +69,7 @@ async def test_an_unknown_outcome_is_never_followed_by_a_blind_replay(
 async def test_within_its_grace_the_server_gives_the_same_successor_again(
     start: Start, fault: Fault
 ) -> None:
-    scene = start("G")
+    scene = start("G", **SHORT)
     scene.proxy.plan(TOKEN, fault)
     async with scene.open() as life:
         handed = await life.token()
@@ -94,7 +94,7 @@ async def test_within_its_grace_the_server_gives_the_same_successor_again(
 async def test_the_retry_within_the_grace_needs_no_caller(start: Start) -> None:
     """Both tries of the only caller are lost; the broker goes on by itself."""
     scene = start("G")
-    scene.proxy.plan(TOKEN, Fault.TIMEOUT_AFTER, times=2)
+    scene.proxy.plan(TOKEN, Fault.RESET_AFTER, times=2)
     async with scene.open() as life:
         with pytest.raises(Unavailable):
             await life.token()
@@ -106,7 +106,7 @@ async def test_the_retry_within_the_grace_needs_no_caller(start: Start) -> None:
 async def test_after_the_grace_nothing_is_sent_any_more(start: Start) -> None:
     scene = start("G")
     clock = MovableClock()
-    scene.proxy.plan(TOKEN, Fault.TIMEOUT_AFTER, times=2)
+    scene.proxy.plan(TOKEN, Fault.RESET_AFTER, times=2)
     async with scene.open(clock=clock) as life:
         with pytest.raises(Unavailable):
             await life.token()
@@ -118,7 +118,7 @@ async def test_after_the_grace_nothing_is_sent_any_more(start: Start) -> None:
 
 async def test_where_one_more_try_risks_nothing_it_is_made_once(start: Start) -> None:
     scene = start("B")
-    scene.proxy.plan(TOKEN, Fault.TIMEOUT_BEFORE)
+    scene.proxy.plan(TOKEN, Fault.RESET_BEFORE)
     async with scene.open() as life:
         await life.token()
         assert scene.presented() == ["rotated"]
@@ -128,7 +128,7 @@ async def test_where_one_more_try_risks_nothing_it_is_made_once(start: Start) ->
 async def test_a_second_try_that_the_server_refuses_is_no_theft(start: Start) -> None:
     """The lost answer explains the refusal: no false alarm (known-failures F13)."""
     scene = start("B")
-    scene.proxy.plan(TOKEN, Fault.TIMEOUT_AFTER)
+    scene.proxy.plan(TOKEN, Fault.RESET_AFTER)
     async with scene.open() as life:
         with pytest.raises(ReauthorizationRequired) as refused:
             await life.token()
@@ -142,7 +142,7 @@ async def test_a_second_try_that_the_server_refuses_is_no_theft(start: Start) ->
 
 async def test_once_means_once(start: Start) -> None:
     scene = start("B")
-    scene.proxy.plan(TOKEN, Fault.TIMEOUT_BEFORE, times=5)
+    scene.proxy.plan(TOKEN, Fault.RESET_BEFORE, times=5)
     async with scene.open() as life:
         with pytest.raises(ReauthorizationRequired):
             await life.token()
@@ -151,7 +151,7 @@ async def test_once_means_once(start: Start) -> None:
 
 async def test_consent_after_a_lost_answer_starts_anew(start: Start) -> None:
     scene = start(**GENERIC)
-    scene.proxy.plan(TOKEN, Fault.TIMEOUT_AFTER)
+    scene.proxy.plan(TOKEN, Fault.RESET_AFTER)
     async with scene.open() as life:
         with pytest.raises(ReauthorizationRequired):
             await life.token()

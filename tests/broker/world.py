@@ -24,6 +24,7 @@ from grantledger.domain.answers import (
 from grantledger.domain.broker import Broker
 from grantledger.domain.errors import Unavailable
 from grantledger.domain.event_base import GrantEvent
+from grantledger.domain.grant_events import RedemptionFailed, RedemptionIntended
 from grantledger.domain.journal import AccessEntry
 from grantledger.domain.ports import AppendVerdict, Lane, Recorded, RecordVerdict
 from grantledger.domain.provider import ProviderRules
@@ -72,6 +73,9 @@ class World:
     Attributes:
         real: seconds since the beginning; no clock step moves it.
         log: events and journal entries in the order of their commits.
+        intended: when an intent was stored, by attempt.
+        taken_over: attempts that a watcher has declared lost, and when.
+        delivered: successors that a replica has got, all the way.
         committed: when a journal entry was stored, by request.
         crashed: a replica ended in the middle of a redemption.
     """
@@ -85,6 +89,13 @@ class World:
     rows: dict[UUID, UserGrant] = field(default_factory=dict[UUID, UserGrant])
     turns: list[Turn] = field(default_factory=list[Turn])
     presented: list[Presented] = field(default_factory=list[Presented])
+    intended: dict[UUID, float] = field(default_factory=dict[UUID, float])
+    taken_over: list[tuple[UUID, float]] = field(
+        default_factory=list[tuple[UUID, float]]
+    )
+    delivered: list[tuple[Replica, str]] = field(
+        default_factory=list[tuple["Replica", str]]
+    )
     committed: dict[str, float] = field(default_factory=dict[str, float])
     spool: dict[UUID, tuple[UUID, TokenAnswer]] = field(
         default_factory=dict[UUID, tuple[UUID, TokenAnswer]]
@@ -246,6 +257,11 @@ class LedgerPort:
         if row is None and world.rows:
             return AppendVerdict.CONFLICT
         assert grant.pending_events
+        for event in grant.pending_events:
+            if isinstance(event, RedemptionIntended):
+                world.intended[event.attempt_id] = world.real
+            elif isinstance(event, RedemptionFailed) and lease_over is not None:
+                world.taken_over.append((event.attempt_id, world.real))
         world.log += [cast("GrantEvent", e) for e in grant.pending_events]
         world.rows[grant.id] = grant.fork()
         return AppendVerdict.COMMITTED
@@ -326,6 +342,9 @@ class ServerPort:
             return UpstreamFailure(FailureClass.AMBIGUOUS, sent=True, error="timeout")
         # In hand, in a process that may be paused before it goes on.
         await world.turn(self._replica, "resume")
+        if isinstance(answer, TokenAnswer) and answer.refresh_token is not None:
+            token = answer.refresh_token.reveal()
+            world.delivered.append((self._replica, token))
         return answer
 
     def _processed(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from grantledger.adapters.cli.entry import run
 from grantledger.adapters.devserver import Client, DevServer, sha256
 
 GRANTLEDGER = Path(sys.executable).with_name("grantledger")
@@ -33,7 +34,7 @@ class Done:
     err: str
 
     @property
-    def json(self) -> Any:
+    def json(self) -> Any:  # noqa: ANN401 - whatever JSON says
         return json.loads(self.out)
 
 
@@ -77,7 +78,7 @@ class Shell:
         self.said.append(done.stderr.encode())
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def json(self, *arguments: str, given: str = "", code: int = 0) -> Any:
+    def json(self, *arguments: str, given: str = "", code: int = 0) -> Any:  # noqa: ANN401 - whatever JSON says
         done = self.run(*arguments, "--json", given=given, code=code)
         assert done.err == "", done.err
         return done.json
@@ -94,6 +95,19 @@ def client_of(
     return server.state.register_client(
         redirect_uris=redirect_uris, name="Example", jwt_access_tokens=jwt
     )
+
+
+def set_up(server: DevServer, shell: Shell) -> Client:
+    """Do what `init` and `provider add` do, without processes of their own."""
+    client = client_of(server)
+    secret = shell.directory / "client.secret"
+    secret.write_text(secret_of(client))
+    config = str(shell.directory / "grantledger.toml")
+    assert run(["init", "--dir", str(shell.directory)]) == 0
+    named = ["--client-secret-file", str(secret), "-c", config]
+    said = [a for a in add_arguments(server, client) if a != "--client-secret-stdin"]
+    assert run([*said, *named]) == 0
+    return client
 
 
 def add_arguments(server: DevServer, client: Client, name: str = "nc") -> list[str]:
@@ -120,10 +134,10 @@ def tokens_in(text: bytes, server: DevServer) -> Iterator[str]:
     """
     state = server.state
     known = {*state.refresh_tokens, *state.access_tokens}
-    for run in _RUN.findall(text):
+    for found in _RUN.findall(text):
         for length in _TOKEN_LENGTHS:
-            for start in range(len(run) - length + 1):
-                part = run[start : start + length].decode()
+            for start in range(len(found) - length + 1):
+                part = found[start : start + length].decode()
                 if sha256(part) in known:
                     yield part
     for jwt in _JWT.findall(text):

@@ -38,12 +38,12 @@ class Terminal:
         assert done.code == 0, done
         return done.out
 
-    def json(self, *arguments: str, given: str = "") -> Any:
+    def json(self, *arguments: str, given: str = "") -> Any:  # noqa: ANN401 - whatever JSON says
         done = self.run(*arguments, "--json", given=given)
         assert done.code == 0, done
         return done.json
 
-    def refused(self, code: int, *arguments: str, given: str = "") -> Any:
+    def refused(self, code: int, *arguments: str, given: str = "") -> Any:  # noqa: ANN401 - whatever JSON says
         """Return the error as a program sees it; people get one line with its name."""
         plain = self.run(*arguments, given=given)
         assert (plain.code, plain.out) == (code, ""), plain

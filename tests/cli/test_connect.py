@@ -16,19 +16,14 @@ from tests.cli.scene import (
     GRANTLEDGER,
     SECONDS,
     Shell,
-    add_arguments,
-    client_of,
-    secret_of,
+    set_up,
 )
 from tests.cli.walking import Connecting
 
 
 @pytest.fixture
 def client(server: DevServer, shell: Shell) -> Client:
-    made = client_of(server)
-    shell.run("init")
-    shell.run(*add_arguments(server, made), given=secret_of(made))
-    return made
+    return set_up(server, shell)
 
 
 def _get(url: str, **headers: str) -> httpx.Response:
@@ -58,9 +53,7 @@ def _send_nonsense(base: str) -> None:
             connection.sendall(head)
 
 
-def test_an_answer_of_another_issuer_is_refused(
-    shell: Shell, client: Client
-) -> None:
+def test_an_answer_of_another_issuer_is_refused(shell: Shell, client: Client) -> None:
     """RFC 9207: a mix-up must not be acted on."""
     assert client.client_id
     connecting = Connecting(shell, "--json")

@@ -24,7 +24,7 @@ def test_the_demo_keeps_what_it_promises(shell: Shell, profile: str) -> None:
         shutil.rmtree(directory)
 
 
-def _is_as_promised(shell: Shell, told: Any) -> None:
+def _is_as_promised(shell: Shell, told: dict[str, Any]) -> None:
     assert told["ok"]
     assert told["seconds"] < 15
     assert all(check["ok"] for check in told["checks"]), told["checks"]

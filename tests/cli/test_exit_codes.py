@@ -1,4 +1,4 @@
-"""Every branch of the error tree has its exit code, and people and programs hear why."""
+"""Every branch of the error tree has its exit code, and says why."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ def test_an_answer_that_never_came_is_told_apart(
         )
         terminal.client = client
         terminal.consented(server)
-        proxy.plan("/token", Fault.RESET_AFTER, times=9)
+        proxy.plan("/token", Fault.RESET_AFTER, times=2)
         done = terminal.run(*TOKEN, "--json")
         assert (done.code, done.json["error"]) == (42, "outcome_unknown")
 
@@ -332,7 +332,8 @@ def test_a_branch_that_is_new_exits_as_its_parent() -> None:
 
 
 def test_the_page_for_callers_shows_the_same_table() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", CALLERS.read_text("utf-8"), re.M)
+    row = re.compile(r"^\| `(\w+)` \| (\d+) \|", re.MULTILINE)
+    rows: list[tuple[str, str]] = row.findall(CALLERS.read_text(encoding="utf-8"))
     assert dict(rows) == {
         kind.code: str(meaning.exit_code) for kind, meaning in MEANINGS.items()
     }

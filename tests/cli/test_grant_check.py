@@ -13,13 +13,15 @@ from grantledger.domain.errors import IntegrityError, Unavailable
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.user_grant import UserGrant
-from tests.domain.arrange import Case
+from tests.domain.arrange import GRANT_ID, Case
 
 
 class Ledger:
     """Rows and replays as told."""
 
-    def __init__(self, rows: list[UserGrant | None], replays: list[UserGrant | None]):
+    def __init__(
+        self, rows: list[UserGrant | None], replays: list[UserGrant | None]
+    ) -> None:
         self._rows = itertools.chain(rows, itertools.repeat(rows[-1]))
         self._replays = itertools.chain(replays, itertools.repeat(replays[-1]))
 
@@ -28,17 +30,17 @@ class Ledger:
         return [] if first is None else [first]
 
     async def get(self, grant_id: UUID) -> UserGrant | None:
-        assert grant_id
+        assert grant_id == GRANT_ID
         return next(self._rows)
 
     async def replay(self, grant_id: UUID) -> UserGrant | None:
-        assert grant_id
+        assert grant_id == GRANT_ID
         return next(self._replays)
 
     async def history(
         self, grant_id: UUID
     ) -> Sequence[tuple[int, GrantEvent | AccessRecorded]]:
-        assert grant_id
+        assert grant_id == GRANT_ID
         return []
 
 

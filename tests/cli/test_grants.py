@@ -59,7 +59,7 @@ def test_a_person_is_asked_without_an_echo(place: Terminal, server: DevServer) -
     asked = process.stderr.read(len(b"Refresh token: "))
     os.write(ours, f"{issued.refresh_token}\n".encode())
     out, err = process.communicate(timeout=SECONDS)
-    os.set_blocking(ours, False)  # noqa: FBT003 - the library's
+    os.set_blocking(ours, False)
     with suppress(BlockingIOError):
         assert issued.refresh_token.encode() not in os.read(ours, 4096)
     os.close(ours)

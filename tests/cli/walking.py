@@ -25,7 +25,7 @@ class Connecting:
         self._process = shell.start("connect", "nc", "--no-browser", *arguments)
         assert self._process.stderr is not None
         self.first = self._process.stderr.readline()
-        self.url = self._process.stderr.readline().strip()
+        self.url: str = self._process.stderr.readline().strip()
         asked = parse_qs(urlsplit(self.url).query)
         self.redirect_uri = asked["redirect_uri"][0]
         self.state = asked["state"][0]

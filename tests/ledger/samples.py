@@ -42,7 +42,7 @@ def filled(hint: Any, name: str) -> Any:  # noqa: ANN401 - of that type
         return hint(f"{name} {CANARY}")
     if isinstance(hint, type) and issubclass(hint, Enum):
         return list(hint)[-1]
-    if is_dataclass(hint):
+    if is_dataclass(_maker(hint)):
         made = _maker(hint)
         kinds = get_type_hints(made)
         return made(**{f.name: filled(kinds[f.name], f.name) for f in fields(made)})

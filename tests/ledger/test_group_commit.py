@@ -62,7 +62,8 @@ async def _started(*awaitables: Awaitable[Any]) -> list[asyncio.Future[Any]]:
 async def _writer_waits(ledger: SqliteLedger) -> list[asyncio.Future[Any]]:
     """Give the writer something that it cannot write now, and let it take that."""
     tasks = await _started(ledger.record(denial("first")))
-    await asyncio.sleep(0.05)
+    while ledger.queued:
+        await asyncio.sleep(0.001)
     return tasks
 
 
@@ -295,8 +296,8 @@ def test_loops_that_end_take_no_place_with_them(scene: Scene) -> None:
     for _ in range(5):
         with _locked(scene):
             asyncio.run(leave())
-            time.sleep(0.02)
-        time.sleep(0.2)
+        while ledger.queued:
+            time.sleep(0.001)
     asyncio.run(come())
 
 
@@ -306,7 +307,8 @@ def test_an_answer_for_a_loop_that_is_closed_is_dropped(scene: Scene) -> None:
     with _locked(scene):
         # Left waiting: its loop ends without cancelling it.
         left = loop.run_until_complete(_started(ledger.append(new_grant())))
-        time.sleep(0.05)
+        while ledger.queued:
+            time.sleep(0.001)
         loop.close()
     asyncio.run(ledger.close())
     assert not left[0].done()
@@ -341,8 +343,8 @@ async def test_a_writer_that_dies_refuses_everybody_and_keeps_nobody_waiting(
         async with asyncio.timeout(10):
             unit = AppendUnit(new_grant())
             assert await writer.append(unit, Lane.ORDINARY) is COMMITTED
-            thread = next(t for t in threading.enumerate() if "writer" in t.name)
-            thread.join()
+            while any("writer" in thread.name for thread in threading.enumerate()):
+                await asyncio.sleep(0.001)
             with pytest.raises(Unavailable, match="closed"):
                 await writer.record(denial())
         writer.close()

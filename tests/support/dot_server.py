@@ -22,7 +22,7 @@ from typing import Any, Self
 import httpx
 
 ROOT = Path(__file__).parents[2]
-GRACE_SECONDS = 5
+GRACE_SECONDS = 15
 SCOPES = ("email", "files.read", "openid", "profile")
 REDIRECT_URI = "http://127.0.0.1:9/callback"
 MODULE = "tests.support.dot_site"

@@ -336,11 +336,7 @@ def config_path(path: Path | None, environ: Mapping[str, str] | None = None) -> 
 
 
 def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Settings:
-    """Return the settings of a file.
-
-    Args:
-        path: None for GRANTLEDGER_CONFIG, or `grantledger.toml` here.
-        environ: None for the process's own.
+    """Return the settings of a file (see `config_path`).
 
     Raises:
         ConfigurationError: no such file, or something in it is wrong; `field` is the
@@ -363,13 +359,9 @@ def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Setting
 def parse(
     text: str, base: Path, environ: Mapping[str, str], origin: str = "settings"
 ) -> Settings:
-    """Return the settings that a TOML text says.
+    """Return the settings that a TOML text says; `origin` is named in messages.
 
-    Args:
-        text: the TOML.
-        base: directory that relative paths count from.
-        environ: where named variables are taken from.
-        origin: where the text came from, for messages.
+    Relative paths count from `base`; named variables are taken from `environ`.
 
     Raises:
         ConfigurationError: something is wrong; `field` is the path of the setting.

@@ -26,9 +26,11 @@ def write_private(path: Path, text: str) -> None:
         ) from cause
     try:
         _fill(descriptor, text)
-    except BaseException:
+    except OSError as cause:
         path.unlink(missing_ok=True)
-        raise
+        raise ConfigurationError(
+            f"cannot write {path}: {cause.strerror}", "config"
+        ) from cause
 
 
 def replace(path: Path, text: str) -> None:
@@ -38,7 +40,7 @@ def replace(path: Path, text: str) -> None:
         ConfigurationError: it cannot be written.
     """
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}.tmp")
     try:
         mode = target.stat().st_mode & 0o777
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

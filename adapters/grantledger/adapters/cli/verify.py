@@ -13,6 +13,7 @@ from grantledger.adapters.cli.leaf_check import LeafReport, check_leaves
 from grantledger.adapters.cli.options import Config, Json
 from grantledger.adapters.cli.running import with_broker
 
+
 def verify(config: Config = None, *, as_json: Json = False) -> None:
     """Recompute every hash, and rebuild every grant from its events."""
 

@@ -75,6 +75,11 @@ class GroupCommit:
         )
         self._thread.start()
 
+    @property
+    def queued(self) -> int:
+        """How many units wait for the writer to take them."""
+        return len(self._lanes)
+
     def on_change(self, listener: Callable[[UUID], None]) -> None:
         """Call `listener`, in the writer's thread, with each grant that changed."""
         self._listeners.append(listener)

@@ -51,6 +51,10 @@ class Lanes:
         """Whether anything waits."""
         return bool(self._outcomes or self._ordinary or self._accesses)
 
+    def __len__(self) -> int:
+        """Return how many units wait."""
+        return len(self._outcomes) + len(self._ordinary) + len(self._accesses)
+
     @property
     def reserved(self) -> int:
         """How many outcomes have a place kept for them."""

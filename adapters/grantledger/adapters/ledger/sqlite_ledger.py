@@ -234,6 +234,11 @@ class SqliteLedger:
 
     # -- what operators and auditors read
 
+    @property
+    def queued(self) -> int:
+        """How many appends and journal entries wait for the writer to take them."""
+        return self._writer.queued
+
     async def grants(self, provider: str | None = None) -> list[UserGrant]:
         """Return every grant, or every one of a provider, in no special order."""
         where, values = ("WHERE provider=?", (provider,)) if provider else ("", ())
