@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from grantledger.adapters.cli.demo.checks import checks
+from grantledger.adapters.cli.demo.scene import scene
+from grantledger.adapters.cli.demo.story import Outcome
 from tests.cli.scene import Shell
 
 
@@ -60,6 +63,17 @@ def test_the_demo_reads_well_in_100_columns(shell: Shell) -> None:
     assert str(shell.directory / "demo" / "grantledger.db") in done.out
     shown = shell.run(*shlex.split(commands[0])[1:]).out
     assert "RedemptionIntended" in shown
+
+
+async def test_a_promise_that_was_not_kept_is_seen(tmp_path: Path) -> None:
+    """Nothing happened at all, so nothing of it can be right."""
+    async with scene("B", tmp_path / "demo") as stage:
+        found = await checks(stage, Outcome(), [])
+    kept = [check.what for check in found if check.ok]
+    assert kept == [
+        "every token that left was recorded",
+        "no token stands in clear in any file of the ledger",
+    ]
 
 
 def test_the_demo_overwrites_nothing(shell: Shell) -> None:

@@ -69,6 +69,17 @@ def test_a_person_is_asked_without_an_echo(place: Terminal, server: DevServer) -
     assert place.json("status", *ALICE)["status"] == "active"
 
 
+def test_nobody_steers_the_terminal(place: Terminal, server: DevServer) -> None:
+    place.consented(server)
+    place.ok("token", *ALICE, "--reason", "red \x1b[31m\r or not")
+    place.ok("revoke", *ALICE, "--reason-text", "\x1b]0;title\x07")
+    assert "\x1b" in place.json("history", *ALICE)["history"][-2]["what"]
+    out = place.ok("history", *ALICE)
+    assert not {"\x1b", "\r", "\x07"} & set(out)
+    done = place.run("status", "nc", "\x1b[31m")
+    assert "\x1b" not in done.err
+
+
 def test_a_list_is_narrowed(place: Terminal, server: DevServer) -> None:
     place.consented(server, "alice")
     place.consented(server, "bob")

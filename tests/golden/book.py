@@ -35,7 +35,7 @@ def read(path: Path) -> dict[str, Any]:
     return found
 
 
-def said(value: object) -> Any:  # noqa: ANN401 - JSON
+def said(value: object) -> Any:  # noqa: ANN401 - JSON of any shape
     """Return a state or an event's fields as JSON, secrets revealed."""
     if isinstance(value, GrantEvent | AccessRecorded):
         value = vars(value)

@@ -101,6 +101,15 @@ async def test_another_ring_is_a_wrong_key_and_changes_nothing(scene: Scene) -> 
     assert scene.files() == before
 
 
+def test_another_ring_does_not_even_migrate(scene: Scene) -> None:
+    scene.open_once()
+    scene.sql("PRAGMA user_version=0")
+    before = scene.files()
+    with pytest.raises(WrongKey):
+        Scene(scene.path).open()
+    assert scene.files() == before
+
+
 async def test_a_ring_that_is_no_more_the_ledgers_is_refused_late_too(
     scene: Scene,
 ) -> None:

@@ -9,6 +9,7 @@ from contextlib import closing
 import pytest
 from eventsourcing.persistence import OperationalError
 
+from grantledger.domain.errors import IntegrityError
 from grantledger.domain.ports import AppendVerdict, RecordVerdict
 from tests.ledger.merkle import naive_root, recomputed
 from tests.ledger.parts import BROKEN, FAILED, LOST, batch, flaky_store, parts
@@ -122,6 +123,15 @@ def test_a_first_consent_whose_commit_was_lost_keeps_its_key(scene: Scene) -> No
         assert p.transaction.apply(batch(grant)).appends == [COMMITTED]
         assert p.grant(grant) == grant.fork()
     assert scene.sql("SELECT count(*) FROM data_keys") == [(1,)]
+
+
+def test_a_key_whose_commit_failed_is_not_kept(scene: Scene) -> None:
+    with parts(scene, deque([FAILED])) as p:
+        grant = new_grant()
+        with pytest.raises(OperationalError):
+            p.transaction.apply(batch(grant))
+        with pytest.raises(IntegrityError, match="no data key"):
+            p.keys.cached(grant.id)
 
 
 @pytest.mark.parametrize("order", [FAILED, LOST, BROKEN])

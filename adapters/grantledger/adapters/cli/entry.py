@@ -129,4 +129,4 @@ def _unexpected(error: BaseException, *, as_json: bool) -> int:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return output.plain(" ".join(text.split()))

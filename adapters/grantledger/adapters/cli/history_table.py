@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from grantledger.adapters.cli.output import plain
 from grantledger.domain.values import ActorKind
 from grantledger.projections.audit_trail import HistoryLine
 
@@ -59,12 +60,12 @@ def _cells(line: HistoryLine, day: date | None) -> list[RenderableType]:
     if line.at.date() != day:
         time = Text(f"{line.at:%Y-%m-%d}\n", style="dim").append_text(time)
     event = Text(line.event, style=_STYLES.get(line.event, "bold"))
-    event.append(f"\n{line.what}", style="not bold default")
+    event.append(f"\n{plain(line.what)}", style="not bold default")
     return [
         Text(str(line.leaf)),
         time,
         event,
-        Text(_who(line)),
+        Text(plain(_who(line))),
         Text(" ".join(line.scopes)),
         Text(line.token.short if line.token else "", style="magenta"),
     ]

@@ -115,6 +115,13 @@ def utc(at: datetime | None, none: str = "-") -> str:
     return none if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
+def plain(text: str) -> str:
+    """Return the text without what could steer a terminal; line breaks stay."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+
+
 def short(fingerprint: str | None) -> str:
     """Return the first digits of a fingerprint: enough to tell tokens apart."""
     return "-" if fingerprint is None else fingerprint.rpartition(":")[2][:8]
