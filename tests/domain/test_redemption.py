@@ -306,7 +306,6 @@ def test_the_same_subject_in_the_answer_is_no_news() -> None:
         FailureClass.RATE_LIMITED,
         FailureClass.INVALID_CLIENT,
         FailureClass.EXPIRED_CLIENT,
-        FailureClass.INVALID_SCOPE,
         FailureClass.MISCONFIGURED,
     ],
 )
@@ -319,6 +318,16 @@ def test_a_failure_that_is_not_the_grant_s_leaves_it_as_it_is(
     assert (case.current(), case.state.usable) == ("rt1", True)
     assert ready(case) is Readiness.BACKING_OFF
     case.wait(1)
+    assert ready(case) is Readiness.READY
+
+
+@pytest.mark.parametrize(
+    "kind", [FailureClass.INVALID_SCOPE, FailureClass.INVALID_TARGET]
+)
+def test_a_refused_wish_of_one_caller_holds_up_nobody(kind: FailureClass) -> None:
+    case = Case()
+    assert case.failed(case.intend(), failure(kind)) == ["RedemptionFailed"]
+    assert (case.current(), case.state.usable) == ("rt1", True)
     assert ready(case) is Readiness.READY
 
 

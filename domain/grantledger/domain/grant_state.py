@@ -14,6 +14,7 @@ from uuid import UUID
 from grantledger.domain.values import (
     AbandonReason,
     AccessToken,
+    FailureClass,
     GrantStatus,
     Purpose,
     ReauthorizationReason,
@@ -189,6 +190,7 @@ class GrantState:
         displaced: intents that a revocation or a re-consent overtook, unresolved.
         ambiguity: what the unknown-outcome rule decides on.
         retry_at: do not redeem before this.
+        last_failure: what the newest of the failures in a row was.
         latest_attempt: the newest intent of all, resolved or not.
         lost: attempts whose outcome nobody knows, oldest first: a late answer is
             judged by what its attempt was.
@@ -218,6 +220,7 @@ class GrantState:
     late_access: tuple[HeldAccessToken, ...] = ()
     rotated_at: datetime | None = None
     revoked_at: datetime | None = None
+    last_failure: FailureClass | None = None
 
     @property
     def usable(self) -> bool:

@@ -48,6 +48,10 @@ RETRY_CAP_SECONDS = 300.0
 T = TypeVar("T", RefreshToken, AccessToken)
 
 
+# Wishes of one caller that the server refuses: no reason to hold up the others.
+_OF_ONE_CALLER = frozenset({FailureClass.INVALID_SCOPE, FailureClass.INVALID_TARGET})
+
+
 class Outcomes(HasState):
     """The part of the aggregate that records how attempts ended."""
 
@@ -312,6 +316,8 @@ class Outcomes(HasState):
             wait = max(wait, min(failure.retry_after, RETRY_CAP_SECONDS))
         if failure.failure is FailureClass.AMBIGUOUS or not failure.sent:
             wait = 0.0 if self.state.failures == 0 else wait
+        if failure.failure in _OF_ONE_CALLER:
+            wait = 0.0
         self.record(
             RedemptionFailed,
             ctx,

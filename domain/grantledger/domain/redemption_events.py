@@ -125,6 +125,7 @@ class Rotated(GrantEvent):
             ambiguity=None,
             reauthorization=None,
             failures=0,
+            last_failure=None,
             retry_at=None,
             rotated_at=self.timestamp,
         )
@@ -190,6 +191,7 @@ class Exchanged(GrantEvent):
             reauthorization=None,
             ambiguity=None if self.refresh_kept else state.ambiguity,
             failures=0,
+            last_failure=None,
             retry_at=None,
         )
 
@@ -222,7 +224,10 @@ class RedemptionFailed(GrantEvent):
             if self.attempt_id == state.latest_attempt and state.usable:
                 # Its Rotated came just before: only the back-off is left to note.
                 return replace(
-                    state, failures=state.failures + 1, retry_at=self.retry_at
+                    state,
+                    failures=state.failures + 1,
+                    last_failure=self.failure,
+                    retry_at=self.retry_at,
                 )
             return state
         if not current:
@@ -247,6 +252,7 @@ class RedemptionFailed(GrantEvent):
             status=status_after(state, GrantStatus.ACTIVE),
             ambiguity=ambiguity,
             failures=state.failures + 1,
+            last_failure=self.failure,
             retry_at=self.retry_at,
         )
 

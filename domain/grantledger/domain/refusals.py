@@ -34,12 +34,20 @@ def ended(state: GrantState) -> GrantledgerError:
     )
 
 
-def backing_off(state: GrantState, at: datetime) -> Unavailable:
-    """Return the error for a grant whose next redemption has to wait."""
+def backing_off(state: GrantState, at: datetime) -> GrantledgerError:
+    """Return the error for a grant whose next redemption has to wait.
+
+    It is of the kind that the last failure was: an operator's problem does not turn
+    into a passing one by being asked about twice.
+    """
     wait = (state.retry_at - at).total_seconds() if state.retry_at else 1.0
-    return Unavailable(
-        f"grant {state.grant_id} failed {state.failures} times in a row", max(wait, 0.1)
+    failure = UpstreamFailure(
+        failure=state.last_failure or FailureClass.TRANSIENT,
+        sent=False,
+        error=f"failed {state.failures} times in a row",
+        retry_after=max(wait, 0.1),
     )
+    return upstream(failure, state)
 
 
 def upstream(  # noqa: C901, PLR0911 - one flat line a class
