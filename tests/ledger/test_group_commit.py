@@ -214,6 +214,8 @@ async def test_cancelled_callers_leave_nothing_behind(scene: Scene) -> None:
                     task.cancel()
                 await asyncio.gather(*gone, return_exceptions=True)
             await asyncio.gather(*waiting)
+            while ledger.queued:  # noqa: ASYNC110 - the writer is a thread
+                await asyncio.sleep(0.001)
         recorded = await ledger.record(hand_out(grant.fork(), "gone"))
         assert recorded.verdict is RecordVerdict.RECORDED, "the intent was not stored"
     assert [e.caller for e in _entries(scene)] == ["first"] * 3 + ["gone"]

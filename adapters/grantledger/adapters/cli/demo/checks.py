@@ -95,7 +95,7 @@ def _upstream(scene: Scene, outcome: Outcome) -> Check:
             and outcome.dead_after
             and receipt is not None
             and receipt.confirmed,
-            f"its view: {ended}",
+            f"its view: {', '.join(map(str, ended)) or 'no grant'}",
         )
     return Check(
         "no revocation at the server, and the ledger says so",

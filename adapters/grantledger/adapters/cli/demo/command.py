@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import anyio
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from grantledger.adapters.cli import output
@@ -121,13 +122,12 @@ def _conclude(
         Text("\nChecked\n", style="bold"),
         sep="\n",
     )
+    verdicts = Table.grid(padding=(0, 1))
     for check in found:
-        mark = Text(
-            " ok " if check.ok else "FAIL", style="green" if check.ok else "red"
-        )
-        screen.print(
-            Text.assemble(" ", mark, f" {check.what} ", (f"({check.detail})", "dim"))
-        )
+        mark = Text("ok", style="green") if check.ok else Text("FAIL", style="red")
+        said = Text.assemble(check.what, (f" ({check.detail})", "dim"))
+        verdicts.add_row("", mark, said)
+    screen.print(verdicts)
     verdict = "All as promised" if all(c.ok for c in found) else "NOT AS PROMISED"
     screen.print(Text(f"\n{verdict}, in {seconds:.1f} s.", style="bold"))
     # Plain lines, never wrapped: they are there to be pasted.
