@@ -152,7 +152,7 @@ async def test_a_caller_may_ask_for_a_longer_rest(start: Start) -> None:
         (("openid",), (), ("b", "a"), False, ("a", "b", "openid")),
         ((), ("a",), (), False, ()),
         (("openid",), ("b", "c"), ("b",), True, ("b", "c")),
-        (("openid",), (), ("b",), True, ("b", "openid")),
+        (("openid",), (), ("b",), True, ()),
     ],
 )
 def test_what_is_asked_is_sorted_and_within_the_grant(

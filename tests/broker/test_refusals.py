@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -22,6 +22,7 @@ from grantledger.domain.errors import (
     Unsupported,
     UpstreamRejected,
 )
+from grantledger.domain.grant_state import GrantState
 from grantledger.domain.values import (
     FailureClass,
     GrantStatus,
@@ -82,7 +83,15 @@ def test_an_end_on_purpose_is_told_apart(status: GrantStatus) -> None:
 
 def test_backing_off_says_how_long() -> None:
     state = replace(Case().state, failures=3, retry_at=NOW + timedelta(seconds=4))
-    assert refusals.backing_off(state, NOW).retry_after == 4.0
-    later = NOW + timedelta(seconds=5)
-    assert refusals.backing_off(state, later).retry_after == 0.1
-    assert refusals.backing_off(Case().state, NOW).retry_after == 1.0
+    waits = [
+        _wait(state, NOW),
+        _wait(state, NOW + timedelta(seconds=5)),
+        _wait(Case().state, NOW),
+    ]
+    assert waits == [4.0, 0.1, 1.0]
+
+
+def _wait(state: GrantState, at: datetime) -> float:
+    error = refusals.backing_off(state, at)
+    assert isinstance(error, Unavailable)
+    return error.retry_after

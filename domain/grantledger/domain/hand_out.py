@@ -55,13 +55,17 @@ class Pick:
 
     Attributes:
         until: aware UTC, from when on it counts as missing.
+        missing: scopes that the request needs and the token lacks.
     """
 
-    __slots__ = ("token", "until")
+    __slots__ = ("missing", "token", "until")
 
-    def __init__(self, token: HeldAccessToken, until: datetime) -> None:
+    def __init__(
+        self, token: HeldAccessToken, until: datetime, missing: Scopes
+    ) -> None:
         self.token = token
         self.until = until
+        self.missing = missing
 
 
 @lru_cache(maxsize=4096)
@@ -71,9 +75,10 @@ def scopes_to_ask(
     """Return what a redemption asks for, sorted (RFC 6749 section 6).
 
     The base scopes that were granted, and what the caller needs; all that was
-    granted where the server keeps one token per grant (`whole`).
+    granted where the server keeps one token per grant (`whole`): where nobody knows
+    what that was, nothing is named, which asks for the same.
     """
-    if whole and granted:
+    if whole:
         return granted
     base_granted = set(base) & set(granted) if granted else set(base)
     return tuple(sorted(base_granted | set(needed)))
@@ -214,7 +219,7 @@ class HandOuts:
         error: GrantledgerError,
     ) -> None:
         """Record a refusal; over the caller's rate it is counted instead."""
-        view = self._views.get(request.key)
+        view = self._views.get(request.key) or await self._known(request.key)
         reason = error.reason if isinstance(error, Denied) else error.code
         await self._env.ledger.record(
             AccessEntry(
@@ -237,6 +242,13 @@ class HandOuts:
                 ),
             )
         )
+
+    async def _known(self, key: GrantKey) -> View | None:
+        """Return the grant that a refusal is about, None where there is none."""
+        try:
+            return await self._load(key)
+        except GrantledgerError:
+            return None
 
     def forget(self, key: GrantKey) -> None:
         """Drop what is cached of a grant; correctness never needs it."""
@@ -311,7 +323,7 @@ class HandOuts:
         if pick is None or not self._lasts(pick, now, request, spent):
             self._check_scopes(grant, needed)
             return None
-        self._check_token(rule, pick.token, caller, request, needed)
+        self._check_token(grant, rule, pick, caller, request)
         return pick
 
     @staticmethod
@@ -333,7 +345,8 @@ class HandOuts:
             ):
                 continue
             if token.asked == asked or (wide and set(needed) <= set(token.scopes)):
-                pick = Pick(token, usable_until(token, rules))
+                missing = tuple(sorted(set(needed) - set(token.scopes)))
+                pick = Pick(token, usable_until(token, rules), missing)
                 if len(view.picks) < MAX_ROUNDS:
                     view.picks[needed, audience] = pick
                 return pick
@@ -374,16 +387,22 @@ class HandOuts:
 
     def _check_token(
         self,
+        grant: UserGrant,
         rule: CallerRule,
-        token: HeldAccessToken,
+        pick: Pick,
         caller: Caller,
         request: TokenRequest,
-        needed: Scopes,
     ) -> None:
         """Refuse a token that is narrower than needed or wider than allowed."""
-        missing = sorted(set(needed) - set(token.scopes)) if needed else []
-        if missing and token.scopes:
-            raise InvalidScope(f"the server did not grant: {' '.join(missing)}")
+        token = pick.token
+        if not token.scopes:
+            if rule.scopes is None:
+                return
+            # Nobody has said what it may do, so that no list of scopes covers it.
+            raise Denied("the token's scopes are unknown", "token_scopes_unknown")
+        if pick.missing:
+            self._check_scopes(grant, pick.missing)
+            raise InvalidScope(f"the server did not grant: {' '.join(pick.missing)}")
         if rule.covers(token.scopes):
             return
         key = request.key
