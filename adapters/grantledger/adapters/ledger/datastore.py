@@ -9,6 +9,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,12 +45,13 @@ class Answer(Protocol):
 Execute = Callable[[str], Answer]
 
 
-def migrations() -> list[tuple[int, str]]:
-    """Return (number, SQL) of every migration, in order."""
-    return [
+@cache
+def migrations() -> tuple[tuple[int, str], ...]:
+    """Return (number, SQL) of every migration, in order; read once."""
+    return tuple(
         (int(path.name.split("_")[0]), path.read_text(encoding="utf-8"))
         for path in sorted(MIGRATIONS.glob("[0-9]*.sql"))
-    ]
+    )
 
 
 def newest_schema() -> int:
