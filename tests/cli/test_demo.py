@@ -47,7 +47,7 @@ def _is_as_promised(shell: Shell, told: dict[str, Any]) -> None:
     assert events[-1] == "Denied"
     for command in told["commands"]:
         program, *arguments = shlex.split(command)
-        assert program == "grantledger"
+        assert Path(program).name == "grantledger"
         assert shell.run(*arguments).out
 
 
@@ -58,7 +58,7 @@ def test_the_demo_reads_well_in_100_columns(shell: Shell) -> None:
     assert max(map(len, report.splitlines())) <= 100
     assert any("All as promised" in line for line in lines)
     assert "FAIL" not in done.out
-    commands = [line.strip() for line in lines if line.startswith("  grantledger ")]
+    commands = [line.strip() for line in lines if "grantledger.toml" in line]
     assert len(commands) == 4
     assert str(shell.directory / "demo" / "grantledger.db") in done.out
     shown = shell.run(*shlex.split(commands[0])[1:]).out

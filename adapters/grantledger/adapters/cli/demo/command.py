@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 import time
 from collections.abc import Sequence
 from enum import StrEnum
@@ -137,11 +139,14 @@ def _conclude(
 
 
 def _commands(stage: Scene) -> list[str]:
+    # As it was started here: in a virtual environment it is rarely on the PATH.
+    name = "grantledger"
+    program = name if shutil.which(name) else shlex.quote(sys.argv[0])
     config = shlex.quote(str(stage.place.config))
     key = f"{stage.key.provider} {stage.key.subject}"
     return [
-        f"grantledger history {key} -c {config}",
-        f"grantledger status {key} -c {config}",
-        f"grantledger list -c {config} --json",
-        f"grantledger verify -c {config}",
+        f"{program} history {key} -c {config}",
+        f"{program} status {key} -c {config}",
+        f"{program} list -c {config} --json",
+        f"{program} verify -c {config}",
     ]
