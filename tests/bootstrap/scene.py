@@ -15,7 +15,7 @@ from uuid import UUID
 import httpx
 
 from grantledger.adapters.bootstrap import OpenBroker
-from grantledger.adapters.bootstrap.opened import spool_directory
+from grantledger.adapters.bootstrap.ledgers import spool_directory
 from grantledger.adapters.devserver import DevServer
 from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger import datastore

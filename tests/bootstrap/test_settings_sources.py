@@ -58,7 +58,7 @@ def test_the_environment_goes_before_the_file() -> None:
     ],
 )
 def test_another_store_is_refused_by_its_scheme(url: str) -> None:
-    """Row 21: PostgreSQL is said to be another version's; no password is shown."""
+    """Row 21: who asks for a file is told what one looks like; no password is shown."""
     with pytest.raises(ConfigurationError) as caught:
         _ = parse("", HERE, {"DATABASE_URL": url}).ledger_path
     assert caught.value.field == "ledger.url"

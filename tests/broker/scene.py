@@ -16,7 +16,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from grantledger.adapters.bootstrap import OpenBroker, open_broker
-from grantledger.adapters.bootstrap.opened import spool_directory
+from grantledger.adapters.bootstrap.ledgers import spool_directory
 from grantledger.adapters.devserver import DevServer
 from grantledger.adapters.devserver.tokens import sha256
 from grantledger.adapters.keys.ring import KeyRing

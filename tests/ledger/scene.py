@@ -17,6 +17,7 @@ from grantledger.adapters.keys.clock import RandomIds, SystemClock
 from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger import datastore as files
 from grantledger.adapters.ledger.sqlite_ledger import SqliteLedger
+from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.answers import TokenAnswer
 from grantledger.domain.context import Context
 from grantledger.domain.grant_state import Intent
@@ -211,7 +212,7 @@ class Scene:
         return {p.name: p.read_bytes() for p in found if not p.name.endswith("-shm")}
 
 
-async def stored(ledger: SqliteLedger, grant_id: UUID) -> UserGrant:
+async def stored(ledger: StoredLedger, grant_id: UUID) -> UserGrant:
     """Return the grant as the ledger holds it."""
     grant = await ledger.get(grant_id)
     assert grant is not None

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from grantledger.adapters.ledger.transaction import MAX_KNOWN_VERSIONS
+from grantledger.adapters.ledger.deciding import MAX_KNOWN_VERSIONS
 from grantledger.adapters.ledger.units import AppendUnit
 from grantledger.domain.errors import IntegrityError, LedgerError
 from grantledger.domain.journal import EntryPrivate

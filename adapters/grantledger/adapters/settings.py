@@ -60,12 +60,15 @@ class LedgerSettings(_Settings):
     """Where the ledger is, and how much it takes.
 
     Attributes:
-        url: `sqlite:///path` (four slashes for an absolute one), or a bare path.
+        url: `sqlite:///path` (four slashes: absolute), a path, or `postgresql://…`.
+        schema, spool: with PostgreSQL only: the tenant's; and for untaken answers.
         queue_limit: appends, and likewise entries, that wait at most.
         hand_outs_per_second: of one caller; denials likewise.
     """
 
     url: Text = "sqlite:///grantledger.db"
+    schema: Name = "grantledger"
+    spool: Text = "grantledger.spool"
     queue_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 8192
     hand_outs_per_second: Annotated[float, msgspec.Meta(ge=1, le=1e9)] = 10_000.0
     denials_per_second: Annotated[float, msgspec.Meta(ge=1, le=1e6)] = 10.0
@@ -203,23 +206,15 @@ class Settings:
 
     @property
     def ledger_path(self) -> Path:
-        """The ledger's file.
-
-        Raises:
-            ConfigurationError: the URL names another kind of store.
-        """
-        origin, url = "ledger.url", self.file.ledger.url
-        for name in (DATABASE_ENV, LEDGER_ENV):
-            if self._environ.get(name):
-                origin, url = name, self._environ[name]
+        """The ledger's file; a ConfigurationError where the URL names no file."""
+        origin, url = self.ledger_url
         found = _URL.match(url)
         if found is not None:
             if found[1].lower() != "sqlite" or found[3] != "/":
                 # Only the scheme is shown: the rest may hold a password.
                 raise ConfigurationError(
-                    f"{origin} has scheme {found[1]!r}; this version stores in SQLite "
-                    f"only: {SQLITE_PREFIX}path, or {SQLITE_PREFIX}/absolute/path"
-                    + (f"; {LEDGER_ENV} goes before" if origin == DATABASE_ENV else ""),
+                    f"{origin} has scheme {found[1]!r}, which names no file; "
+                    f"a file is {SQLITE_PREFIX}path, or {SQLITE_PREFIX}/absolute/path",
                     "ledger.url",
                 )
             url = url[found.end() :]
@@ -228,6 +223,13 @@ class Settings:
         if not url or url == ":memory:":
             raise ConfigurationError(f"{origin} names no file", "ledger.url")
         return self.path(url, "ledger.url")
+
+    @property
+    def ledger_url(self) -> tuple[str, str]:
+        """(Where the ledger's URL was said, the URL); it may hold a password."""
+        said = ((n, self._environ.get(n)) for n in (LEDGER_ENV, DATABASE_ENV))
+        usual = ("ledger.url", self.file.ledger.url)
+        return next(((name, url) for name, url in said if url), usual)
 
     @property
     def keyring_file(self) -> Path:

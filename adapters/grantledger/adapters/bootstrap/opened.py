@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,15 +12,15 @@ from pathlib import Path
 
 import anyio
 
+from grantledger.adapters.bootstrap.ledgers import open_ledger, spool_of
 from grantledger.adapters.bootstrap.providers import WiredProvider
 from grantledger.adapters.bootstrap.wiring import Wiring
 from grantledger.adapters.keys.clock import RandomIds, SystemClock
 from grantledger.adapters.keys.fingerprints import KeyedFingerprinter
 from grantledger.adapters.keys.ring import KeyRing
-from grantledger.adapters.ledger.rates import Rates
 from grantledger.adapters.ledger.runner import TaskRunner
 from grantledger.adapters.ledger.spool import FileSpool
-from grantledger.adapters.ledger.sqlite_ledger import SqliteLedger
+from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.adapters.settings import Settings
 from grantledger.adapters.upstream.client import CodeAnswer
 from grantledger.adapters.upstream.consent import (
@@ -49,7 +48,6 @@ from grantledger.domain.values import FailureClass, GrantKey, Secret, TokenKind
 
 DRAIN_SECONDS = 15.0
 TEND_SECONDS = 1.0
-SPOOL_SUFFIX = ".spool"
 KEY_PAUSES_SECONDS = (0.2, 1.0)
 
 _log = logging.getLogger("grantledger.bootstrap")
@@ -65,7 +63,7 @@ class OpenBroker:
     """
 
     broker: Broker
-    ledger: SqliteLedger
+    ledger: StoredLedger
     wiring: Wiring
     runner: TaskRunner
     clock: Clock
@@ -273,22 +271,10 @@ async def open_broker(
     ids = ids or RandomIds()
     ring = key_ring(settings)
     said = settings.file
-    path = settings.ledger_path
+    spool = spool_of(settings)
     runner = TaskRunner()
     wiring = Wiring(settings, ring, clock, ids, runner)
-    ledger = SqliteLedger.open(
-        path,
-        ring,
-        clock,
-        ids,
-        node=settings.node,
-        random=os.urandom,
-        rates=Rates(
-            hand_outs_per_second=said.ledger.hand_outs_per_second,
-            denials_per_second=said.ledger.denials_per_second,
-        ),
-        max_queued=said.ledger.queue_limit,
-    )
+    ledger, clock = open_ledger(settings, ring, clock, ids)
     unread = Unread()
     tending: list[asyncio.Task[None]] = []
     try:
@@ -299,7 +285,7 @@ async def open_broker(
             ids=ids,
             fingerprints=KeyedFingerprinter(ring),
             runner=runner,
-            spool=FileSpool(spool_directory(path), ring, unread.add),
+            spool=FileSpool(spool, ring, unread.add),
             providers=wiring.providers,
             node=settings.node,
             policy=settings.policy,
@@ -347,11 +333,6 @@ async def _recover(broker: Broker) -> None:
             "or the ledger does not take them",
             len(left),
         )
-
-
-def spool_directory(ledger: Path) -> Path:
-    """Return where answers wait that the ledger of this path could not take."""
-    return ledger.with_name(ledger.name + SPOOL_SUFFIX)
 
 
 class Unread:

@@ -17,7 +17,7 @@ from grantledger.adapters.bootstrap.renewing import RenewingServer
 from grantledger.adapters.bootstrap.rules import one_of
 from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger.runner import TaskRunner
-from grantledger.adapters.ledger.sqlite_ledger import SqliteLedger
+from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.adapters.settings import ProviderSettings, Settings
 from grantledger.adapters.upstream import urls
 from grantledger.adapters.upstream.config import AuthMethod
@@ -78,7 +78,7 @@ class Wiring:
             else:
                 self._put(name, self._wire(name, None))
 
-    async def load(self, ledger: SqliteLedger) -> None:
+    async def load(self, ledger: StoredLedger) -> None:
         """Take up the registrations that the ledger holds.
 
         Raises:

@@ -16,6 +16,7 @@ from grantledger.adapters.cli.grants import (
     status,
 )
 from grantledger.adapters.cli.importing import import_grant
+from grantledger.adapters.cli.migrate import migrate
 from grantledger.adapters.cli.setup import init
 from grantledger.adapters.cli.token import token
 from grantledger.adapters.cli.verify import verify
@@ -33,6 +34,7 @@ app = typer.Typer(
 for _command, _name in (
     (demo, "demo"),
     (init, "init"),
+    (migrate, "migrate"),
     (connect, "connect"),
     (import_grant, "import"),
     (token, "token"),

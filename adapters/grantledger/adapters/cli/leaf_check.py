@@ -1,23 +1,30 @@
-"""Every leaf of a ledger file against its hash, its sealed parts and the head.
+"""Every leaf of a ledger against its hash, its sealed parts and the head.
 
-Reads the file by itself, in one read transaction, so that it sees one state of a
+Reads the store by itself, in one read transaction, so that it sees one state of a
 ledger that others write to.
 """
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import anyio.to_thread
+import psycopg
 from eventsourcing.persistence import StoredEvent
 
 from grantledger.adapters.ledger.leaves import SealedRef, read_leaf
+from grantledger.adapters.ledger.postgres.connections import Place
+from grantledger.adapters.ledger.postgres.faults import translated
+from grantledger.adapters.ledger.postgres.ledger import POSTGRES, PostgresLedger
+from grantledger.adapters.ledger.reading import SQLITE, LogSql
+from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.errors import IntegrityError, Unavailable
 from grantledger.domain.journal import AccessRecorded
 from grantledger.projections.transparency import CompactRange, leaf_hash
@@ -42,14 +49,38 @@ class LeafReport:
     grant_streams: set[UUID] = field(default_factory=set[UUID])
 
 
-async def check_leaves(path: Path) -> LeafReport:
+Query = Callable[[str], Iterable[Any]]
+"""Runs a statement and gives its rows one after the other."""
+
+
+async def check_leaves(ledger: StoredLedger) -> LeafReport:
     """Recompute leaf hashes, sealed parts and the root.
 
     Raises:
         IntegrityError: names the leaf that does not prove itself.
-        Unavailable: the file cannot be read now.
+        Unavailable: the store cannot be read now.
     """
-    return await anyio.to_thread.run_sync(_check, path)
+    if isinstance(ledger, PostgresLedger):
+        return await anyio.to_thread.run_sync(_check_schema, ledger.place)
+    return await anyio.to_thread.run_sync(_check, Path(ledger.name))
+
+
+def _check_schema(place: Place) -> LeafReport:
+    try:
+        with place.connect() as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+            with connection.transaction(), ExitStack() as stack:
+
+                def query(statement: str) -> Iterable[Any]:
+                    # A cursor on the server: a log does not fit into memory.
+                    name = f"c{sha256(statement.encode()).hexdigest()[:8]}"
+                    cursor = stack.enter_context(connection.cursor(name))
+                    return cursor.execute(statement.encode())
+
+                return _checked(query, POSTGRES)
+    except psycopg.Error as cause:
+        raise translated(cause, place.name, running=True) from cause
 
 
 def _check(path: Path) -> LeafReport:
@@ -59,18 +90,17 @@ def _check(path: Path) -> LeafReport:
             sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None)
         ) as connection:
             connection.execute("BEGIN")
-            return _checked(connection)
+            return _checked(connection.execute, SQLITE)
     except sqlite3.Error as cause:
         raise Unavailable(f"cannot read {path}: {cause}") from cause
 
 
-def _checked(connection: sqlite3.Connection) -> LeafReport:
+def _checked(query: Query, log: LogSql) -> LeafReport:
     report = LeafReport()
     tree = CompactRange()
-    parts = _Parts(connection)
-    for row in connection.execute(
-        "SELECT rowid, originator_id, originator_version, topic, state, leaf_hash"
-        " FROM stored_events ORDER BY rowid"
+    parts = _Parts(query)
+    for row in query(
+        f"SELECT {log.leaf} FROM stored_events e ORDER BY e.{log.number}"  # noqa: S608 - constants only
     ):
         index = row[0] - 1
         if index != tree.size:
@@ -81,8 +111,8 @@ def _checked(connection: sqlite3.Connection) -> LeafReport:
         if leaf.type != AccessRecorded.TOPIC:
             report.grant_streams.add(leaf.stream)
     parts.check_end()
-    head = connection.execute("SELECT next_index, frontier FROM log_head").fetchone()
-    if head is None or head != (tree.size, tree.to_bytes()):
+    head = next(iter(query("SELECT next_index, frontier FROM log_head")), None)
+    if head is None or tuple(head) != (tree.size, tree.to_bytes()):
         raise IntegrityError("the log's head differs from its leaves")
     report.leaves, report.root = tree.size, tree.root()
     return report
@@ -106,9 +136,9 @@ def _stored(index: int, row: tuple[int, str, int, str, bytes, bytes]) -> StoredE
 class _Parts:
     """The sealed parts, read beside the leaves in the same order."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, query: Query) -> None:
         self._rows: Iterator[tuple[int, int, str, object]] = iter(
-            connection.execute(
+            query(
                 "SELECT leaf_index, entry, field, ct FROM sealed"
                 " ORDER BY leaf_index, entry, field"
             )
@@ -124,7 +154,7 @@ class _Parts:
                 raise IntegrityError(f"leaf {self._next[0]} has unnamed sealed parts")
             if not isinstance(ciphertext, bytes):
                 raise IntegrityError(f"leaf {index} differs from its sealed parts")
-            found[entry, name] = hashlib.sha256(ciphertext).digest()
+            found[entry, name] = sha256(ciphertext).digest()
             self._next = next(self._rows, None)
         said = {
             (-1 if ref.entry is None else ref.entry, ref.field): ref.ct_sha256

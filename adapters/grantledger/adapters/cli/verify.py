@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.text import Text
 
 from grantledger.adapters.bootstrap import OpenBroker
@@ -17,15 +15,15 @@ from grantledger.adapters.cli.running import with_broker
 def verify(config: Config = None, *, as_json: Json = False) -> None:
     """Recompute every hash, and rebuild every grant from its events."""
 
-    async def work(opened: OpenBroker) -> tuple[Path, LeafReport, GrantReport]:
-        path = opened.ledger.path
-        leaves = await check_leaves(path)
-        return path, leaves, await check_grants(opened.ledger, leaves.grant_streams)
+    async def work(opened: OpenBroker) -> tuple[str, LeafReport, GrantReport]:
+        name = opened.ledger.name
+        leaves = await check_leaves(opened.ledger)
+        return name, leaves, await check_grants(opened.ledger, leaves.grant_streams)
 
-    path, leaves, grants = with_broker(config, work, tend=False)
+    name, leaves, grants = with_broker(config, work, tend=False)
     data = {
         "ok": True,
-        "ledger": path,
+        "ledger": name,
         "leaves": leaves.leaves,
         "root": leaves.root.hex(),
         "sealed_parts": leaves.sealed,
@@ -36,7 +34,7 @@ def verify(config: Config = None, *, as_json: Json = False) -> None:
     output.show(
         as_json,
         data,
-        Text(f"{path} proves itself.", style="bold"),
+        Text(f"{name} proves itself.", style="bold"),
         output.facts(
             [
                 ("leaves", f"{leaves.leaves}, without a gap, each as its hash says"),

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import NamedTuple
 from uuid import UUID
 
-from eventsourcing.sqlite import SQLiteCursor
+from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.keys.envelope import KEY_BYTES, DataKey
 from grantledger.adapters.keys.ring import KeyRing, Random
@@ -51,7 +51,7 @@ class DataKeys:
             raise IntegrityError(f"grant {grant_id} has no data key")
         return key
 
-    def load(self, c: SQLiteCursor, grant_id: UUID) -> DataKey:
+    def load(self, c: Cursor, grant_id: UUID) -> DataKey:
         """Return the grant's key, unwrapped if it is not in memory.
 
         Raises:
@@ -71,7 +71,7 @@ class DataKeys:
         if row is None:
             raise IntegrityError(f"grant {grant_id} has no data key")
         plain = self._ring.unwrap(row[1], row[0], grant_id, row[2])
-        return self._keep(DataKey(row[0], grant_id, plain))
+        return self.keep(DataKey(row[0], grant_id, plain))
 
     def make(self, grant_id: UUID) -> tuple[DataKey, WrappedKey]:
         """Return a fresh key for a grant that has none, and what `store` stores."""
@@ -80,20 +80,21 @@ class DataKeys:
         wrapped = WrappedKey(*self._ring.wrap(dek_id, grant_id, plain))
         return DataKey(dek_id, grant_id, plain), wrapped
 
-    def store(self, c: SQLiteCursor, key: DataKey, wrapped: WrappedKey) -> None:
+    def store(self, c: Cursor, key: DataKey, wrapped: WrappedKey) -> None:
         """Store a fresh key, and keep it open: `forget` it if the commit fails."""
         c.execute(
             "INSERT INTO data_keys VALUES (?,?,?,?)",
             (key.dek_id, key.grant_id.hex, wrapped.kek_id, wrapped.wrapped),
         )
-        self._keep(key)
+        self.keep(key)
 
     def forget(self, grant_id: UUID) -> None:
         """Drop a key from memory, such as one whose transaction failed."""
         with self._lock:
             self._open.pop(grant_id, None)
 
-    def _keep(self, key: DataKey) -> DataKey:
+    def keep(self, key: DataKey) -> DataKey:
+        """Keep a key open that is stored, or is about to be."""
         with self._lock:
             self._open[key.grant_id] = key
             while len(self._open) > self._max_open:

@@ -8,7 +8,6 @@ after it was tried again, since only writing again tells what a lost commit did.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,15 +15,18 @@ from time import sleep
 from typing import Any
 from uuid import UUID
 
-from grantledger.adapters.ledger.faults import STORAGE_ERRORS, code_of, translated
 from grantledger.adapters.ledger.lanes import (
     Access,
     Append,
     Lanes,
 )
 from grantledger.adapters.ledger.rates import Buckets, Rates, Suppression
-from grantledger.adapters.ledger.transaction import LedgerTransaction
-from grantledger.adapters.ledger.units import AppendUnit, Batch, BatchVerdicts
+from grantledger.adapters.ledger.units import (
+    AppendUnit,
+    Batch,
+    BatchVerdicts,
+    Transaction,
+)
 from grantledger.domain.errors import RateLimited, Unavailable
 from grantledger.domain.journal import AccessEntry
 from grantledger.domain.ports import (
@@ -52,7 +54,7 @@ class GroupCommit:
 
     def __init__(
         self,
-        transaction: LedgerTransaction,
+        transaction: Transaction,
         clock: Clock,
         *,
         rates: Rates | None = None,
@@ -177,8 +179,8 @@ class GroupCommit:
                 # the process.
                 self._suppression.give_back(counted, self._clock.monotonic())
             error: Exception = cause
-            if isinstance(cause, STORAGE_ERRORS):
-                error = translated(cause, self._transaction.path, running=True)
+            if isinstance(cause, self._transaction.failures):
+                error = self._transaction.explained(cause)
             self._fail(appends, accesses, error)
             sleep(PAUSE_SECONDS)
             return
@@ -193,8 +195,8 @@ class GroupCommit:
         for _ in range(TRIES - 1):
             try:
                 return self._transaction.apply(batch)
-            except STORAGE_ERRORS as cause:
-                if code_of(cause) == sqlite3.SQLITE_BUSY:
+            except self._transaction.failures as cause:
+                if self._transaction.waited(cause):
                     raise
                 sleep(PAUSE_SECONDS)
         return self._transaction.apply(batch)

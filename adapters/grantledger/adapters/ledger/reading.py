@@ -5,11 +5,12 @@ Every leaf is compared with its hash, and opened with its sealed parts.
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from eventsourcing.sqlite import SQLiteCursor
+from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.keys.envelope import SealedPart
 from grantledger.adapters.ledger.codec import LeafMapper
@@ -21,20 +22,47 @@ from grantledger.domain.journal import AccessRecorded
 from grantledger.projections.transparency import leaf_hash
 
 
+@dataclass(frozen=True, slots=True)
+class LogSql:
+    """How one kind of store says what the others say otherwise.
+
+    Attributes:
+        number: the column of `stored_events e` with the leaf index plus one.
+        stream: the stream of `stored_events e` as hexadecimal text.
+        speaks_of: whether `journal_index j` holds the bytes of one parameter.
+    """
+
+    number: str
+    stream: str
+    speaks_of: str
+
+    @property
+    def leaf(self) -> str:
+        """The columns that `LeafReader.decode` takes."""
+        return (
+            f"e.{self.number}, {self.stream}, e.originator_version, e.topic, e.state,"
+            " e.leaf_hash"
+        )
+
+
+SQLITE = LogSql("rowid", "e.originator_id", "instr(j.grants, ?)")
+
+
 class LeafReader:
     """Reads within a transaction of its caller; safe in threads."""
 
-    def __init__(self, mapper: LeafMapper, keys: DataKeys) -> None:
+    def __init__(
+        self, mapper: LeafMapper, keys: DataKeys, sql: LogSql = SQLITE
+    ) -> None:
         self._mapper = mapper
         self._keys = keys
+        self._sql = sql
 
-    def events_of(
-        self, c: SQLiteCursor, grant_id: UUID
-    ) -> Iterator[tuple[int, GrantEvent]]:
+    def events_of(self, c: Cursor, grant_id: UUID) -> Iterator[tuple[int, GrantEvent]]:
         """Yield (leaf index, event) of the grant's stream, in order."""
         c.execute(
-            "SELECT rowid, originator_id, originator_version, topic, state, leaf_hash"
-            " FROM stored_events WHERE originator_id=? ORDER BY originator_version",
+            f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
+            " WHERE e.originator_id=? ORDER BY e.originator_version",
             (grant_id.hex,),
         )
         rows = c.fetchall()
@@ -47,7 +75,7 @@ class LeafReader:
             yield row[0] - 1, event
 
     def journal_of(
-        self, c: SQLiteCursor, grant_id: UUID, *, live_after: int | None
+        self, c: Cursor, grant_id: UUID, *, live_after: int | None
     ) -> list[tuple[int, AccessRecorded]]:
         """Return (leaf index, journal event) of those with entries of the grant.
 
@@ -60,10 +88,9 @@ class LeafReader:
         live = "" if live_after is None else "j.live_until > ? AND "
         values = () if live_after is None else (live_after,)
         c.execute(
-            "SELECT e.rowid, e.originator_id, e.originator_version, e.topic, e.state,"  # noqa: S608 - constants only
-            " e.leaf_hash FROM journal_index j"
-            " JOIN stored_events e ON e.rowid = j.leaf_index + 1"
-            f" WHERE {live}instr(j.grants, ?) ORDER BY j.leaf_index",
+            f"SELECT {self._sql.leaf} FROM journal_index j"  # noqa: S608 - constants only
+            f" JOIN stored_events e ON e.{self._sql.number} = j.leaf_index + 1"
+            f" WHERE {live}{self._sql.speaks_of} ORDER BY j.leaf_index",
             (*values, grant_id.bytes),
         )
         found: list[tuple[int, AccessRecorded]] = []
@@ -75,13 +102,13 @@ class LeafReader:
         return found
 
     def decode(
-        self, c: SQLiteCursor, row: sqlite3.Row, only: UUID | None = None
+        self, c: Cursor, row: Sequence[Any], only: UUID | None = None
     ) -> GrantEvent | AccessRecorded:
         """Return the event of a row of `stored_events`.
 
         Args:
             c: in a transaction.
-            row: rowid, stream, version, topic, state and leaf hash.
+            row: number, stream, version, topic, state and leaf hash.
             only: of a journal event, the entries of this grant alone.
 
         Raises:

@@ -6,11 +6,12 @@ so that a row changed by hand, or taken from another grant or another time, is s
 
 from __future__ import annotations
 
-import sqlite3
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from eventsourcing.sqlite import SQLiteCursor
+from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.keys.envelope import NONCE_BYTES, DataKey
 from grantledger.adapters.keys.ring import KeyRing, Random
@@ -24,13 +25,22 @@ from grantledger.projections.current_grants import row_of
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
-_COLUMNS = (
-    "g.grant_id, g.version, g.leaf_index, g.provider, g.subject_digest, g.status,"
-    " g.generation, g.due_at, g.modified_at, g.state, g.code,"
-    " (SELECT max(e.originator_version) FROM stored_events e"
-    " WHERE e.originator_id = g.grant_id) AS newest"
-)
-SELECT = f"SELECT {_COLUMNS} FROM current_grants g "  # noqa: S608 - constants only
+
+def selecting(stream_of: str) -> str:
+    """Return the query for rows of grants, as `GrantRows.read` reads them.
+
+    Args:
+        stream_of: the SQL for the stream of grant `g`, as `stored_events` has it.
+    """
+    return (
+        "SELECT g.grant_id, g.version, g.leaf_index, g.provider, g.subject_digest,"  # noqa: S608 - constants only
+        " g.status, g.generation, g.due_at, g.modified_at, g.state, g.code,"
+        " (SELECT max(e.originator_version) FROM stored_events e"
+        f" WHERE e.originator_id = {stream_of}) AS newest FROM current_grants g "
+    )
+
+
+SELECT = selecting("g.grant_id")
 
 
 def micros(at: datetime) -> int:
@@ -80,7 +90,7 @@ class GrantRows:
         return (*values, self._ring.mac(_parts(values)))
 
     @staticmethod
-    def write(c: SQLiteCursor, columns: tuple[object, ...]) -> None:
+    def write(c: Cursor, columns: tuple[object, ...]) -> None:
         """Store the row that `sealed` returned."""
         c.execute(
             "INSERT INTO current_grants VALUES (?,?,?,?,?,?,?,?,?,?,?)"
@@ -93,27 +103,26 @@ class GrantRows:
             columns,
         )
 
-    def read(self, c: SQLiteCursor, row: sqlite3.Row) -> UserGrant:
+    def read(self, c: Cursor, row: Sequence[Any]) -> UserGrant:
         """Return the grant that the row describes.
 
         Raises:
             IntegrityError: the code does not match, or the row is not its stream's
                 newest version.
         """
-        values = tuple(row)[:10]
-        grant_id = UUID(hex=row["grant_id"])
-        if not self._ring.check_mac(row["code"], _parts(values)):
+        values = tuple(row)
+        version, code, newest = values[1], values[10], values[11]
+        grant_id = UUID(hex=values[0])
+        if not self._ring.check_mac(code, _parts(values[:10])):
             raise IntegrityError(f"the row of grant {grant_id} was changed")
-        if row["version"] != row["newest"]:
+        if version != newest:
             raise IntegrityError(
-                f"the row of grant {grant_id} is at version {row['version']}; "
-                f"its newest event is {row['newest']}"
+                f"the row of grant {grant_id} is at version {version}; "
+                f"its newest event is {newest}"
             )
         key = self._keys.load(c, grant_id)
-        state = decode_state(key.state_open(row["version"], row["state"]))
-        return UserGrant.from_state(
-            state, row["version"], from_micros(row["modified_at"])
-        )
+        state = decode_state(key.state_open(version, values[9]))
+        return UserGrant.from_state(state, version, from_micros(values[8]))
 
 
 def _parts(values: tuple[object, ...]) -> list[bytes]:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from datetime import datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
-from uuid import UUID
 
+from eventsourcing.persistence import Cursor
 from eventsourcing.sqlite import SQLiteCursor
 
 from grantledger.adapters.keys.ring import KeyRing, Random
@@ -22,23 +18,17 @@ from grantledger.adapters.ledger.faults import STORAGE_ERRORS, translated
 from grantledger.adapters.ledger.group_commit import GroupCommit
 from grantledger.adapters.ledger.rates import Rates
 from grantledger.adapters.ledger.reading import LeafReader
-from grantledger.adapters.ledger.rows import SELECT, GrantRows, micros
-from grantledger.adapters.ledger.transaction import LedgerTransaction, newest
-from grantledger.adapters.ledger.units import AppendUnit
-from grantledger.adapters.ledger.waiting import Waiting
-from grantledger.domain.errors import IntegrityError, Unavailable
-from grantledger.domain.event_base import GrantEvent
-from grantledger.domain.journal import AccessEntry, AccessRecorded
-from grantledger.domain.ports import AppendVerdict, Clock, Ids, Lane, Recorded
-from grantledger.domain.user_grant import UserGrant
-from grantledger.domain.values import GrantKey, Outcome
+from grantledger.adapters.ledger.rows import SELECT, GrantRows
+from grantledger.adapters.ledger.stored_ledger import StoredLedger
+from grantledger.adapters.ledger.transaction import LedgerTransaction
+from grantledger.domain.errors import GrantledgerError, IntegrityError
+from grantledger.domain.ports import Clock, Ids
 
 T = TypeVar("T")
-POLL_SECONDS = 0.05
 READERS = 2
 
 
-class SqliteLedger:
+class SqliteLedger(StoredLedger):
     """Implements ports.Ledger; made by `SqliteLedger.open`.
 
     Safe in threads; may be used from several event loops.
@@ -60,14 +50,20 @@ class SqliteLedger:
         self.path = path
         self._store = store or LedgerDatastore(str(path))
         self._keys = DataKeys(ring, random)
-        self._rows = GrantRows(ring, self._keys, random)
+        rows = GrantRows(ring, self._keys, random)
         mapper = LeafMapper(self._keys.cached, random)
-        self._leaves = LeafReader(mapper, self._keys)
-        self._waiting = Waiting()
+        super().__init__(
+            str(path),
+            rows,
+            LeafReader(mapper, self._keys),
+            STORAGE_ERRORS,
+            SELECT,
+            READERS,
+        )
         try:
             self._keep_key_checks(ring)
             self._transaction = LedgerTransaction(
-                self._store, mapper, self._rows, self._keys, clock, ids, node
+                self._store, mapper, rows, self._keys, clock, ids, node
             )
         except STORAGE_ERRORS as cause:
             self._store.close()
@@ -79,9 +75,6 @@ class SqliteLedger:
             self._transaction, clock, rates=rates, max_queued=max_queued
         )
         self._writer.on_change(self._waiting.notify)
-        self._readers = ThreadPoolExecutor(
-            READERS, thread_name_prefix="grantledger-reader"
-        )
 
     @classmethod
     def open(
@@ -147,203 +140,34 @@ class SqliteLedger:
                 [pair for pair in checks.items() if pair[0] not in stored],
             )
 
-    # -- ports.Ledger
+    # -- what `StoredLedger` builds on
 
-    async def find(self, key: GrantKey) -> UserGrant | None:
-        """Return the grant of this key; see `ports.Ledger.find`."""
-        digest = self._rows.digest(key)
-        return await self._read(
-            lambda c: self._one(
-                c, "WHERE provider=? AND subject_digest=?", (key.provider, digest)
-            )
-        )
+    def _reading(self, work: Callable[[Cursor], T]) -> T:
+        with self._store.transaction(commit=False) as c:
+            try:
+                return work(c)
+            except (ValueError, TypeError) as cause:
+                # SQLite keeps anything in any column: this was not written here.
+                raise IntegrityError(
+                    f"{self.path} holds a value of the wrong kind: {cause}"
+                ) from cause
 
-    async def get(self, grant_id: UUID) -> UserGrant | None:
-        """Return the grant of this id; see `ports.Ledger.get`."""
+    def _explained(self, cause: Exception) -> GrantledgerError:
+        return translated(cause, self.path, running=True)
 
-        def read(c: SQLiteCursor) -> UserGrant | None:
-            grant = self._one(c, "WHERE grant_id=?", (grant_id.hex,))
-            if grant is None and newest(c, grant_id):
-                raise IntegrityError(f"grant {grant_id} has events and no row")
-            return grant
-
-        return await self._read(read)
-
-    async def append(
-        self,
-        grant: UserGrant,
-        lane: Lane = Lane.ORDINARY,
-        *,
-        lease_over: datetime | None = None,
-    ) -> AppendVerdict:
-        """Store pending events and row; see `ports.Ledger.append`."""
-        return await self._writer.append(AppendUnit(grant, lease_over), lane)
-
-    async def record(self, entry: AccessEntry) -> Recorded:
-        """Store a journal entry; see `ports.Ledger.record`."""
-        return await self._writer.record(entry)
-
-    async def is_newest(self, grant_id: UUID, version: int) -> bool:
-        """Tell whether the version is the newest; see `ports.Ledger.is_newest`."""
-        return await self._read(lambda c: newest(c, grant_id) == version)
-
-    async def changed(
-        self, grant_id: UUID, version: int, *, timeout_seconds: float
-    ) -> None:
-        """Wait for a newer version; other processes' writes are polled for."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_seconds
-        with self._waiting.of(grant_id) as event:
-            while True:
-                event.clear()
-                if not await self.is_newest(grant_id, version):
-                    return
-                left = deadline - loop.time()
-                if left <= 0:
-                    return
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(min(left, POLL_SECONDS)):
-                        await event.wait()
-
-    async def hand_outs(self, grant_id: UUID, at: datetime) -> Sequence[AccessEntry]:
-        """Return entries whose tokens live on; see `ports.Ledger.hand_outs`."""
-        entries = await self._read(
-            lambda c: self._leaves.journal_of(c, grant_id, live_after=micros(at))
-        )
-        return [
-            entry
-            for _, event in entries
-            for entry in event.entries
-            if entry.outcome is Outcome.HANDED_OUT
-            and entry.expires_at is not None
-            and entry.expires_at > at
-        ]
-
-    async def due(self, now: datetime, limit: int) -> Sequence[UUID]:
-        """Return due grants, the longest due first; see `ports.Ledger.due`."""
-
-        def read(c: SQLiteCursor) -> list[UUID]:
+    def _store_client(self, provider: str, sealed: bytes) -> None:
+        with self._store.transaction(commit=True) as c:
             c.execute(
-                "SELECT grant_id FROM current_grants WHERE due_at IS NOT NULL"
-                " AND due_at <= ? ORDER BY due_at LIMIT ?",
-                (micros(now), limit),
+                "INSERT INTO provider_clients VALUES (?,?) ON CONFLICT (provider)"
+                " DO UPDATE SET sealed=excluded.sealed",
+                (provider, sealed),
             )
-            return [UUID(hex=row[0]) for row in c.fetchall()]
 
-        return await self._read(read)
-
-    # -- what operators and auditors read
-
-    @property
-    def queued(self) -> int:
-        """How many appends and journal entries wait for the writer to take them."""
-        return self._writer.queued
-
-    async def grants(self, provider: str | None = None) -> list[UserGrant]:
-        """Return every grant, or every one of a provider, in no special order."""
-        where, values = ("WHERE provider=?", (provider,)) if provider else ("", ())
-
-        def read(c: SQLiteCursor) -> list[UserGrant]:
-            c.execute(SELECT + where, values)
-            return [self._rows.read(c, row) for row in c.fetchall()]
-
-        return await self._read(read)
-
-    async def history(
-        self, grant_id: UUID
-    ) -> list[tuple[int, GrantEvent | AccessRecorded]]:
-        """Return (leaf index, event) of a grant in log order, its journal included.
-
-        Of a journal event, the entries of this grant alone.
-        """
-
-        def read(c: SQLiteCursor) -> list[tuple[int, GrantEvent | AccessRecorded]]:
-            found: list[tuple[int, GrantEvent | AccessRecorded]] = [
-                *self._leaves.events_of(c, grant_id),
-                *self._leaves.journal_of(c, grant_id, live_after=None),
-            ]
-            return sorted(found, key=lambda pair: pair[0])
-
-        return await self._read(read)
-
-    async def replay(self, grant_id: UUID) -> UserGrant | None:
-        """Return the grant rebuilt from its events alone."""
-
-        def read(c: SQLiteCursor) -> UserGrant | None:
-            grant: UserGrant | None = None
-            for _, event in self._leaves.events_of(c, grant_id):
-                grant = event.mutate(grant)
-            return grant
-
-        return await self._read(read)
-
-    async def client(self, provider: str) -> bytes | None:
-        """Return the sealed registration of a provider's client, None without."""
-
-        def read(c: SQLiteCursor) -> bytes | None:
-            c.execute(
-                "SELECT sealed FROM provider_clients WHERE provider=?", (provider,)
-            )
-            row = c.fetchone()
-            return None if row is None else bytes(row[0])
-
-        return await self._read(read)
-
-    async def keep_client(self, provider: str, sealed: bytes) -> None:
-        """Store the sealed registration of a provider's client, durable on return."""
-
-        def write() -> None:
-            with self._store.transaction(commit=True) as c:
-                c.execute(
-                    "INSERT INTO provider_clients VALUES (?,?) ON CONFLICT (provider)"
-                    " DO UPDATE SET sealed=excluded.sealed",
-                    (provider, sealed),
-                )
-
-        await self._in_thread(write)
-
-    async def close(self) -> None:
-        """Write what is queued, then close the file."""
-
-        def close() -> None:
-            self._writer.close()
-            self._transaction.close()
-            self._readers.shutdown()
-            self._store.close()
-
-        await asyncio.get_running_loop().run_in_executor(None, close)
-
-    # -- reading
-
-    async def _read(self, work: Callable[[SQLiteCursor], T]) -> T:
-        def run() -> T:
-            with self._store.transaction(commit=False) as c:
-                try:
-                    return work(c)
-                except (ValueError, TypeError) as cause:
-                    # SQLite keeps anything in any column: this was not written here.
-                    raise IntegrityError(
-                        f"{self.path} holds a value of the wrong kind: {cause}"
-                    ) from cause
-
-        return await self._in_thread(run)
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        try:
-            job = self._readers.submit(work)
-        except RuntimeError as cause:
-            raise Unavailable(f"the ledger {self.path} is closed") from cause
-        try:
-            return await asyncio.wrap_future(job)
-        except STORAGE_ERRORS as cause:
-            raise translated(cause, self.path, running=True) from cause
-
-    def _one(
-        self, c: SQLiteCursor, where: str, values: tuple[object, ...]
-    ) -> UserGrant | None:
-        c.execute(SELECT + where, values)
-        row = c.fetchone()
-        return None if row is None else self._rows.read(c, row)
+    def _close(self) -> None:
+        self._writer.close()
+        self._transaction.close()
+        self._readers.shutdown()
+        self._store.close()
 
 
 def _key_checks(c: SQLiteCursor) -> dict[str, bytes]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 from uuid import UUID
 
+from grantledger.domain.errors import GrantledgerError
 from grantledger.domain.journal import AccessEntry
 from grantledger.domain.ports import AppendVerdict
 from grantledger.domain.user_grant import UserGrant
@@ -41,3 +43,30 @@ class BatchVerdicts:
     appends: list[AppendVerdict | Exception]
     recorded: list[bool | Exception]
     changed: list[UUID]
+
+
+class Transaction(Protocol):
+    """What writes batches, on whatever store; used by one thread at a time.
+
+    Attributes:
+        failures: what `apply` raises when the store fails, and not the units.
+    """
+
+    failures: tuple[type[Exception], ...]
+
+    def apply(self, batch: Batch) -> BatchVerdicts:
+        """Store the batch in one durable commit.
+
+        Raises:
+            Exception: one of `failures`: nothing was stored, or, when the commit
+                itself failed, nobody knows; applying the same batch again tells.
+        """
+        ...
+
+    def explained(self, cause: Exception) -> GrantledgerError:
+        """Return one of `failures` in the domain's words."""
+        ...
+
+    def waited(self, cause: Exception) -> bool:
+        """Tell whether nothing was begun, after a wait that is not worth another."""
+        ...

@@ -44,6 +44,16 @@ class Waiting:
             return
         with self._lock:
             waiters = list(self._waiters.get(grant_id, ()))
+        self._set(waiters)
+
+    def notify_all(self) -> None:
+        """Set the events of everybody who waits; from any thread."""
+        with self._lock:
+            waiters = [w for each in self._waiters.values() for w in each]
+        self._set(waiters)
+
+    @staticmethod
+    def _set(waiters: list[Waiter]) -> None:
         for loop, event in waiters:
             with suppress(RuntimeError):  # a closed loop has no waiter any more
                 loop.call_soon_threadsafe(event.set)

@@ -1,0 +1,169 @@
+"""The append function's arguments, collected column by column, and its answers.
+
+Events are written by nothing but that function; a role that may execute it needs no
+other right to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from eventsourcing.persistence import ProgrammingError, StoredEvent
+
+from grantledger.adapters.keys.envelope import DataKey
+from grantledger.adapters.ledger.data_keys import WrappedKey
+from grantledger.adapters.ledger.recorders import SealedStoredEvent
+from grantledger.domain.errors import IntegrityError
+from grantledger.projections.transparency import MAX_LEAF_BYTES
+
+Row = tuple[object, ...]
+
+# The columns of each group of arrays, in the order of the function's parameters.
+_LEAVES = ("uuid", "bigint", "text", "bytea")
+_PARTS = ("bigint", "bigint", "text", "text", "text", "bytea")
+_KEYS = ("text", "text", "text", "bytea")
+_ROWS = (
+    "text",
+    "bigint",
+    "bigint",
+    "text",
+    "bytea",
+    "text",
+    "bigint",
+    "bigint",
+    "bigint",
+    "bytea",
+    "bytea",
+)
+_JOURNAL = ("bigint", "bigint", "bytea")
+_GROUPS = (_LEAVES, _PARTS, _KEYS, _ROWS, _JOURNAL)
+LOCK = b"SELECT head_size, locked_at FROM ledger_lock()"
+_ARRAYS = ", ".join(f"%b::{kind}[]" for group in _GROUPS for kind in group)
+APPEND = (
+    "SELECT verdict, head_size, appended_at"  # noqa: S608 - constants only
+    f" FROM ledger_append(%s::bigint, %s::timestamptz, {_ARRAYS})"
+).encode()
+
+
+class Appended(NamedTuple):
+    """What the append function says.
+
+    Attributes:
+        verdict: `appended`, or with nothing written `moved` (somebody else has
+            written) or `skewed` (the leaves' time is not the server's).
+        size: how many leaves the log has now.
+        at: the server's time, read under the lock.
+    """
+
+    verdict: str
+    size: int
+    at: datetime
+
+
+class Locked(NamedTuple):
+    """What is there under the lock: how many leaves, and the server's time."""
+
+    size: int
+    at: datetime
+
+
+class Columns:
+    """What one call of the append function writes.
+
+    Args:
+        size: how many leaves the log has, as far as the caller knows.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._start = size
+        self._leaves: list[Row] = []
+        self._parts: list[Row] = []
+        self._fresh: list[Row] = []
+        # By grant: of two versions in one batch the later row is the one to keep.
+        self._rows: dict[object, Row] = {}
+        self._journal: list[Row] = []
+
+    @property
+    def size(self) -> int:
+        """How many leaves the log has, those of this run included."""
+        return self._start + len(self._leaves)
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self._leaves)
+
+    def fresh(self, key: DataKey, wrapped: WrappedKey) -> None:
+        """Write a fresh data key."""
+        self._fresh.append(
+            (key.dek_id, key.grant_id.hex, wrapped.kek_id, wrapped.wrapped)
+        )
+
+    def insert(self, stored: Sequence[StoredEvent]) -> int:
+        """Write events at the head, sealed parts beside them.
+
+        Raises:
+            ProgrammingError: one is over a leaf's limit.
+        """
+        first = self.size
+        for event in stored:
+            if len(event.state) > MAX_LEAF_BYTES:
+                raise ProgrammingError(
+                    f"a leaf has {len(event.state)} bytes; "
+                    f"the limit is {MAX_LEAF_BYTES}"
+                )
+            if isinstance(event, SealedStoredEvent):
+                self._parts += [
+                    (
+                        self.size,
+                        -1 if p.entry is None else p.entry,
+                        p.field,
+                        p.grant_id.hex,
+                        p.dek_id,
+                        p.ct,
+                    )
+                    for p in event.sealed
+                ]
+            self._leaves.append(
+                (
+                    event.originator_id,
+                    event.originator_version,
+                    event.topic,
+                    event.state,
+                )
+            )
+        return first
+
+    def row(self, columns: Row) -> None:
+        """Write a grant's row."""
+        self._rows[columns[0]] = columns
+
+    def journal(self, index: int, live_until: int, grants: bytes) -> None:
+        """Write which grants a journal event speaks of."""
+        self._journal.append((index, live_until, grants))
+
+    def arguments(self, recorded_at: datetime | None) -> list[object]:
+        """Return the values of `APPEND`."""
+        columns: list[list[object]] = []
+        groups = (
+            self._leaves,
+            self._parts,
+            self._fresh,
+            list(self._rows.values()),
+            self._journal,
+        )
+        for rows, kinds in zip(groups, _GROUPS, strict=True):
+            if rows:
+                columns += [list(column) for column in zip(*rows, strict=True)]
+            else:
+                columns += [[] for _ in kinds]
+        return [self._start, recorded_at, *columns]
+
+
+def only_row(row: tuple[Any, ...] | None) -> tuple[Any, ...]:
+    """Return the row that a function's call gives."""
+    if row is None:
+        raise IntegrityError("the ledger's function returned nothing")
+    return row

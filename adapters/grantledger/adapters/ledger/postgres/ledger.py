@@ -1,0 +1,186 @@
+"""The Ledger port over one schema of a PostgreSQL database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+from uuid import UUID
+
+import psycopg
+from eventsourcing.persistence import Cursor
+
+from grantledger.adapters.keys.ring import KeyRing, Random
+from grantledger.adapters.ledger.codec import LeafMapper
+from grantledger.adapters.ledger.data_keys import DataKeys
+from grantledger.adapters.ledger.group_commit import GroupCommit
+from grantledger.adapters.ledger.postgres import schema
+from grantledger.adapters.ledger.postgres.clock import DatabaseClock
+from grantledger.adapters.ledger.postgres.connections import Connection, PgCursor, Place
+from grantledger.adapters.ledger.postgres.faults import STORAGE_ERRORS, translated
+from grantledger.adapters.ledger.postgres.listening import Listener
+from grantledger.adapters.ledger.postgres.transaction import PostgresTransaction
+from grantledger.adapters.ledger.rates import Rates
+from grantledger.adapters.ledger.reading import LeafReader, LogSql
+from grantledger.adapters.ledger.rows import GrantRows, selecting
+from grantledger.adapters.ledger.stored_ledger import POLL_SECONDS, StoredLedger
+from grantledger.domain.errors import GrantledgerError, IntegrityError
+from grantledger.domain.ports import Ids
+
+T = TypeVar("T")
+READERS = 4
+READ_TRIES = READERS + 1
+RARE_POLL_SECONDS = 1.0
+POSTGRES = LogSql(
+    "notification_id", "e.originator_id::text", "position(? in j.grants) > 0"
+)
+SELECT = selecting("g.grant_id::uuid")
+
+
+class PostgresLedger(StoredLedger):
+    """Implements ports.Ledger; made by `PostgresLedger.open`.
+
+    Safe in threads; may be used from several event loops.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        ring: KeyRing,
+        clock: DatabaseClock,
+        ids: Ids,
+        *,
+        node: str,
+        random: Random,
+        rates: Rates | None = None,
+        max_queued: int = 8192,
+        listen: bool = True,
+    ) -> None:
+        self.place = place
+        keys = DataKeys(ring, random)
+        rows = GrantRows(ring, keys, random)
+        mapper = LeafMapper(keys.cached, random)
+        leaves = LeafReader(mapper, keys, POSTGRES)
+        super().__init__(place.name, rows, leaves, STORAGE_ERRORS, SELECT, READERS)
+        self._transaction = PostgresTransaction(
+            place, mapper, rows, keys, clock, ids, node
+        )
+        self._pool = place.readers(READERS)
+        self._writer = GroupCommit(
+            self._transaction, clock, rates=rates, max_queued=max_queued
+        )
+        self._writer.on_change(self._waiting.notify)
+        self._listener = Listener(place, self._heard) if listen else None
+
+    @classmethod
+    def open(
+        cls,
+        place: Place,
+        ring: KeyRing,
+        clock: DatabaseClock,
+        ids: Ids,
+        *,
+        node: str,
+        random: Random,
+        rates: Rates | None = None,
+        max_queued: int = 8192,
+        listen: bool = True,
+    ) -> PostgresLedger:
+        """Open an existing ledger of this program's schema.
+
+        Args:
+            place: database and schema.
+            ring: the one that the ledger was written with.
+            clock: told the database's time from now on.
+            ids: identity.
+            node: name of this replica.
+            random: the source of keys and nonces.
+            rates: limits of one caller.
+            max_queued: appends, and likewise entries, waiting at most.
+            listen: hear of other replicas' appends, instead of polling for them.
+
+        Raises:
+            LedgerError: there is none, or not of this version (see `schema.check`).
+            WrongKey: the ring is not the one it was written with; nothing is written.
+            Unavailable: the server cannot be reached.
+        """
+        try:
+            with place.connect() as connection:
+                schema.check(connection, place)
+                stored = schema.key_checks(connection)
+                ring.verify_check_values(stored)
+                newer = [
+                    pair
+                    for pair in ring.check_values().items()
+                    if pair[0] not in stored
+                ]
+                if newer:
+                    ids_, values = zip(*newer, strict=True)
+                    connection.execute(
+                        "SELECT ledger_keep_key_checks(%s, %b)",
+                        (list(ids_), list(values)),
+                    )
+                    # Another replica, with another ring, may have been faster.
+                    ring.verify_check_values(schema.key_checks(connection))
+            return cls(
+                place,
+                ring,
+                clock,
+                ids,
+                node=node,
+                random=random,
+                rates=rates,
+                max_queued=max_queued,
+                listen=listen,
+            )
+        except STORAGE_ERRORS as cause:
+            raise translated(cause, place.name) from cause
+
+    # -- what `StoredLedger` builds on
+
+    def _reading(self, work: Callable[[Cursor], T]) -> T:
+        """Read in one snapshot, on another connection if the first was cut off."""
+        for _ in range(READ_TRIES - 1):
+            connection: Connection | None = None
+            try:
+                with self._pool.connection() as connection:
+                    return self._read_on(connection, work)
+            except psycopg.Error:
+                if connection is None or not connection.closed:
+                    raise
+        with self._pool.connection() as last:
+            return self._read_on(last, work)
+
+    def _read_on(self, connection: Connection, work: Callable[[Cursor], T]) -> T:
+        with connection.transaction():
+            try:
+                return work(PgCursor(connection))
+            except (ValueError, TypeError) as cause:
+                raise IntegrityError(
+                    f"{self.name} holds a value of the wrong kind: {cause}"
+                ) from cause
+
+    def _explained(self, cause: Exception) -> GrantledgerError:
+        return translated(cause, self.name, running=True)
+
+    def _store_client(self, provider: str, sealed: bytes) -> None:
+        with self.place.connect() as connection:
+            connection.execute("SELECT ledger_keep_client(%s, %b)", (provider, sealed))
+
+    def _heard(self, grant_id: UUID | None) -> None:
+        """Wake who waits for the grant, or everybody."""
+        if grant_id is None:
+            self._waiting.notify_all()
+        else:
+            self._waiting.notify(grant_id)
+
+    def _poll_seconds(self) -> float:
+        listening = self._listener is not None and self._listener.listening
+        return RARE_POLL_SECONDS if listening else POLL_SECONDS
+
+    def _close(self) -> None:
+        self._writer.close()
+        self._transaction.close()
+        if self._listener is not None:
+            self._listener.close()
+        self._readers.shutdown()
+        self._pool.close()

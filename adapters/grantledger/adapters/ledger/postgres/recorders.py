@@ -1,0 +1,154 @@
+"""The library's PostgreSQL recorders, with every event a leaf of the Merkle log.
+
+They keep the library's reads and subscriptions; what they insert goes through the
+append function, under the head's lock instead of a table lock. For the library's own
+cases and for projections; the broker writes through `transaction`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from eventsourcing.persistence import (
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+    StoredEvent,
+    Tracking,
+)
+from eventsourcing.postgres import (
+    PostgresAggregateRecorder,
+    PostgresApplicationRecorder,
+    PostgresDatastore,
+    PostgresProcessRecorder,
+    PostgresTrackingRecorder,
+)
+from eventsourcing.utils import retry
+from psycopg import Cursor, sql
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import DictRow, tuple_row
+
+from grantledger.adapters.ledger.postgres.columns import (
+    APPEND,
+    LOCK,
+    Appended,
+    Columns,
+    Locked,
+    only_row,
+)
+from grantledger.adapters.ledger.postgres.connections import Place
+from grantledger.adapters.ledger.postgres.schema import migrate
+from grantledger.adapters.ledger.recorders import EVENTS
+
+EVENT_TYPE = "stored_event"
+"""In every statement about the library's own table, its type and its function."""
+
+TRIES = 10
+PAUSE_SECONDS = 0.2
+
+
+class _Leaves(PostgresAggregateRecorder):
+    """What the recorders of events share: each event is a leaf."""
+
+    def __init__(
+        self, datastore: PostgresDatastore, *, events_table_name: str = EVENTS
+    ) -> None:
+        if events_table_name != EVENTS:
+            raise ProgrammingError(f"the ledger's events are in {EVENTS} only")
+        super().__init__(datastore, events_table_name=events_table_name)
+        # The migrations make the table; the append function needs no type of rows.
+        self.sql_create_statements[:] = [
+            statement
+            for statement in self.sql_create_statements
+            if EVENT_TYPE not in statement.as_string()
+        ]
+
+    def create_table(self) -> None:
+        """Bring the schema to the ledger's newest version."""
+        options = cast("dict[str, Any]", self.datastore.pool.kwargs)
+        names = ("dbname", "host", "port", "user", "password")
+        known: dict[str, Any] = {n: options[n] for n in names if options.get(n)}
+        migrate(Place(make_conninfo(**known), self.datastore.schema))
+        super().create_table()
+
+    def _append(
+        self,
+        stored_events: Sequence[StoredEvent],
+        **kwargs: Any,  # noqa: ANN401 - the library's
+    ) -> list[int]:
+        """Insert at the head; return notification ids."""
+        with self.datastore.transaction(commit=True) as curs:
+            self._beside(curs, **kwargs)
+            if not stored_events:
+                return []
+            # Not for longer than this transaction: the library names its schema.
+            schema = sql.Identifier(self.datastore.schema)
+            curs.execute(sql.SQL("SET LOCAL search_path = {}").format(schema))
+            with curs.connection.cursor(row_factory=tuple_row) as c:
+                size = Locked(*only_row(c.execute(LOCK).fetchone())).size
+                columns = Columns(size)
+                columns.insert(stored_events)
+                said = Appended(
+                    *only_row(c.execute(APPEND, columns.arguments(None)).fetchone())
+                )
+            return list(range(size + 1, said.size + 1))
+
+    def _beside(
+        self,
+        curs: Cursor[DictRow],
+        **kwargs: Any,  # noqa: ANN401 - the library's
+    ) -> None:
+        """Write what a subclass has beside the events."""
+
+
+class PgAggregateRecorder(_Leaves):
+    """Aggregate recorder over the ledger's events."""
+
+    @retry((InterfaceError, OperationalError), max_attempts=TRIES, wait=PAUSE_SECONDS)
+    def insert_events(
+        self,
+        stored_events: Sequence[StoredEvent],
+        **kwargs: Any,  # noqa: ANN401 - the library's
+    ) -> Sequence[int] | None:
+        """Insert at the head; an aggregate recorder knows no notifications."""
+        self._append(stored_events, **kwargs)
+        return None
+
+
+class PgApplicationRecorder(_Leaves, PostgresApplicationRecorder):
+    """Application recorder over the ledger's events."""
+
+    def __init__(
+        self, datastore: PostgresDatastore, *, events_table_name: str = EVENTS
+    ) -> None:
+        super().__init__(datastore, events_table_name=events_table_name)
+        self.channel_name = f"grantledger_{datastore.schema}"
+
+    @retry((InterfaceError, OperationalError), max_attempts=TRIES, wait=PAUSE_SECONDS)
+    def insert_events(
+        self,
+        stored_events: Sequence[StoredEvent],
+        **kwargs: Any,  # noqa: ANN401 - the library's
+    ) -> Sequence[int] | None:
+        """Insert at the head; return notification ids."""
+        return self._append(stored_events, **kwargs)
+
+
+class PgTrackingRecorder(PostgresTrackingRecorder):
+    """Tracking recorder: the library's own, in the ledger's schema."""
+
+
+class PgProcessRecorder(
+    PgTrackingRecorder, PgApplicationRecorder, PostgresProcessRecorder
+):
+    """Process recorder: events and tracking in one transaction."""
+
+    def _beside(
+        self,
+        curs: Cursor[DictRow],
+        **kwargs: Any,  # noqa: ANN401 - the library's
+    ) -> None:
+        tracking: Tracking | None = kwargs.get("tracking")
+        if tracking is not None:
+            self._insert_tracking(curs, tracking)

@@ -1,0 +1,88 @@
+-- Four roles for one ledger, and what each may do. For a database administrator:
+--
+--   grantledger migrate                               (makes the schema and its tables)
+--   psql -v ON_ERROR_STOP=1 \
+--        -c 'SET search_path TO grantledger' -f roles.sql
+--
+-- The schema is the first of the search path; every ledger of the cluster shares the
+-- roles. Run it again after each `grantledger migrate`; running it twice changes
+-- nothing. The roles cannot log in: grant them to those that do, such as
+--
+--   CREATE ROLE broker LOGIN PASSWORD '...' IN ROLE grantledger_app;
+--
+-- grantledger_owner        owns everything; runs `grantledger migrate`; nobody's role
+--                          in daily work
+-- grantledger_app          the broker: reads, and executes the functions that append;
+--                          it cannot UPDATE, DELETE, TRUNCATE, or insert by itself
+-- grantledger_maintenance  reads, and executes the functions that erase
+-- grantledger_auditor      reads, and nothing else; keys and ciphertexts are not for it
+DO $roles$
+DECLARE
+    role text;
+    thing record;
+    home text := current_schema();
+BEGIN
+    IF to_regclass('log_head') IS NULL THEN
+        RAISE EXCEPTION 'there is no ledger in schema %', home;
+    END IF;
+    FOREACH role IN ARRAY ARRAY[
+        'grantledger_owner', 'grantledger_app', 'grantledger_maintenance',
+        'grantledger_auditor'
+    ] LOOP
+        IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = role) THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', role);
+        END IF;
+    END LOOP;
+
+    -- Everything is the owner's. The functions run as who owns them.
+    EXECUTE format('ALTER SCHEMA %I OWNER TO grantledger_owner', home);
+    FOR thing IN
+        SELECT c.oid::regclass AS name FROM pg_class c
+        WHERE c.relnamespace = home::regnamespace AND c.relkind = 'r'
+    LOOP
+        EXECUTE format('ALTER TABLE %s OWNER TO grantledger_owner', thing.name);
+        EXECUTE format(
+            'REVOKE ALL ON TABLE %s FROM PUBLIC, grantledger_app, '
+            'grantledger_maintenance, grantledger_auditor', thing.name
+        );
+        EXECUTE format(
+            'GRANT SELECT ON TABLE %s TO grantledger_app, grantledger_maintenance',
+            thing.name
+        );
+    END LOOP;
+    FOR thing IN
+        SELECT p.oid::regprocedure AS name FROM pg_proc p
+        WHERE p.pronamespace = home::regnamespace AND p.proname LIKE 'ledger\_%'
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s OWNER TO grantledger_owner', thing.name);
+        EXECUTE format(
+            'REVOKE ALL ON FUNCTION %s FROM PUBLIC, grantledger_app, '
+            'grantledger_maintenance, grantledger_auditor', thing.name
+        );
+    END LOOP;
+    EXECUTE format('REVOKE ALL ON SCHEMA %I FROM PUBLIC', home);
+    EXECUTE format(
+        'GRANT USAGE ON SCHEMA %I TO grantledger_app, grantledger_maintenance, '
+        'grantledger_auditor', home
+    );
+
+    -- The broker.
+    FOR thing IN
+        SELECT p.oid::regprocedure AS name FROM pg_proc p
+        WHERE p.pronamespace = home::regnamespace AND p.proname IN (
+            'ledger_lock', 'ledger_append', 'ledger_keep_key_checks',
+            'ledger_keep_client'
+        )
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO grantledger_app', thing.name);
+    END LOOP;
+
+    -- Maintenance.
+    GRANT EXECUTE ON FUNCTION ledger_erase(text) TO grantledger_maintenance;
+
+    -- The auditor: the log itself. Data keys, ciphertexts and sealed states are left
+    -- out; whoever holds the key ring as well reads them as another role.
+    GRANT SELECT ON log_head, stored_events, journal_index, meta
+        TO grantledger_auditor;
+END
+$roles$;

@@ -1,0 +1,273 @@
+"""The Ledger port over rows and leaves, whatever kind of store holds them.
+
+A store says how its readers and its writer are reached; what they read and how
+their answers are put together stands here, once for all stores.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+from eventsourcing.persistence import Cursor
+
+from grantledger.adapters.ledger.group_commit import GroupCommit
+from grantledger.adapters.ledger.reading import LeafReader
+from grantledger.adapters.ledger.rows import GrantRows, micros
+from grantledger.adapters.ledger.units import AppendUnit
+from grantledger.adapters.ledger.waiting import Waiting
+from grantledger.domain.errors import GrantledgerError, IntegrityError, Unavailable
+from grantledger.domain.event_base import GrantEvent
+from grantledger.domain.journal import AccessEntry, AccessRecorded
+from grantledger.domain.ports import AppendVerdict, Lane, Recorded
+from grantledger.domain.user_grant import UserGrant
+from grantledger.domain.values import GrantKey, Outcome
+
+T = TypeVar("T")
+POLL_SECONDS = 0.05
+
+
+class StoredLedger(ABC):
+    """Base of the stores' ledgers.
+
+    Safe in threads; may be used from several event loops.
+
+    Args:
+        name: of the ledger, for messages; it holds no password.
+        failures: what the store raises when it fails.
+        select: the query for rows of grants (see `rows.selecting`).
+        readers: how many threads read.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rows: GrantRows,
+        leaves: LeafReader,
+        failures: tuple[type[Exception], ...],
+        select: str,
+        readers: int,
+    ) -> None:
+        self.name = name
+        self._rows = rows
+        self._leaves = leaves
+        self._failures = failures
+        self._select = select
+        self._waiting = Waiting()
+        self._readers = ThreadPoolExecutor(
+            readers, thread_name_prefix="grantledger-reader"
+        )
+
+    # -- what a store provides
+
+    _writer: GroupCommit
+
+    @abstractmethod
+    def _reading(self, work: Callable[[Cursor], T]) -> T:
+        """Return what the work reads, in one read transaction."""
+
+    @abstractmethod
+    def _explained(self, cause: Exception) -> GrantledgerError:
+        """Return a failure of the running store in the domain's words."""
+
+    @abstractmethod
+    def _store_client(self, provider: str, sealed: bytes) -> None:
+        """Store the sealed registration of a provider's client."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Write what is queued, then close everything."""
+
+    def _poll_seconds(self) -> float:
+        """Return how often to look for what other processes write."""
+        return POLL_SECONDS
+
+    # -- ports.Ledger
+
+    async def find(self, key: GrantKey) -> UserGrant | None:
+        """Return the grant of this key; see `ports.Ledger.find`."""
+        digest = self._rows.digest(key)
+        return await self._read(
+            lambda c: self._one(
+                c, "WHERE provider=? AND subject_digest=?", (key.provider, digest)
+            )
+        )
+
+    async def get(self, grant_id: UUID) -> UserGrant | None:
+        """Return the grant of this id; see `ports.Ledger.get`."""
+
+        def read(c: Cursor) -> UserGrant | None:
+            grant = self._one(c, "WHERE grant_id=?", (grant_id.hex,))
+            if grant is None and newest(c, grant_id):
+                raise IntegrityError(f"grant {grant_id} has events and no row")
+            return grant
+
+        return await self._read(read)
+
+    async def append(
+        self,
+        grant: UserGrant,
+        lane: Lane = Lane.ORDINARY,
+        *,
+        lease_over: datetime | None = None,
+    ) -> AppendVerdict:
+        """Store pending events and row; see `ports.Ledger.append`."""
+        return await self._writer.append(AppendUnit(grant, lease_over), lane)
+
+    async def record(self, entry: AccessEntry) -> Recorded:
+        """Store a journal entry; see `ports.Ledger.record`."""
+        return await self._writer.record(entry)
+
+    async def is_newest(self, grant_id: UUID, version: int) -> bool:
+        """Tell whether the version is the newest; see `ports.Ledger.is_newest`."""
+        return await self._read(lambda c: newest(c, grant_id) == version)
+
+    async def changed(
+        self, grant_id: UUID, version: int, *, timeout_seconds: float
+    ) -> None:
+        """Wait for a newer version; other processes' writes are polled for."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_seconds
+        with self._waiting.of(grant_id) as event:
+            while True:
+                event.clear()
+                if not await self.is_newest(grant_id, version):
+                    return
+                left = deadline - loop.time()
+                if left <= 0:
+                    return
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(left, self._poll_seconds())):
+                        await event.wait()
+
+    async def hand_outs(self, grant_id: UUID, at: datetime) -> Sequence[AccessEntry]:
+        """Return entries whose tokens live on; see `ports.Ledger.hand_outs`."""
+        entries = await self._read(
+            lambda c: self._leaves.journal_of(c, grant_id, live_after=micros(at))
+        )
+        return [
+            entry
+            for _, event in entries
+            for entry in event.entries
+            if entry.outcome is Outcome.HANDED_OUT
+            and entry.expires_at is not None
+            and entry.expires_at > at
+        ]
+
+    async def due(self, now: datetime, limit: int) -> Sequence[UUID]:
+        """Return due grants, the longest due first; see `ports.Ledger.due`."""
+
+        def read(c: Cursor) -> list[UUID]:
+            c.execute(
+                "SELECT grant_id FROM current_grants WHERE due_at IS NOT NULL"
+                " AND due_at <= ? ORDER BY due_at LIMIT ?",
+                (micros(now), limit),
+            )
+            return [UUID(hex=row[0]) for row in c.fetchall()]
+
+        return await self._read(read)
+
+    # -- what operators and auditors read
+
+    @property
+    def queued(self) -> int:
+        """How many appends and journal entries wait for the writer to take them."""
+        return self._writer.queued
+
+    async def grants(self, provider: str | None = None) -> list[UserGrant]:
+        """Return every grant, or every one of a provider, in no special order."""
+        where, values = ("WHERE provider=?", (provider,)) if provider else ("", ())
+
+        def read(c: Cursor) -> list[UserGrant]:
+            c.execute(self._select + where, values)
+            return [self._rows.read(c, row) for row in c.fetchall()]
+
+        return await self._read(read)
+
+    async def history(
+        self, grant_id: UUID
+    ) -> list[tuple[int, GrantEvent | AccessRecorded]]:
+        """Return (leaf index, event) of a grant in log order, its journal included.
+
+        Of a journal event, the entries of this grant alone.
+        """
+
+        def read(c: Cursor) -> list[tuple[int, GrantEvent | AccessRecorded]]:
+            found: list[tuple[int, GrantEvent | AccessRecorded]] = [
+                *self._leaves.events_of(c, grant_id),
+                *self._leaves.journal_of(c, grant_id, live_after=None),
+            ]
+            return sorted(found, key=lambda pair: pair[0])
+
+        return await self._read(read)
+
+    async def replay(self, grant_id: UUID) -> UserGrant | None:
+        """Return the grant rebuilt from its events alone."""
+
+        def read(c: Cursor) -> UserGrant | None:
+            grant: UserGrant | None = None
+            for _, event in self._leaves.events_of(c, grant_id):
+                grant = event.mutate(grant)
+            return grant
+
+        return await self._read(read)
+
+    async def client(self, provider: str) -> bytes | None:
+        """Return the sealed registration of a provider's client, None without."""
+
+        def read(c: Cursor) -> bytes | None:
+            c.execute(
+                "SELECT sealed FROM provider_clients WHERE provider=?", (provider,)
+            )
+            row = c.fetchone()
+            return None if row is None else bytes(row[0])
+
+        return await self._read(read)
+
+    async def keep_client(self, provider: str, sealed: bytes) -> None:
+        """Store the sealed registration of a provider's client, durable on return."""
+        await self._in_thread(lambda: self._store_client(provider, sealed))
+
+    async def close(self) -> None:
+        """Write what is queued, then close the ledger."""
+        await asyncio.get_running_loop().run_in_executor(None, self._close)
+
+    # -- reading
+
+    async def _read(self, work: Callable[[Cursor], T]) -> T:
+        def run() -> T:
+            return self._reading(work)
+
+        return await self._in_thread(run)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        try:
+            job = self._readers.submit(work)
+        except RuntimeError as cause:
+            raise Unavailable(f"the ledger {self.name} is closed") from cause
+        try:
+            return await asyncio.wrap_future(job)
+        except self._failures as cause:
+            raise self._explained(cause) from cause
+
+    def _one(
+        self, c: Cursor, where: str, values: tuple[object, ...]
+    ) -> UserGrant | None:
+        c.execute(self._select + where, values)
+        row = c.fetchone()
+        return None if row is None else self._rows.read(c, row)
+
+
+def newest(c: Cursor, stream: UUID) -> int:
+    """Return the newest version of a stream, 0 for one without events."""
+    c.execute(
+        "SELECT max(originator_version) FROM stored_events WHERE originator_id=?",
+        (stream.hex,),
+    )
+    return int(c.fetchone()[0] or 0)

@@ -1,0 +1,121 @@
+"""A commit whose answer is lost: only writing again tells, and nothing is doubled."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from grantledger.adapters.ledger.postgres.ledger import PostgresLedger
+from grantledger.domain.errors import Unavailable
+from grantledger.domain.ports import AppendVerdict, RecordVerdict
+from grantledger.domain.user_grant import UserGrant
+from tests.contract.cut import ANSWERED, ASKED, Cut
+from tests.contract.stores import PostgresStore, opened, proven
+from tests.ledger.scene import (
+    denial,
+    hand_out,
+    intended,
+    new_grant,
+    revoked,
+    stored,
+)
+
+COMMITTED, CONFLICT = AppendVerdict.COMMITTED, AppendVerdict.CONFLICT
+RECORDED = RecordVerdict.RECORDED
+
+
+async def _warm(ledger: PostgresLedger) -> UserGrant:
+    """Return a stored grant; the ledger then appends in one exchange."""
+    grant = new_grant()
+    await ledger.append(grant)
+    await ledger.record(hand_out(grant.fork()))
+    await ledger.append(intended(grant.fork())[0])
+    assert await ledger.append(revoked(await stored(ledger, grant.id))) is COMMITTED
+    other = new_grant("bob")
+    assert await ledger.append(other) is COMMITTED
+    assert (await ledger.record(hand_out(other.fork()))).verdict is RECORDED
+    return other.fork()
+
+
+@pytest.mark.parametrize("order", [ASKED, ANSWERED])
+async def test_callers_see_nothing_of_a_lost_answer(
+    postgres: PostgresStore, order: str
+) -> None:
+    with Cut(postgres.conninfo) as cut:
+        through = replace(postgres, conninfo=cut.conninfo)
+        async with opened(through, listen=False) as ledger:
+            assert isinstance(ledger, PostgresLedger)
+            grant = await _warm(ledger)
+            before = proven(postgres)
+            cut.order(order)
+            entry = hand_out(grant)
+            assert (await ledger.record(entry)).verdict is RECORDED
+            assert proven(postgres) == before + 1
+            cut.order(order)
+            draft = intended(grant)[0]
+            assert await ledger.append(draft) is COMMITTED
+            assert proven(postgres) == before + 2
+            cut.order(order)
+            first = new_grant("carol")
+            assert await ledger.append(first) is COMMITTED
+            assert await ledger.replay(first.id) == first.fork()
+            assert (await ledger.record(denial())).verdict is RECORDED
+            held = await ledger.hand_outs(grant.id, entry.at)
+            assert [e.request_id for e in held].count(entry.request_id) == 1
+    assert proven(postgres) == before + 4
+
+
+async def test_an_intent_whose_answer_was_lost_is_the_only_one(
+    postgres: PostgresStore,
+) -> None:
+    """Another replica that tries meanwhile loses, whoever is answered first."""
+    with Cut(postgres.conninfo) as cut:
+        through = replace(postgres, conninfo=cut.conninfo)
+        async with (
+            opened(through, listen=False) as one,
+            opened(postgres, node="node-2") as two,
+        ):
+            assert isinstance(one, PostgresLedger)
+            grant = await _warm(one)
+            cut.order(ANSWERED)
+            mine, theirs = intended(grant)[0], intended(grant)[0]
+            said = await asyncio.gather(one.append(mine), two.append(theirs))
+            assert sorted(said) == [COMMITTED, CONFLICT]
+            winner = (mine, theirs)[said.index(COMMITTED)]
+            assert await stored(two, grant.id) == winner.fork()
+    proven(postgres)
+
+
+async def test_a_server_that_is_away_is_unavailable_and_then_back(
+    postgres: PostgresStore,
+) -> None:
+    with Cut(postgres.conninfo) as cut:
+        through = replace(postgres, conninfo=cut.conninfo)
+        async with opened(through) as ledger:
+            assert isinstance(ledger, PostgresLedger)
+            grant = await _warm(ledger)
+            cut.refusing = True
+            cut.cut_all()
+            with pytest.raises(Unavailable):
+                await ledger.append(intended(grant)[0])
+            cut.refusing = False
+            assert await ledger.append(intended(grant)[0]) is COMMITTED
+            assert (await stored(ledger, grant.id)).version == 2
+    proven(postgres)
+
+
+async def test_waiters_poll_while_nobody_listens(postgres: PostgresStore) -> None:
+    with Cut(postgres.conninfo) as cut:
+        through = replace(postgres, conninfo=cut.conninfo)
+        async with opened(through) as one, opened(postgres) as two:
+            assert isinstance(one, PostgresLedger)
+            grant = await _warm(one)
+            cut.cut_all()
+            waiting = asyncio.create_task(
+                one.changed(grant.id, grant.version, timeout_seconds=20)
+            )
+            await two.append(intended(grant)[0])
+            async with asyncio.timeout(3):
+                await waiting
