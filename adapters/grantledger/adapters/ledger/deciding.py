@@ -289,16 +289,21 @@ class Deciding:
             return
         index = self._insert(work, [stored])
         self._newest[self.journal_id] = version + 1
-        until = max(
-            (
-                e.expires_at
-                for _, e in entries
-                if e.expires_at is not None and e.outcome is Outcome.HANDED_OUT
-            ),
-            default=EPOCH,
-        )
-        grants = {e.grant_id for _, e in entries if e.grant_id is not None}
-        work.writes.journal(index, micros(until), b"".join([g.bytes for g in grants]))
+        until = EPOCH
+        grants: dict[int, UUID] = {}
+        for _, entry in entries:
+            if entry.grant_id is None:
+                continue
+            grants[entry.grant_id.int] = entry.grant_id
+            expires_at = entry.expires_at
+            if (
+                expires_at is not None
+                and expires_at > until
+                and entry.outcome is Outcome.HANDED_OUT
+            ):
+                until = expires_at
+        ids = b"".join([grant_id.bytes for grant_id in grants.values()])
+        work.writes.journal(index, micros(until), ids)
 
     def _in_halves(
         self, work: Work, entries: list[tuple[int, AccessEntry]], error: Exception

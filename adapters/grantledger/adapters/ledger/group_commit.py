@@ -40,6 +40,7 @@ from grantledger.domain.values import Outcome
 
 TRIES = 3
 PAUSE_SECONDS = 0.05
+MAX_TURN_SECONDS = 0.005
 
 Result = tuple["asyncio.Future[Any]", object]
 
@@ -71,6 +72,7 @@ class GroupCommit:
         self._listeners: list[Callable[[UUID], None]] = []
         self._wake = threading.Event()
         self._idle = False
+        self._answering = False
         self._closing = False
         self._thread = threading.Thread(
             target=self._run, name="grantledger-writer", daemon=True
@@ -113,7 +115,7 @@ class GroupCommit:
             return self._over_rate(entry, now)
         future: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
         self._lanes.record(entry, future)
-        if self._idle:
+        if self._idle and not self._answering:
             self._wake.set()
         return await future
 
@@ -151,12 +153,26 @@ class GroupCommit:
             counted = self._suppression.due(now, all_of_them=self._closing)
             if appends or accesses or counted:
                 self._write(appends, accesses, counted)
+                self._let_them_come()
             elif self._lanes:
                 continue  # only waiters that went away were taken
             elif self._closing:
                 return
             else:
                 self._sleep(now)
+
+    def _let_them_come(self) -> None:
+        """Wait until the event loop has run those just answered.
+
+        They come again in the same turn. Without it they and the rest become two
+        groups that wait for each other's commits. An append ends the wait, and a
+        loop that is busy with something else is not waited for.
+        """
+        self._idle = True
+        if self._answering and not self._closing:
+            self._wake.wait(MAX_TURN_SECONDS)
+        self._answering = self._idle = False
+        self._wake.clear()
 
     def _sleep(self, now: float) -> None:
         self._idle = True
@@ -237,6 +253,7 @@ class GroupCommit:
 
     def _hand_back(self, results: Sequence[Result]) -> None:
         loops = {future.get_loop() for future, _ in results}
+        self._answering = bool(loops)
         for loop in loops:
             mine = (
                 results
@@ -245,7 +262,16 @@ class GroupCommit:
             )
             # A loop that is closed has nobody waiting in it any more.
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(_resolve, mine)
+                loop.call_soon_threadsafe(self._turn, loop, mine)
+
+    def _turn(self, loop: asyncio.AbstractEventLoop, results: Sequence[Result]) -> None:
+        _resolve(results)
+        # Behind the waiters that this has just scheduled.
+        loop.call_soon(self._had_their_turn)
+
+    def _had_their_turn(self) -> None:
+        if self._answering:
+            self._wake.set()
 
 
 def _resolve(results: Sequence[Result]) -> None:
