@@ -5,9 +5,7 @@ Each use case stands in a file of its own; this one puts them together.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from grantledger.domain import refusals
@@ -53,11 +51,9 @@ class Broker:
         self._endings = Endings(env, self._redeemer)
         self._exchanges = SessionExchanges(env, self._hand_outs)
 
-    def hand_out(
-        self, caller: Caller, request: TokenRequest
-    ) -> Coroutine[Any, Any, HandedOut]:
+    async def hand_out(self, caller: Caller, request: TokenRequest) -> HandedOut:
         """Return an access token, recorded (see `HandOuts.hand_out`)."""
-        return self._hand_outs.hand_out(caller, request)
+        return await self._hand_outs.hand_out(caller, request)
 
     async def exchange_session(
         self,

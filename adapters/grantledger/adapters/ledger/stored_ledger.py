@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 from eventsourcing.persistence import Cursor
@@ -120,9 +120,9 @@ class StoredLedger(ABC):
         """Store pending events and row; see `ports.Ledger.append`."""
         return await self._writer.append(AppendUnit(grant, lease_over), lane)
 
-    def record(self, entry: AccessEntry) -> Coroutine[Any, Any, Recorded]:
+    async def record(self, entry: AccessEntry) -> Recorded:
         """Store a journal entry; see `ports.Ledger.record`."""
-        return self._writer.record(entry)
+        return await self._writer.record(entry)
 
     async def is_newest(self, grant_id: UUID, version: int) -> bool:
         """Tell whether the version is the newest; see `ports.Ledger.is_newest`."""
