@@ -69,11 +69,8 @@ class Policy:
     ) -> CallerRule | None:
         """Return the first rule that allows the request, None when none does."""
         for rule in self.rules:
-            # The caller first, and here: most rules are somebody else's.
-            if (
-                rule.caller in (caller, ANY)
-                and rule.concerns(caller, provider, subject, audience)
-                and rule.covers(scopes)
+            if rule.concerns(caller, provider, subject, audience) and rule.covers(
+                scopes
             ):
                 return rule
         return None
