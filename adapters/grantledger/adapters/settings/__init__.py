@@ -1,0 +1,56 @@
+"""Settings: one TOML file, and the environment, which only this package reads.
+
+Secrets never stand in the file: a `*_file` names a file, a `*_env` a variable.
+Relative paths count from the file's own directory. A wrong setting is refused by
+name, before anything is opened.
+"""
+
+from grantledger.adapters.settings.reading import (
+    CONFIG_ENV,
+    DEFAULT_CONFIG,
+    config_path,
+    load,
+    parse,
+    process_environment,
+)
+from grantledger.adapters.settings.resolved import (
+    DATABASE_ENV,
+    KEYRING_ENV,
+    KEYRING_FILE_ENV,
+    LEDGER_ENV,
+    SQLITE_PREFIX,
+    Settings,
+)
+from grantledger.adapters.settings.shape import (
+    MAX_LISTED,
+    BrokerSettings,
+    CallerSettings,
+    FileSettings,
+    KeySettings,
+    LedgerSettings,
+    ProviderSettings,
+    UnknownOutcomeSettings,
+)
+
+__all__ = [
+    "CONFIG_ENV",
+    "DATABASE_ENV",
+    "DEFAULT_CONFIG",
+    "KEYRING_ENV",
+    "KEYRING_FILE_ENV",
+    "LEDGER_ENV",
+    "MAX_LISTED",
+    "SQLITE_PREFIX",
+    "BrokerSettings",
+    "CallerSettings",
+    "FileSettings",
+    "KeySettings",
+    "LedgerSettings",
+    "ProviderSettings",
+    "Settings",
+    "UnknownOutcomeSettings",
+    "config_path",
+    "load",
+    "parse",
+    "process_environment",
+]

@@ -1,0 +1,229 @@
+"""Settings as read, with their surroundings resolved: paths, variables, secrets."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from grantledger.adapters.settings.shape import (
+    MAX_TEXT_LENGTH,
+    CallerSettings,
+    FileSettings,
+    KeySettings,
+    ProviderSettings,
+)
+from grantledger.domain.errors import ConfigurationError
+from grantledger.domain.policy import CallerRule, Policy
+from grantledger.domain.values import MAX_NAME_LENGTH, Secret, parse_scopes
+
+LEDGER_ENV = "GRANTLEDGER_LEDGER"
+KEYRING_ENV = "GRANTLEDGER_KEYRING"
+KEYRING_FILE_ENV = "GRANTLEDGER_KEYRING_FILE"
+DATABASE_ENV = "DATABASE_URL"
+SQLITE_PREFIX = "sqlite:///"
+MAX_SECRET_BYTES = 64 * 1024
+
+_URL = re.compile(r"([a-z][a-z0-9.-]*)(\+[a-z0-9_.-]+)?:(?://(/?))?", re.IGNORECASE)
+_URI = re.compile(r"[a-z][a-z0-9+.-]*:[!\"$-~]+", re.IGNORECASE)
+
+
+class Settings:
+    """Settings as read, with their surroundings resolved.
+
+    Attributes:
+        file: what the file says.
+        base: directory that relative paths count from.
+
+    Raises:
+        ConfigurationError: names, scopes or resources are out of bounds.
+    """
+
+    def __init__(
+        self, file: FileSettings, base: Path, environ: Mapping[str, str]
+    ) -> None:
+        self.file = file
+        self.base = base
+        self._environ = environ
+        for name, provider in file.providers.items():
+            _check_name(name, "providers")
+            _check_provider(provider, f"providers.{name}")
+        for number, caller in enumerate(file.callers):
+            _check_caller(caller, f"callers[{number}]", file)
+        if file.keys.env is not None and file.keys.file != KeySettings().file:
+            raise ConfigurationError("keys.env: or keys.file, not both", "keys.env")
+
+    @property
+    def ledger_path(self) -> Path:
+        """The ledger's file; a ConfigurationError where the URL names no file."""
+        origin, url = self.ledger_url
+        found = _URL.match(url)
+        if found is not None:
+            if found[1].lower() != "sqlite" or found[3] != "/":
+                # Only the scheme is shown: the rest may hold a password.
+                raise ConfigurationError(
+                    f"{origin} has scheme {found[1]!r}, which names no file; "
+                    f"a file is {SQLITE_PREFIX}path, or {SQLITE_PREFIX}/absolute/path",
+                    "ledger.url",
+                )
+            url = url[found.end() :]
+            if "?" in url:
+                raise ConfigurationError(f"{origin} takes no query", "ledger.url")
+        if not url or url == ":memory:":
+            raise ConfigurationError(f"{origin} names no file", "ledger.url")
+        return self.path(url, "ledger.url")
+
+    @property
+    def ledger_url(self) -> tuple[str, str]:
+        """(Where the ledger's URL was said, the URL); it may hold a password."""
+        said = ((n, self._environ.get(n)) for n in (LEDGER_ENV, DATABASE_ENV))
+        usual = ("ledger.url", self.file.ledger.url)
+        return next(((name, url) for name, url in said if url), usual)
+
+    @property
+    def keyring_file(self) -> Path:
+        """The key ring's file, used where no variable holds the ring."""
+        named = self._environ.get(KEYRING_FILE_ENV) or self.file.keys.file
+        return self.path(named, "keys.file")
+
+    @property
+    def keyring_text(self) -> tuple[str, str] | None:
+        """(JSON, name of the variable) where the environment holds the ring.
+
+        Raises:
+            ConfigurationError: the settings name a variable that is not set.
+        """
+        name = self.file.keys.env or KEYRING_ENV
+        text = self._environ.get(name)
+        if not text and self.file.keys.env is not None:
+            raise ConfigurationError("keys.env: no such variable is set", "keys.env")
+        return (text, name) if text else None
+
+    @property
+    def node(self) -> str:
+        """The name of this replica."""
+        return self.file.broker.node or f"{socket.gethostname()}-{os.getpid()}"
+
+    @property
+    def policy(self) -> Policy:
+        """The policy: the file's callers, or everything where it names none."""
+        if not self.file.callers:
+            return Policy.open()
+        rules = tuple(
+            CallerRule(
+                caller=c.id,
+                providers=frozenset(c.providers),
+                subjects=frozenset(c.subjects),
+                scopes=None if c.scopes is None else frozenset(c.scopes),
+                audiences=frozenset(c.audiences),
+            )
+            for c in self.file.callers
+        )
+        return Policy(rules=rules, version=self.file.policy_version or "file")
+
+    def path(self, text: str, field: str = "config") -> Path:
+        """Return a path of the settings, counted from their file.
+
+        Raises:
+            ConfigurationError: no file can be called so.
+        """
+        try:
+            return (self.base / Path(text).expanduser()).resolve()
+        except (OSError, RuntimeError, ValueError) as cause:
+            raise ConfigurationError(f"{field}: {text!r} is no path", field) from cause
+
+    def secret(self, file: str | None, env: str | None, field: str) -> Secret | None:
+        """Return a secret from a file or a variable, None where neither is named.
+
+        White space around it is no part of it. `field` is the setting's dotted name
+        without `_file` or `_env`.
+
+        Raises:
+            ConfigurationError: it is named and not there, or both are named.
+        """
+        if file is not None and env is not None:
+            raise ConfigurationError(
+                f"{field}_file: name a file or a variable, not both", f"{field}_file"
+            )
+        if env is not None:
+            # Its name is not shown: it may be the secret itself, in the wrong place.
+            field, where = f"{field}_env", "the variable"
+            text = self._environ.get(env)
+            if text is None:
+                raise ConfigurationError(f"{field}: no such variable is set", field)
+        elif file is not None:
+            field = f"{field}_file"
+            path = self.path(file, field)
+            where, text = str(path), _text_of(path, field)
+        else:
+            return None
+        text = text.strip()
+        if not text:
+            raise ConfigurationError(f"{field}: {where} is empty", field)
+        if any("\ud800" <= c <= "\udfff" for c in text):
+            raise ConfigurationError(f"{field}: {where} is not UTF-8", field)
+        return Secret(text)
+
+
+def _text_of(path: Path, field: str) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_SECRET_BYTES + 1)
+    except OSError as cause:
+        raise ConfigurationError(
+            f"{field}: cannot read {path}: {cause.strerror}", field
+        ) from cause
+    if len(raw) > MAX_SECRET_BYTES:
+        raise ConfigurationError(
+            f"{field}: {path} is larger than {MAX_SECRET_BYTES} bytes", field
+        )
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _check_provider(said: ProviderSettings, at: str) -> None:
+    for field in ("scopes", "base_scopes", "default_scopes"):
+        _check_scopes(getattr(said, field), f"{at}.{field}")
+    if said.resource is not None:
+        _check_resource(said.resource, f"{at}.resource")
+    for audience, resource in said.resources.items():
+        _check_name(audience, f"{at}.resources")
+        _check_resource(resource, f"{at}.resources.{audience}")
+
+
+def _check_caller(said: CallerSettings, at: str, file: FileSettings) -> None:
+    _check_name(said.id, f"{at}.id")
+    _check_scopes(said.scopes, f"{at}.scopes")
+    for name in said.providers:
+        if name not in file.providers:
+            raise ConfigurationError(
+                f"{at}.providers: unknown provider {name!r}; "
+                f"known: {', '.join(file.providers) or 'none'}",
+                f"{at}.providers",
+            )
+
+
+def _check_name(name: str, field: str) -> None:
+    if not 0 < len(name) <= MAX_NAME_LENGTH or not name.isprintable():
+        raise ConfigurationError(
+            f"{field}: a name has {len(name)} characters; the limit is 1 to "
+            f"{MAX_NAME_LENGTH}, all of them printable",
+            field,
+        )
+
+
+def _check_scopes(scopes: list[str] | None, field: str) -> None:
+    try:
+        parse_scopes(scopes)
+    except ValueError as cause:
+        raise ConfigurationError(f"{field}: {cause}", field) from cause
+
+
+def _check_resource(uri: str, field: str) -> None:
+    if len(uri) > MAX_TEXT_LENGTH or _URI.fullmatch(uri) is None:
+        raise ConfigurationError(
+            f"{field}: an absolute URI without fragment (RFC 8707 section 2), "
+            f"at most {MAX_TEXT_LENGTH} characters",
+            field,
+        )

@@ -1,0 +1,147 @@
+"""What the settings' file may say, field by field, with its bounds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from grantledger.domain.values import MAX_NAME_LENGTH, MAX_SUBJECT_LENGTH
+
+MAX_TEXT_LENGTH = 2048
+MAX_LISTED = 1000
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_LENGTH)]
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT_LENGTH)]
+Texts = Annotated[list[Text], msgspec.Meta(max_length=MAX_LISTED)]
+Subjects = Annotated[
+    list[Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SUBJECT_LENGTH)]],
+    msgspec.Meta(max_length=MAX_LISTED),
+]
+
+
+class _Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Base: an unknown name is a mistake, not a hint."""
+
+
+class LedgerSettings(_Settings):
+    """Where the ledger is, and how much it takes.
+
+    Attributes:
+        url: `sqlite:///path` (four slashes: absolute), a path, or `postgresql://…`.
+        schema, spool: with PostgreSQL only: the tenant's; and for untaken answers.
+        queue_limit: appends, and likewise entries, that wait at most.
+        hand_outs_per_second: of one caller; denials likewise.
+    """
+
+    url: Text = "sqlite:///grantledger.db"
+    schema: Name = "grantledger"
+    spool: Text = "grantledger.spool"
+    queue_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 8192
+    hand_outs_per_second: Annotated[float, msgspec.Meta(ge=1, le=1e9)] = 10_000.0
+    denials_per_second: Annotated[float, msgspec.Meta(ge=1, le=1e6)] = 10.0
+
+
+class KeySettings(_Settings):
+    """Where the key ring is: a file, or a variable that holds it."""
+
+    file: Text = "keyring.json"
+    env: Name | None = None
+
+
+class UnknownOutcomeSettings(_Settings):
+    """What follows a redemption without an answer."""
+
+    rule: str
+    seconds: float | None = None
+
+
+class ProviderSettings(_Settings):
+    """One authorization server; what is left out comes from the preset.
+
+    Attributes:
+        preset: `nextcloud-2.5`, `nextcloud-2.0` or `generic`.
+        registration: `static`, or `dynamic` (RFC 7591): then there is no `client_id`.
+        auth_method: of a static client; wished for in a dynamic registration.
+        client_secret_file: a file with the secret; likewise `client_secret_env`.
+        scopes: asked for at consent.
+        session_audiences: accepted in session tokens; the client id by default.
+    """
+
+    issuer: Text
+    client_id: Text | None = None
+    preset: Text = "generic"
+    registration: Text = "static"
+    discovery_url: Text | None = None
+    internal_base_url: Text | None = None
+    allowed_origins: Texts = []
+    ca_file: Text | None = None
+    auth_method: Text | None = None
+    client_secret_file: Text | None = None
+    client_secret_env: Text | None = None
+    private_key_file: Text | None = None
+    private_key_id: Text | None = None
+    private_key_algorithm: Text = "RS256"
+    scopes: list[str] = []
+    base_scopes: list[str] | None = None
+    default_scopes: list[str] | None = None
+    audience: Text | None = None
+    resource: Text | None = None
+    resources: dict[str, str] = {}
+    session_audiences: Texts = []
+    redirect_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
+    cache_ttl_seconds: float | None = None
+    cache_early_refresh_seconds: float | None = None
+    http_budget_seconds: float | None = None
+    takeover_margin_seconds: float | None = None
+    default_expires_in_seconds: int | None = None
+    exchange_default_expires_in_seconds: int | None = None
+    exchange_cap_seconds: int | None = None
+    unknown_outcome: UnknownOutcomeSettings | None = None
+    honours_scope: bool | None = None
+    absent_refresh_token: Text | None = None
+    absent_refresh_expires: Text | None = None
+    single_access_token: bool | None = None
+    family_revocation: bool | None = None
+    revocation: bool | None = None
+    exchange_strategy: Text | None = None
+    exchange_target: Text | None = None
+
+
+class CallerSettings(_Settings):
+    """One rule of the policy (see `CallerRule`)."""
+
+    id: Name
+    providers: Texts = []
+    subjects: Subjects = []
+    scopes: list[str] | None = None
+    audiences: Texts = []
+
+
+class BrokerSettings(_Settings):
+    """The broker itself; times in seconds.
+
+    Attributes:
+        node: name of this replica; host and process by default.
+        release_limit_seconds: an answer later than this is checked once more.
+        spool_after_seconds: an answer not stored by then is put on disk as well.
+        wait_seconds: how long a caller waits for another's redemption.
+        cache_grants: grants kept in memory.
+    """
+
+    node: Name | None = None
+    release_limit_seconds: Annotated[float, msgspec.Meta(gt=0, le=60)] = 1.0
+    spool_after_seconds: Annotated[float, msgspec.Meta(ge=0, le=60)] = 2.0
+    wait_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 45.0
+    cache_grants: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
+
+
+class FileSettings(_Settings):
+    """The whole file."""
+
+    ledger: LedgerSettings = msgspec.field(default_factory=LedgerSettings)
+    keys: KeySettings = msgspec.field(default_factory=KeySettings)
+    broker: BrokerSettings = msgspec.field(default_factory=BrokerSettings)
+    providers: dict[str, ProviderSettings] = {}
+    callers: Annotated[list[CallerSettings], msgspec.Meta(max_length=MAX_LISTED)] = []
+    policy_version: Name | None = None
