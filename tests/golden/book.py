@@ -20,6 +20,7 @@ from grantledger.adapters.ledger.recorders import SealedStoredEvent
 from grantledger.adapters.ledger.states import reveal
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.journal import AccessRecorded
+from grantledger.domain.ledger_events import LedgerEvent
 
 FOLDER = Path(__file__).parent
 KEYS = FOLDER / "keys.json"
@@ -37,7 +38,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def said(value: object) -> Any:  # noqa: ANN401 - JSON of any shape
     """Return a state or an event's fields as JSON, secrets revealed."""
-    if isinstance(value, GrantEvent | AccessRecorded):
+    if isinstance(value, GrantEvent | LedgerEvent | AccessRecorded):
         value = vars(value)
     return msgspec.json.decode(msgspec.json.encode(value, enc_hook=reveal))
 

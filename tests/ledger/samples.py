@@ -13,6 +13,7 @@ from uuid import UUID
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.grant_events import GRANT_EVENTS
 from grantledger.domain.journal import AccessEntry, AccessRecorded
+from grantledger.domain.ledger_events import LEDGER_EVENTS, LedgerEvent
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import Outcome, Secret
 from tests.ledger.scene import CANARY
@@ -21,8 +22,9 @@ AT = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 GRANT = UUID("6f0d7c8e-6f5c-4c43-9d39-0d3a1e6c1a01")
 JOURNAL = UUID("5a1d3b52-0f0a-4d8e-8a3f-7c55f1f0c9d2")
 EVENT = UUID("0b54d1a5-1f7e-4a3c-8a5e-2f7f3b9c2b02")
-TOPICS: Mapping[str, type[GrantEvent | AccessRecorded]] = {
+TOPICS: Mapping[str, type[GrantEvent | LedgerEvent | AccessRecorded]] = {
     **{event.TOPIC: event for event in GRANT_EVENTS},
+    **{event.TOPIC: event for event in LEDGER_EVENTS},
     AccessRecorded.TOPIC: AccessRecorded,
 }
 
@@ -57,7 +59,7 @@ def filled(hint: Any, name: str) -> Any:  # noqa: ANN401 - of that type
     return simple[hint]
 
 
-def sample(topic: str) -> GrantEvent | AccessRecorded:
+def sample(topic: str) -> GrantEvent | LedgerEvent | AccessRecorded:
     """Return an event with every field filled; what is sealed holds CANARY."""
     cls: Any = TOPICS[topic]
     base: dict[str, Any] = {
@@ -77,7 +79,7 @@ def sample(topic: str) -> GrantEvent | AccessRecorded:
         said[name] = marked(said[name])
     if "originator_topic" in said:
         said["originator_topic"] = UserGrant.TOPIC
-    made: GrantEvent = cls(**{**said, **base})
+    made: GrantEvent | LedgerEvent = cls(**{**said, **base})
     return made
 
 

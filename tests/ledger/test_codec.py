@@ -30,6 +30,7 @@ from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.grant_events import GRANT_EVENTS, Rotated
 from grantledger.domain.grant_state import GrantState
 from grantledger.domain.journal import AccessEntry, AccessRecorded
+from grantledger.domain.ledger_events import LedgerEvent
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import AccessToken, Outcome, RefreshToken, Secret
 from tests.ledger.samples import AT, EVENT, GRANT, JOURNAL, TOPICS, filled, sample
@@ -62,7 +63,10 @@ def _events(cls: type[GrantEvent]) -> st.SearchStrategy[GrantEvent]:
     return st.builds(made, **{n: st.just(v) for n, v in BASE.items()}, **values)
 
 
-def _row(event: GrantEvent | AccessRecorded, **columns: Any) -> SealedStoredEvent:  # noqa: ANN401 - of any kind
+def _row(
+    event: GrantEvent | LedgerEvent | AccessRecorded,
+    **columns: Any,  # noqa: ANN401 - of any kind
+) -> SealedStoredEvent:
     return replace(MAPPER.to_stored_event(event), **columns)
 
 

@@ -18,6 +18,7 @@ from grantledger.adapters.ledger.sqlite_ledger import SqliteLedger
 from grantledger.domain.errors import (
     GrantledgerError,
     IntegrityError,
+    LedgerClosed,
     LedgerError,
     LedgerReadOnly,
     NewerSchema,
@@ -25,7 +26,7 @@ from grantledger.domain.errors import (
     Unavailable,
     WrongKey,
 )
-from tests.ledger.scene import Scene, new_grant
+from tests.ledger.scene import Scene, hand_out, new_grant
 
 
 def _nothing(path: Path) -> None:
@@ -71,7 +72,11 @@ def _newer(path: Path) -> None:
         (_garbage, NotALedger, "a file of another kind"),
         (_torn, LedgerError, "is damaged|is not a ledger"),
         (_another_program, NotALedger, "a file of another program"),
-        (_newer, NewerSchema, "has schema 99; this program knows up to 1"),
+        (
+            _newer,
+            NewerSchema,
+            f"has schema 99; this program knows up to {files.newest_schema()}",
+        ),
     ],
     ids=lambda value: getattr(value, "__name__", "").strip("_"),
 )
@@ -280,7 +285,7 @@ def test_a_pool_that_closes_waits_for_who_still_reads(scene: Scene) -> None:
         with store.transaction(commit=False) as c:
             began.set()
             go.wait(10)
-            c.execute("SELECT count(*) FROM meta")
+            c.execute("SELECT count(*) FROM data_keys")
             seen.append(c.fetchone()[0])
 
     reader = threading.Thread(target=read)
@@ -319,3 +324,19 @@ def test_every_migration_is_whole_statements_in_order() -> None:
         for statement in files.statements(script):
             assert sqlite3.complete_statement(f"{statement};")
             assert "--" not in statement
+
+
+async def test_a_closed_ledger_takes_no_more_writes_and_is_still_read(
+    scene: Scene,
+) -> None:
+    """A process that had it open before finds out at its next append."""
+    grant = new_grant()
+    async with scene.opened() as ledger:
+        await ledger.append(grant)
+        scene.sql("UPDATE log_head SET closed = 'it was moved'")
+        with pytest.raises(LedgerClosed, match="no more writes: it was moved"):
+            await ledger.append(new_grant("bob"))
+        with pytest.raises(LedgerClosed):
+            await ledger.record(hand_out(grant))
+        assert await ledger.get(grant.id) == await ledger.replay(grant.id)
+    assert scene.sql("SELECT count(*) FROM stored_events") == [(grant.version,)]

@@ -14,6 +14,7 @@ from grantledger.adapters.ledger.faults import STORAGE_ERRORS
 from grantledger.adapters.ledger.units import AppendUnit, Batch, BatchVerdicts
 from grantledger.domain.grant_events import RedemptionIntended
 from grantledger.domain.journal import AccessEntry, AccessRecorded
+from grantledger.domain.ledger_events import LedgerEvent
 from grantledger.domain.ports import AppendVerdict
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import GrantStatus, Outcome
@@ -69,6 +70,7 @@ def _check(p: Parts, delivered: list[AccessEntry]) -> None:
     presented: list[str] = []
     recorded: list[str] = []
     for event in p.log():
+        assert not isinstance(event, LedgerEvent)
         if not isinstance(event, AccessRecorded):
             if isinstance(event, RedemptionIntended):
                 presented.append(event.fingerprint)
@@ -113,6 +115,7 @@ def test_no_interleaving_hands_out_after_a_revocation(
             orders.clear()
             for unit, verdict in zip(work.appends, said.appends, strict=True):
                 if verdict is AppendVerdict.COMMITTED:
+                    assert isinstance(unit.grant, UserGrant)
                     views.append(unit.grant.fork())
             delivered += [
                 e for e, kept in zip(work.entries, said.recorded, strict=True) if kept

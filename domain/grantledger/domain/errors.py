@@ -23,6 +23,7 @@ The tree::
         NewerSchema              written by a newer version of this program
         NotALedger               a file of another program
         LedgerReadOnly           the file or its directory cannot be written
+        LedgerClosed             it takes no more writes, such as after a move
       ConfigurationError         settings are wrong: names the field
 
 The domain knows no HTTP status and no exit code; the edges map these types.
@@ -201,6 +202,12 @@ class LedgerReadOnly(LedgerError):
     """The file, or the directory it stands in, cannot be written."""
 
     code = "read_only"
+
+
+class LedgerClosed(LedgerError):
+    """The ledger takes no more writes: its log goes on elsewhere."""
+
+    code = "ledger_closed"
 
 
 class ConfigurationError(GrantledgerError):

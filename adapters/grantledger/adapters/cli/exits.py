@@ -53,6 +53,7 @@ MEANINGS: Mapping[type[errors.GrantledgerError], Meaning] = {
     errors.NewerSchema: Meaning(53, "use the newer version of this program"),
     errors.NotALedger: Meaning(54, "check ledger.url in the settings"),
     errors.LedgerReadOnly: Meaning(55, "check owner, mode and free space"),
+    errors.LedgerClosed: Meaning(56, "use the ledger that it names"),
     errors.ConfigurationError: Meaning(60, "mend the settings or the option"),
 }
 

@@ -27,6 +27,7 @@ from grantledger.adapters.ledger.reading import SQLITE, LogSql
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.errors import IntegrityError, Unavailable
 from grantledger.domain.journal import AccessRecorded
+from grantledger.domain.ledger_events import LEDGER_STREAM
 from grantledger.projections.transparency import CompactRange, leaf_hash
 
 LOCK_SECONDS = 5.0
@@ -108,7 +109,7 @@ def _checked(query: Query, log: LogSql) -> LeafReport:
         tree.append(_hashed(index, row[4], row[5]))
         leaf = read_leaf(_stored(index, row))
         report.sealed += parts.check(index, leaf.sealed)
-        if leaf.type != AccessRecorded.TOPIC:
+        if leaf.type != AccessRecorded.TOPIC and leaf.stream != LEDGER_STREAM:
             report.grant_streams.add(leaf.stream)
     parts.check_end()
     head = next(iter(query("SELECT next_index, frontier FROM log_head")), None)

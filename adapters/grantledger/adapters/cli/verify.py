@@ -18,6 +18,7 @@ def verify(config: Config = None, *, as_json: Json = False) -> None:
     async def work(opened: OpenBroker) -> tuple[str, LeafReport, GrantReport]:
         name = opened.ledger.name
         leaves = await check_leaves(opened.ledger)
+        await opened.ledger.life()  # opens every event of the ledger itself
         return name, leaves, await check_grants(opened.ledger, leaves.grant_streams)
 
     name, leaves, grants = with_broker(config, work, tend=False)

@@ -35,15 +35,18 @@ from grantledger.domain.errors import IntegrityError
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.grant_events import GRANT_EVENTS
 from grantledger.domain.journal import AccessEntry, AccessRecorded, EntryPrivate
+from grantledger.domain.ledger_events import LEDGER_EVENTS, LedgerEvent
 from grantledger.domain.user_grant import UserGrant
 
 KeyOf = Callable[[UUID], DataKey]
 Random = Callable[[int], bytes]
 Parts = Mapping[tuple[int | None, str], SealedPart]
+OfStream = GrantEvent | LedgerEvent
 
 # What may be read back. Not the library's resolve_topic: it imports whatever module
 # the stored text names.
-EVENTS_BY_TOPIC: Mapping[str, type[GrantEvent]] = {e.TOPIC: e for e in GRANT_EVENTS}
+_OF_STREAMS: tuple[type[OfStream], ...] = (*GRANT_EVENTS, *LEDGER_EVENTS)
+EVENTS_BY_TOPIC: Mapping[str, type[OfStream]] = {e.TOPIC: e for e in _OF_STREAMS}
 
 _CLEAR_BASE = frozenset(
     {"originator_id", "originator_version", "timestamp", "event_id"}
@@ -57,7 +60,7 @@ _PRIVATE = msgspec.json.Decoder(EntryPrivate)
 class _Shape:
     """How one event class is written and read."""
 
-    def __init__(self, cls: type[GrantEvent]) -> None:
+    def __init__(self, cls: type[OfStream]) -> None:
         hints = get_type_hints(cls)
         names = [f.name for f in fields(cls)]
         self.cls = cls
@@ -80,7 +83,7 @@ class _Shape:
 
 
 @cache
-def _shape(cls: type[GrantEvent]) -> _Shape:
+def _shape(cls: type[OfStream]) -> _Shape:
     return _Shape(cls)
 
 
@@ -97,14 +100,14 @@ class LeafMapper(Mapper[UUID]):
         self._random = random
 
     def encode(
-        self, event: GrantEvent, recorded_at: datetime, key: DataKey | None = None
+        self, event: OfStream, recorded_at: datetime, key: DataKey | None = None
     ) -> SealedStoredEvent:
-        """Return a grant's event as its leaf and sealed parts.
+        """Return a grant's or the ledger's own event as its leaf and sealed parts.
 
         Args:
-            event: of a grant.
+            event: of a grant, or of the ledger.
             recorded_at: aware UTC.
-            key: the grant's, where the caller has it at hand.
+            key: the stream's, where the caller has it at hand.
 
         Raises:
             TypeError: a secret stands in a field that is not sealed.
@@ -204,7 +207,7 @@ class LeafMapper(Mapper[UUID]):
 
     def decode(
         self, stored: StoredEvent, only: UUID | None = None
-    ) -> GrantEvent | AccessRecorded:
+    ) -> OfStream | AccessRecorded:
         """Return the event that the stored bytes say, nothing else.
 
         Args:
@@ -235,7 +238,7 @@ class LeafMapper(Mapper[UUID]):
         shape: _Shape,
         refs: Mapping[tuple[int | None, str], SealedRef],
         parts: Parts,
-    ) -> GrantEvent:
+    ) -> OfStream:
         names = {field for _, field in refs}
         if (
             leaf.entries
@@ -261,7 +264,7 @@ class LeafMapper(Mapper[UUID]):
             if ref is not None:
                 plain = self._open(leaf, ref, parts)
                 state[name] = decoded(shape.openers[name], plain, leaf.event_id)
-        event: GrantEvent = _made(shape.cls, state)
+        event: OfStream = _made(shape.cls, state)
         return event
 
     def _journal(
@@ -329,7 +332,7 @@ def _refs(leaf: Leaf) -> dict[tuple[int | None, str], SealedRef]:
 
 
 def _stored(
-    event: AccessRecorded | GrantEvent,
+    event: AccessRecorded | OfStream,
     event_id: UUID,
     recorded_at: datetime,
     clear: Mapping[str, object],

@@ -22,6 +22,8 @@ from grantledger.adapters.ledger.units import AppendUnit, Batch, BatchVerdicts
 from grantledger.domain.errors import GrantledgerError, LedgerError
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.journal import AccessEntry, AccessRecorded
+from grantledger.domain.ledger_events import LedgerEvent
+from grantledger.domain.ledger_life import LedgerLife
 from grantledger.domain.ports import AppendVerdict, Ids
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import GrantKey, Outcome
@@ -173,6 +175,8 @@ class Deciding:
         if unit.lease_over is not None and work.now < unit.lease_over:
             return AppendVerdict.LEASE_HELD
         try:
+            if isinstance(grant, LedgerLife):
+                return self._decide_life(work, grant)
             return self._decide(work, grant)
         except self.failures:
             raise
@@ -208,6 +212,24 @@ class Deciding:
         work.verdicts.changed.append(grant.id)
         return AppendVerdict.COMMITTED
 
+    def _decide_life(self, work: Work, life: LedgerLife) -> AppendVerdict:
+        """Return the verdict on the ledger's own events, sealed under its own key."""
+        if self._newest_of(work, life.id) != life.stored_version:
+            return self._who_won(work, life.pending_events[0])
+        wrapped: WrappedKey | None = None
+        if life.stored_version == 0:
+            key, wrapped = self._keys.make(life.id)
+        else:
+            key = work.writes.key(life.id)
+        stored = [self._mapper.encode(e, work.now, key) for e in life.pending_events]
+        if not all(fits(s) for s in stored):
+            raise LedgerError("an event of the ledger is over a leaf's limit")
+        if wrapped is not None:
+            self._keep(work, key, wrapped)
+        self._insert(work, stored)
+        self._newest[life.id] = life.version
+        return AppendVerdict.COMMITTED
+
     def _known(self, work: Work, grant: UserGrant) -> bool:
         """Tell whether the user has a grant already, under another id."""
         state = grant.state
@@ -220,7 +242,7 @@ class Deciding:
         work.writes.keep(key, wrapped)
 
     @staticmethod
-    def _who_won(work: Work, event: GrantEvent) -> AppendVerdict:
+    def _who_won(work: Work, event: GrantEvent | LedgerEvent) -> AppendVerdict:
         """Tell a lost race from our own append whose commit was not acknowledged."""
         stored = work.writes.event(event.originator_id, event.originator_version)
         if stored is None or read_leaf(stored).event_id != event.event_id:

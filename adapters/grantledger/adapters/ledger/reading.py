@@ -19,6 +19,7 @@ from grantledger.adapters.ledger.recorders import SealedStoredEvent
 from grantledger.domain.errors import IntegrityError
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.journal import AccessRecorded
+from grantledger.domain.ledger_events import LEDGER_STREAM, LedgerEvent
 from grantledger.projections.transparency import leaf_hash
 
 
@@ -60,19 +61,33 @@ class LeafReader:
 
     def events_of(self, c: Cursor, grant_id: UUID) -> Iterator[tuple[int, GrantEvent]]:
         """Yield (leaf index, event) of the grant's stream, in order."""
+        for index, event in self._stream(c, grant_id):
+            if not isinstance(event, GrantEvent):
+                raise IntegrityError(f"leaf {index} is no event of a grant")
+            yield index, event
+
+    def life(self, c: Cursor) -> list[LedgerEvent]:
+        """Return the ledger's own events, in order."""
+        found: list[LedgerEvent] = []
+        for index, event in self._stream(c, LEDGER_STREAM):
+            if not isinstance(event, LedgerEvent):
+                raise IntegrityError(f"leaf {index} is no event of a ledger")
+            found.append(event)
+        return found
+
+    def _stream(
+        self, c: Cursor, stream: UUID
+    ) -> Iterator[tuple[int, GrantEvent | LedgerEvent | AccessRecorded]]:
         c.execute(
             f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
             " WHERE e.originator_id=? ORDER BY e.originator_version",
-            (grant_id.hex,),
+            (stream.hex,),
         )
         rows = c.fetchall()
         if rows:
-            self._keys.load(c, grant_id)
+            self._keys.load(c, stream)
         for row in rows:
-            event = self.decode(c, row)
-            if not isinstance(event, GrantEvent):
-                raise IntegrityError(f"leaf {row[0] - 1} is no event of a grant")
-            yield row[0] - 1, event
+            yield row[0] - 1, self.decode(c, row)
 
     def journal_of(
         self, c: Cursor, grant_id: UUID, *, live_after: int | None
@@ -103,7 +118,7 @@ class LeafReader:
 
     def decode(
         self, c: Cursor, row: Sequence[Any], only: UUID | None = None
-    ) -> GrantEvent | AccessRecorded:
+    ) -> GrantEvent | LedgerEvent | AccessRecorded:
         """Return the event of a row of `stored_events`.
 
         Args:

@@ -29,7 +29,7 @@ from eventsourcing.utils import Environment, EnvType
 from grantledger.adapters.keys.envelope import SealedPart
 from grantledger.adapters.ledger.connections import LedgerDatastore
 from grantledger.adapters.ledger.datastore import migrate_within, private_file
-from grantledger.domain.errors import IntegrityError
+from grantledger.domain.errors import IntegrityError, LedgerClosed
 from grantledger.projections.transparency import (
     MAX_LEAF_BYTES,
     CompactRange,
@@ -49,11 +49,14 @@ def read_head(c: SQLiteCursor) -> CompactRange:
 
     Raises:
         IntegrityError: it is missing, or its parts do not fit each other.
+        LedgerClosed: nothing is appended here any more.
     """
-    c.execute("SELECT next_index, frontier FROM log_head")
+    c.execute("SELECT next_index, frontier, closed FROM log_head")
     row = c.fetchone()
     if row is None:
         raise IntegrityError("the log has no head")
+    if row[2] is not None:
+        raise LedgerClosed(f"the ledger takes no more writes: {row[2]}")
     try:
         return CompactRange.from_bytes(row[0], row[1])
     except (ValueError, TypeError) as cause:

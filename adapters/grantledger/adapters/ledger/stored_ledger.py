@@ -25,6 +25,7 @@ from grantledger.adapters.ledger.waiting import Waiting
 from grantledger.domain.errors import GrantledgerError, IntegrityError, Unavailable
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.journal import AccessEntry, AccessRecorded
+from grantledger.domain.ledger_life import LedgerLife
 from grantledger.domain.ports import AppendVerdict, Lane, Recorded
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import GrantKey, Outcome
@@ -217,6 +218,18 @@ class StoredLedger(ABC):
             return grant
 
         return await self._read(read)
+
+    async def life(self) -> LedgerLife:
+        """Return what was done to the ledger itself, rebuilt from its events."""
+        return await self._read(lambda c: LedgerLife(self._leaves.life(c)))
+
+    async def append_life(self, life: LedgerLife) -> AppendVerdict:
+        """Store the ledger's own pending events; CONFLICT where others came first.
+
+        Raises:
+            Unavailable: the store cannot be written now.
+        """
+        return await self._writer.append(AppendUnit(life), Lane.OUTCOME)
 
     async def client(self, provider: str) -> bytes | None:
         """Return the sealed registration of a provider's client, None without."""

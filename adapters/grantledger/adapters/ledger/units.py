@@ -9,15 +9,19 @@ from uuid import UUID
 
 from grantledger.domain.errors import GrantledgerError
 from grantledger.domain.journal import AccessEntry
+from grantledger.domain.ledger_life import LedgerLife
 from grantledger.domain.ports import AppendVerdict
 from grantledger.domain.user_grant import UserGrant
 
 
 @dataclass(frozen=True, slots=True)
 class AppendUnit:
-    """A grant's pending events, to be stored at the version after its stored one."""
+    """A grant's pending events, to be stored at the version after its stored one.
 
-    grant: UserGrant
+    Likewise the ledger's own, which have no row.
+    """
+
+    grant: UserGrant | LedgerLife
     lease_over: datetime | None = None
 
 

@@ -1,0 +1,52 @@
+"""What happens to a ledger itself, not to a grant in it; few, and in one stream.
+
+They are leaves as all events are: a ledger that was moved says so in its own log.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from uuid import UUID
+
+from eventsourcing.domain import DomainEvent
+
+from grantledger.domain.values import Actor, ActorKind
+
+LEDGER_STREAM = UUID("6772616e-746c-4564-8765-720000000001")
+"""The stream of every ledger's own events; each ledger has tables of its own."""
+
+
+class LedgerEvent(DomainEvent):
+    """What every event of a ledger says: who, through which request, on which node.
+
+    `timestamp` is when it occurred, aware UTC, passed in. `SEALED` names the fields
+    that stand outside the leaf, under the ledger stream's own data key.
+    """
+
+    TOPIC: ClassVar[str]
+    SEALED: ClassVar[frozenset[str]] = frozenset({"by"})
+
+    event_id: UUID
+    request_id: str
+    node: str
+    actor_kind: ActorKind
+    by: Actor
+    policy: str
+
+
+class LedgerMoved(LedgerEvent):
+    """The whole log was copied elsewhere; this is the last leaf that is written here.
+
+    `destination` names the other ledger, without a password; `size` and `root` are
+    of the log before this leaf, the root in hexadecimal (RFC 6962 section 2.1).
+    """
+
+    TOPIC = "grantledger.ledger.moved.v1"
+    SEALED = frozenset({"by", "destination"})
+
+    destination: str
+    size: int
+    root: str
+
+
+LEDGER_EVENTS: tuple[type[LedgerEvent], ...] = (LedgerMoved,)
