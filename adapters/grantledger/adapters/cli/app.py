@@ -17,6 +17,7 @@ from grantledger.adapters.cli.grants import (
 )
 from grantledger.adapters.cli.importing import import_grant
 from grantledger.adapters.cli.migrate import migrate
+from grantledger.adapters.cli.serve import client_secret, serve
 from grantledger.adapters.cli.setup import init
 from grantledger.adapters.cli.token import token
 from grantledger.adapters.cli.verify import verify
@@ -35,6 +36,8 @@ for _command, _name in (
     (demo, "demo"),
     (init, "init"),
     (migrate, "migrate"),
+    (serve, "serve"),
+    (client_secret, "client-secret"),
     (connect, "connect"),
     (import_grant, "import"),
     (token, "token"),

@@ -13,6 +13,9 @@ MAX_LISTED = 1000
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_LENGTH)]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT_LENGTH)]
+CallerName = Annotated[
+    str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]+$", max_length=MAX_NAME_LENGTH)
+]
 Texts = Annotated[list[Text], msgspec.Meta(max_length=MAX_LISTED)]
 Subjects = Annotated[
     list[Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SUBJECT_LENGTH)]],
@@ -136,12 +139,60 @@ class BrokerSettings(_Settings):
     cache_grants: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
 
 
+class CallerIssuerSettings(_Settings):
+    """An issuer whose JWTs callers present.
+
+    Attributes:
+        name: begins its callers' ids, `name:claim`.
+        audience: of tokens that are meant for this broker.
+        caller_claim: that names the caller.
+        require_at_jwt: only tokens typed `at+jwt` (RFC 9068 section 4).
+    """
+
+    name: CallerName
+    issuer: Text
+    audience: Text
+    caller_claim: Name = "client_id"
+    require_at_jwt: bool = True
+    discovery_url: Text | None = None
+    internal_base_url: Text | None = None
+    ca_file: Text | None = None
+
+
+class HttpClientSettings(_Settings):
+    """A caller with a secret, of which only the argon2 hash stands here."""
+
+    id: CallerName
+    secret_hash: Annotated[
+        str, msgspec.Meta(pattern=r"^\$argon2id\$[!-~]+$", max_length=512)
+    ]
+
+
+class HttpSettings(_Settings):
+    """The service.
+
+    Attributes:
+        listen: `host:port`; port 0 is any free one. TLS is a proxy's business.
+        max_body_bytes: of a request.
+        max_connections: at once; more are answered 503.
+    """
+
+    listen: Text = "127.0.0.1:8080"
+    max_body_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1_048_576)] = 65_536
+    max_connections: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
+    issuers: Annotated[list[CallerIssuerSettings], msgspec.Meta(max_length=32)] = []
+    clients: Annotated[
+        list[HttpClientSettings], msgspec.Meta(max_length=MAX_LISTED)
+    ] = []
+
+
 class FileSettings(_Settings):
     """The whole file."""
 
     ledger: LedgerSettings = msgspec.field(default_factory=LedgerSettings)
     keys: KeySettings = msgspec.field(default_factory=KeySettings)
     broker: BrokerSettings = msgspec.field(default_factory=BrokerSettings)
+    http: HttpSettings = msgspec.field(default_factory=HttpSettings)
     providers: dict[str, ProviderSettings] = {}
     callers: Annotated[list[CallerSettings], msgspec.Meta(max_length=MAX_LISTED)] = []
     policy_version: Name | None = None

@@ -1,0 +1,1 @@
+"""The HTTP service: hand-outs to authenticated callers, and probes."""

@@ -1,0 +1,126 @@
+"""Request bodies, read to a limit and parsed strictly.
+
+A body that is too long, of another type, or that says one thing twice is refused
+with the name of the field: what a proxy and this service could read differently is
+not guessed at.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+
+from grantledger.domain.errors import InvalidRequest
+
+T = TypeVar("T")
+MAX_FIELDS = 64
+FORM = "application/x-www-form-urlencoded"
+REPEATABLE = frozenset({"resource", "audience"})
+
+
+class TooLargeError(Exception):
+    """The body is longer than the limit."""
+
+
+class WrongTypeError(Exception):
+    """The body is of another media type than the endpoint takes."""
+
+
+async def read(request: Request, limit: int) -> bytes:
+    """Return the body.
+
+    Raises:
+        TooLargeError: it is longer than `limit` bytes, said or found.
+        InvalidRequest: the caller went away before its end.
+    """
+    said = request.headers.get("content-length", "")
+    if said.isascii() and said.isdigit() and int(said) > limit:
+        raise TooLargeError
+    body = bytearray()
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > limit:
+                raise TooLargeError
+    except ClientDisconnect:
+        raise InvalidRequest("the body ended early", "body") from None
+    return bytes(body)
+
+
+def media_type(request: Request) -> str:
+    """Return the media type without parameters, in lower case; "" for none."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def json_of(request: Request, decoder: msgspec.json.Decoder[T], limit: int) -> T:
+    """Return the JSON body; one without a byte stands for `{}`.
+
+    Raises:
+        TooLargeError, WrongTypeError: see there.
+        InvalidRequest: it does not parse; names the field.
+    """
+    body = await read(request, limit)
+    if not body:
+        body = b"{}"
+    elif media_type(request) != "application/json":
+        raise WrongTypeError("application/json")
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as cause:
+        words, _, where = str(cause).partition(" - at `$")
+        field = where.rstrip("`").lstrip(".") or "body"
+        raise InvalidRequest(f"{field}: {words}", field) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise InvalidRequest("the body is no JSON object", "body") from None
+
+
+async def form_of(request: Request, limit: int) -> dict[str, list[str]]:
+    """Return the form's values by name, empty ones left out (RFC 6749 section 3.2).
+
+    Raises:
+        TooLargeError, WrongTypeError: see there.
+        InvalidRequest: a name stands twice, or there are too many.
+    """
+    body = await read(request, limit)
+    if media_type(request) != FORM:
+        raise WrongTypeError(FORM)
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=bool(body),
+            errors="strict",
+            max_num_fields=MAX_FIELDS,
+        )
+    except ValueError:
+        raise InvalidRequest("the body is no form of UTF-8 text", "body") from None
+    form: dict[str, list[str]] = {}
+    for name, value in pairs:
+        if name in form and name not in REPEATABLE:
+            shown = name[:40] if name.isprintable() else "a name"
+            raise InvalidRequest(f"{shown} stands twice", shown)
+        form.setdefault(name, []).append(value)
+    return {
+        name: kept for name, all_ in form.items() if (kept := [v for v in all_ if v])
+    }
+
+
+def segments(request: Request) -> list[str]:
+    """Return the path's segments, each decoded by itself.
+
+    Decoded before it is split, `a%2Fb` would be two segments, and one user another.
+
+    Raises:
+        InvalidRequest: one is no UTF-8 text.
+    """
+    raw: bytes = request.scope.get("raw_path") or b""
+    try:
+        return [
+            unquote_to_bytes(part).decode("utf-8")
+            for part in raw.split(b"?")[0].strip(b"/").split(b"/")
+        ]
+    except UnicodeDecodeError:
+        raise InvalidRequest("the path is no UTF-8 text", "path") from None

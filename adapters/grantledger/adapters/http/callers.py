@@ -1,0 +1,37 @@
+"""The caller of a request as the broker records it."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+
+from grantledger.adapters.http.identity import Authenticator
+from grantledger.domain.requests import Caller
+
+MAX_HEADER_LENGTH = 200
+
+
+async def caller_of(request: Request, who: Authenticator) -> Caller:
+    """Return the authenticated caller, with what the request says of its place.
+
+    Raises:
+        NotAuthenticatedError: nobody known calls.
+        Unavailable: the issuer's keys cannot be fetched now.
+    """
+    return described(request, await who.caller_id(request.headers.get("authorization")))
+
+
+def described(request: Request, caller_id: str) -> Caller:
+    """Return the caller of this id; what headers say is kept, and not believed."""
+    return Caller(
+        id=caller_id,
+        peer_ip=request.client.host if request.client else None,
+        user_agent=_kept(request, "user-agent"),
+        correlation_id=_kept(request, "x-request-id"),
+    )
+
+
+def _kept(request: Request, name: str) -> str | None:
+    value = request.headers.get(name)
+    if value is None:
+        return None
+    return "".join(c if c.isprintable() else "?" for c in value[:MAX_HEADER_LENGTH])

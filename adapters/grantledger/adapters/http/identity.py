@@ -1,0 +1,199 @@
+"""Who calls: a JWT of a configured issuer, or a client with a secret.
+
+Nothing else in a request says who it is from; a header that a proxy might set is not
+looked at. A caller's id is the issuer's configured name and its claim, `idp:scanner`,
+or a configured client's id, which has no colon: no issuer can name another's callers.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+from urllib.parse import unquote_plus
+
+import anyio
+import anyio.to_thread
+import jwt
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from grantledger.adapters.upstream.signed import MAX_JWT_BYTES, SignedTokens, expiry
+from grantledger.domain.errors import InvalidSubjectToken
+from grantledger.domain.ports import Clock
+from grantledger.domain.values import MAX_NAME_LENGTH, Secret
+
+MAX_VERIFIED = 10_000
+VERIFIED_SECONDS = 300.0
+MAX_SECRET_LENGTH = 512
+HASHING_AT_ONCE = 2
+TYPES = frozenset({"at+jwt"})
+LAX_TYPES = frozenset({"at+jwt", "jwt", ""})
+
+
+class NotAuthenticatedError(Exception):
+    """Nobody known calls; `error` is the word for the challenge (RFC 6750 3.1)."""
+
+    def __init__(self, error: str) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class CallerIssuer:
+    """An issuer of callers' tokens.
+
+    Attributes:
+        name: begins the ids of its callers.
+        audience: the token must be meant for it: this broker.
+        claim: that names the caller, such as `client_id` or `sub`.
+        types: accepted `typ` headers (RFC 9068 section 4).
+    """
+
+    name: str
+    issuer: str
+    tokens: SignedTokens
+    audience: str
+    claim: str = "client_id"
+    types: frozenset[str] = TYPES
+
+
+class Authenticator:
+    """Tells who calls.
+
+    Verified tokens are remembered by hash, until they expire and for five minutes at
+    most, so that a key that the issuer withdraws is not trusted for long.
+
+    Args:
+        clients: id to argon2 hash of its secret.
+    """
+
+    def __init__(
+        self,
+        issuers: Sequence[CallerIssuer],
+        clients: Mapping[str, str],
+        clock: Clock,
+    ) -> None:
+        self._issuers = {issuer.issuer: issuer for issuer in issuers}
+        self._clients = dict(clients)
+        self._clock = clock
+        self._hasher = PasswordHasher()
+        # Verified against when no such client is known: both take the same time.
+        self._nobody = self._hasher.hash("nobody")
+        self._hashing = anyio.CapacityLimiter(HASHING_AT_ONCE)
+        self._verified: OrderedDict[bytes, tuple[str, datetime]] = OrderedDict()
+
+    async def caller_id(self, authorization: str | None) -> str:
+        """Return the id of the caller of a request with this header.
+
+        Raises:
+            NotAuthenticatedError: the header is missing, or proves nothing.
+            Unavailable: the issuer's keys cannot be fetched now.
+        """
+        scheme, _, rest = (authorization or "").partition(" ")
+        rest = rest.strip()
+        if scheme.lower() == "bearer" and rest and self._issuers:
+            return await self._bearer(rest)
+        if scheme.lower() == "basic" and rest and self._clients:
+            client_id, secret = _basic(rest)
+            return await self.client(client_id, secret)
+        raise NotAuthenticatedError("missing" if not rest else "invalid_request")
+
+    async def client(self, client_id: str, secret: Secret) -> str:
+        """Return the id of a client with this secret (RFC 6749 section 2.3.1).
+
+        Raises:
+            NotAuthenticatedError: there is none.
+        """
+        known = self._clients.get(client_id)
+        marked = _mark(client_id, secret.reveal())
+        now = self._clock.now()
+        if known is not None and self._remembered(marked, now) == client_id:
+            return client_id
+        right = await anyio.to_thread.run_sync(
+            self._matches, known or self._nobody, secret, limiter=self._hashing
+        )
+        if known is None or not right:
+            raise NotAuthenticatedError("invalid_client")
+        self._remember(marked, client_id, now + timedelta(seconds=VERIFIED_SECONDS))
+        return client_id
+
+    async def _bearer(self, token: str) -> str:
+        now = self._clock.now()
+        marked = _mark("bearer", token)
+        remembered = self._remembered(marked, now)
+        if remembered is not None:
+            return remembered
+        issuer = self._issuer_of(token)
+        try:
+            claims = await issuer.tokens.claims(
+                token, audiences=(issuer.audience,), types=issuer.types
+            )
+        except InvalidSubjectToken:
+            raise NotAuthenticatedError("invalid_token") from None
+        name = claims.get(issuer.claim)
+        if not isinstance(name, str) or not name or not name.isprintable():
+            raise NotAuthenticatedError("invalid_token")
+        caller = f"{issuer.name}:{name}"
+        if len(caller) > MAX_NAME_LENGTH:
+            raise NotAuthenticatedError("invalid_token")
+        limit = now + timedelta(seconds=VERIFIED_SECONDS)
+        self._remember(marked, caller, min(expiry(claims), limit))
+        return caller
+
+    def _issuer_of(self, token: str) -> CallerIssuer:
+        """Return whose token it claims to be; that issuer's keys then decide."""
+        claims: dict[str, Any] = {}
+        if len(token) <= MAX_JWT_BYTES and token.isascii():
+            try:
+                claims = jwt.decode(token, options={"verify_signature": False})
+            except (jwt.PyJWTError, ValueError, RecursionError):
+                claims = {}
+        said = claims.get("iss")
+        issuer = self._issuers.get(said) if isinstance(said, str) else None
+        if issuer is None:
+            raise NotAuthenticatedError("invalid_token")
+        return issuer
+
+    def _matches(self, hashed: str, secret: Secret) -> bool:
+        try:
+            return self._hasher.verify(hashed, secret.reveal())
+        except (VerificationError, InvalidHashError):
+            return False
+
+    def _remembered(self, marked: bytes, now: datetime) -> str | None:
+        found = self._verified.get(marked)
+        if found is None:
+            return None
+        if found[1] <= now:
+            del self._verified[marked]
+            return None
+        return found[0]
+
+    def _remember(self, marked: bytes, caller: str, until: datetime) -> None:
+        self._verified[marked] = (caller, until)
+        while len(self._verified) > MAX_VERIFIED:
+            self._verified.popitem(last=False)
+
+
+def _mark(kind: str, secret: str) -> bytes:
+    return sha256(
+        f"{len(kind)}:{kind}:{secret}".encode(errors="surrogatepass")
+    ).digest()
+
+
+def _basic(text: str) -> tuple[str, Secret]:
+    """Return id and secret of a Basic header (RFC 6749 section 2.3.1)."""
+    try:
+        said = base64.b64decode(text, validate=True).decode("utf-8")
+    except (binascii.Error, ValueError):
+        raise NotAuthenticatedError("invalid_client") from None
+    client_id, colon, secret = said.partition(":")
+    if not colon or len(said) > MAX_SECRET_LENGTH:
+        raise NotAuthenticatedError("invalid_client")
+    return unquote_plus(client_id), Secret(unquote_plus(secret))

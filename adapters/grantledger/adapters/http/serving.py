@@ -1,0 +1,213 @@
+"""Runs the service: an open broker behind uvicorn, until a signal ends it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import ssl
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from types import FrameType
+
+import uvicorn
+
+from grantledger.adapters.bootstrap import open_broker
+from grantledger.adapters.http.app import build_app
+from grantledger.adapters.http.identity import (
+    LAX_TYPES,
+    TYPES,
+    Authenticator,
+    CallerIssuer,
+)
+from grantledger.adapters.settings import CallerIssuerSettings, Settings
+from grantledger.adapters.upstream.config import ServerConfig
+from grantledger.adapters.upstream.discovery import Discovery
+from grantledger.adapters.upstream.http import BoundedHttp
+from grantledger.adapters.upstream.jwks import KeySet
+from grantledger.adapters.upstream.signed import SignedTokens
+from grantledger.domain.errors import ConfigurationError, Unavailable
+from grantledger.domain.ports import Clock
+
+GRACEFUL_SECONDS = 10
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+KEEP_ALIVE_SECONDS = 30
+MAX_HEADER_BYTES = 32 * 1024
+
+_LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
+_PORTS = 65_536
+
+
+async def serve(settings: Settings, started: Callable[[str], object]) -> None:
+    """Serve until SIGTERM or SIGINT; requests and redemptions under way end first.
+
+    Args:
+        settings: with the policy's callers and who may authenticate them.
+        started: called with the address once it is listened on.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or nobody could ever call.
+        LedgerError: the ledger cannot be used.
+        Unavailable: the ledger cannot be used now, or the address is taken.
+    """
+    said = settings.file.http
+    host, port = address(said.listen)
+    if not settings.file.callers:
+        raise ConfigurationError(
+            "callers: a service needs at least one rule; without, nobody has anything",
+            "callers",
+        )
+    if not said.issuers and not said.clients:
+        raise ConfigurationError(
+            "http: name issuers of callers' tokens or clients: nobody could call",
+            "http.issuers",
+        )
+    with ExitStack() as afterwards:
+        async with (
+            open_broker(settings) as opened,
+            authenticator(settings, opened.clock) as who,
+        ):
+            server = _Server(
+                uvicorn.Config(
+                    build_app(opened, who, said.max_body_bytes),
+                    host=host,
+                    port=port,
+                    # Paths hold users' names: nothing is logged per request.
+                    access_log=False,
+                    log_config=None,
+                    lifespan="off",
+                    ws="none",
+                    proxy_headers=False,
+                    server_header=False,
+                    h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+                    http="h11",
+                    limit_concurrency=said.max_connections,
+                    timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                    timeout_graceful_shutdown=GRACEFUL_SECONDS,
+                ),
+                started,
+            )
+            afterwards.enter_context(_heard_once())
+            try:
+                await server.serve()
+            except SystemExit:
+                # What uvicorn does where it cannot bind.
+                raise Unavailable(f"cannot listen on {said.listen}") from None
+
+
+@contextmanager
+def _heard_once() -> Generator[None]:
+    """Let a signal end the serving, and not the process with it.
+
+    uvicorn raises the signal again once it has stopped; the broker is not drained
+    and closed by then.
+    """
+    before = {one: signal.signal(one, _let_be) for one in SIGNALS}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _let_be(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing."""
+
+
+@asynccontextmanager
+async def authenticator(
+    settings: Settings, clock: Clock
+) -> AsyncGenerator[Authenticator]:
+    """Yield what tells who calls; on leaving, its connections are closed.
+
+    Raises:
+        ConfigurationError: an issuer's settings are wrong; `field` names it.
+    """
+    said = settings.file.http
+    connections: list[BoundedHttp] = []
+    try:
+        issuers = [
+            _issuer(one, f"http.issuers[{n}]", settings, clock, connections)
+            for n, one in enumerate(said.issuers)
+        ]
+        clients = {client.id: client.secret_hash for client in said.clients}
+        yield Authenticator(issuers, clients, clock)
+    finally:
+        for connection in connections:
+            await connection.aclose()
+
+
+class _Server(uvicorn.Server):
+    """Tells its address once it listens."""
+
+    def __init__(
+        self, config: uvicorn.Config, started: Callable[[str], object]
+    ) -> None:
+        super().__init__(config)
+        self._tell = started
+
+    async def startup(self, sockets: object = None) -> None:
+        """Listen, then tell."""
+        await super().startup(sockets)  # type: ignore[arg-type] # always None here
+        for server in self.servers:
+            for listening in server.sockets:
+                host, port = listening.getsockname()[:2]
+                shown = f"[{host}]" if ":" in host else host
+                self._tell(f"http://{shown}:{port}")
+
+
+def address(listen: str) -> tuple[str, int]:
+    """Return host and port of `host:port`; port 0 is any free one.
+
+    Raises:
+        ConfigurationError: it is no such text.
+    """
+    found = _LISTEN.fullmatch(listen)
+    if found is None or int(found[2]) >= _PORTS:
+        raise ConfigurationError(
+            "http.listen: host:port, such as 127.0.0.1:8080", "http.listen"
+        )
+    return found[1].strip("[]"), int(found[2])
+
+
+def _issuer(
+    said: CallerIssuerSettings,
+    at: str,
+    settings: Settings,
+    clock: Clock,
+    connections: list[BoundedHttp],
+) -> CallerIssuer:
+    try:
+        config = ServerConfig(
+            issuer=said.issuer,
+            discovery_url=said.discovery_url,
+            internal_base_url=said.internal_base_url,
+        )
+    except ConfigurationError as cause:
+        field = f"{at}.{cause.field}"
+        raise ConfigurationError(f"{field}: {cause}", field) from cause
+    http = BoundedHttp(ssl_context=_trust(said, at, settings))
+    connections.append(http)
+    keys = KeySet(config, http, Discovery(config, http, clock), clock)
+    return CallerIssuer(
+        name=said.name,
+        issuer=said.issuer,
+        tokens=SignedTokens([said.issuer], keys, clock),
+        audience=said.audience,
+        claim=said.caller_claim,
+        types=TYPES if said.require_at_jwt else LAX_TYPES,
+    )
+
+
+def _trust(
+    said: CallerIssuerSettings, at: str, settings: Settings
+) -> ssl.SSLContext | None:
+    if said.ca_file is None:
+        return None
+    path = settings.path(said.ca_file, f"{at}.ca_file")
+    try:
+        return ssl.create_default_context(cafile=str(path))
+    except OSError as cause:
+        raise ConfigurationError(
+            f"{at}.ca_file: cannot read certificates from {path}: {cause.strerror}",
+            f"{at}.ca_file",
+        ) from cause

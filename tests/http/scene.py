@@ -1,0 +1,117 @@
+"""The service over a real broker and server, and callers with real tokens."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+from argon2 import PasswordHasher
+
+from grantledger.adapters.devserver import DevServer, DevSettings
+from grantledger.adapters.http.app import build_app
+from grantledger.adapters.http.serving import authenticator
+from tests.broker.scene import RESOURCE, Home, Life, Scene
+from tests.support.fault_proxy import FaultProxy
+from tests.upstream.signing import JWKS, RSA, jwk
+from tests.upstream.support import CannedServer, reply
+
+AUDIENCE = "https://broker.example"
+SECRET = "canary-caller-secret"
+HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(SECRET)
+TOKEN = "/v1/grants/cloud/alice/token"
+OAUTH = "/oauth/token"
+PROBLEM = "application/problem+json"
+
+
+def rules(issuer: str, *, extra: str = "") -> str:
+    """Return the settings of callers: one by JWT, one by secret, and who may what."""
+    return f"""
+[http]
+listen = "127.0.0.1:0"
+max_body_bytes = 4096
+
+[[http.issuers]]
+name = "idp"
+issuer = "{issuer}"
+audience = "{AUDIENCE}"
+
+[[http.clients]]
+id = "scanner"
+secret_hash = "{HASH}"
+
+[[callers]]
+id = "idp:job"
+providers = ["cloud"]
+
+[[callers]]
+id = "scanner"
+providers = ["cloud"]
+subjects = ["alice"]
+{extra}
+"""
+
+
+@dataclass
+class Service:
+    """The service, its broker, and who signs callers' tokens."""
+
+    client: httpx.AsyncClient
+    life: Life
+    issuer: CannedServer
+
+    def bearer(self, key: Any = RSA, alg: str = "RS256", **changed: Any) -> str:  # noqa: ANN401 - any claim
+        """Return a caller's token; None leaves a claim out."""
+        now = int(time.time())
+        header = changed.pop("header", {})
+        claims = {
+            "iss": self.issuer.url,
+            "sub": "job",
+            "client_id": "job",
+            "aud": AUDIENCE,
+            "iat": now,
+            "exp": now + 300,
+            **changed,
+        }
+        claims = {name: value for name, value in claims.items() if value is not None}
+        head = {"kid": "k1", "typ": "at+jwt", **header}
+        return jwt.PyJWS().encode(json.dumps(claims).encode(), key, alg, head)
+
+    async def post(self, path: str = TOKEN, **said: Any) -> httpx.Response:  # noqa: ANN401 - as httpx takes them
+        """Ask as the job, unless `headers` or `auth` say otherwise."""
+        if "headers" not in said and "auth" not in said:
+            said["headers"] = {"Authorization": f"Bearer {self.bearer()}"}
+        return await self.client.post(path, **said)
+
+
+@asynccontextmanager
+async def service(tmp_path: Path, profile: Any = "B") -> AsyncGenerator[Service]:  # noqa: ANN401 - a Profile
+    """Open a broker with alice's grant, and the application over it."""
+    async with AsyncExitStack() as stack:
+        said = DevSettings(refresh_token_seconds=86_400, resources=(RESOURCE,))
+        server = stack.enter_context(DevServer(profile, said))
+        proxy = stack.enter_context(FaultProxy(server.issuer))
+        issuer = await stack.enter_async_context(CannedServer())
+        issuer.describe()
+        issuer.on(JWKS, reply({"keys": [jwk(RSA)]}))
+        home = Home(tmp_path, callers=rules(issuer.url))
+        scene = Scene(home, server, proxy)
+        scene.configure(
+            resources={"files": RESOURCE}, session_audiences=[scene.client.client_id]
+        )
+        life = await stack.enter_async_context(scene.open())
+        who = await stack.enter_async_context(
+            authenticator(home.settings(), life.opened.clock)
+        )
+        app = build_app(life.opened, who, home.settings().file.http.max_body_bytes)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(transport=transport, base_url="http://broker")
+        )
+        yield Service(client, life, issuer)
