@@ -63,6 +63,7 @@ class Service:
     """The service, its broker, and who signs callers' tokens."""
 
     client: httpx.AsyncClient
+    transport: httpx.ASGITransport
     life: Life
     issuer: CannedServer
 
@@ -114,4 +115,4 @@ async def service(tmp_path: Path, profile: Any = "B") -> AsyncGenerator[Service]
         client = await stack.enter_async_context(
             httpx.AsyncClient(transport=transport, base_url="http://broker")
         )
-        yield Service(client, life, issuer)
+        yield Service(client, transport, life, issuer)
