@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -33,6 +34,11 @@ def dsn() -> Iterator[str]:
     try:
         yield server.get_uri()
     finally:
+        # Nothing of it is kept: a checkpoint at the end would cost many seconds.
+        process = server.get_postmaster_info().process
+        assert process is not None
+        process.send_signal(signal.SIGQUIT)
+        process.wait(30)
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
 
