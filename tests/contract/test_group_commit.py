@@ -339,3 +339,32 @@ async def test_an_append_without_events_is_an_error_of_its_own(
 ) -> None:
     with pytest.raises(LedgerError, match="nothing to append"):
         await ledger.append(new_grant().fork())
+
+
+async def test_an_append_that_came_during_a_commit_waits_for_nobodys_turn(
+    store: Store,
+) -> None:
+    """The loop of those just answered may be busy with something else."""
+    done = threading.Event()
+    with store.parts() as p:
+        writer = GroupCommit(p.transaction, SystemClock(), turn_seconds=60)
+
+        async def come() -> None:
+            await writer.append(AppendUnit(new_grant("second")), Lane.ORDINARY)
+            done.set()
+
+        second = threading.Thread(target=asyncio.run, args=(come(),))
+        with store.locked():
+            first = await _started(
+                writer.append(AppendUnit(new_grant("first")), Lane.ORDINARY)
+            )
+            while writer.queued:  # noqa: ASYNC110 - the writer is a thread
+                await asyncio.sleep(0.001)
+            second.start()
+            while not writer.queued:  # noqa: ASYNC110 - another loop queues
+                await asyncio.sleep(0.001)
+        # From here this loop makes no turn until the other's append is stored.
+        assert done.wait(30)
+        second.join()
+        assert await first[0] is COMMITTED
+        writer.close()
