@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,7 +22,8 @@ from grantledger.domain.errors import GrantRevoked
 from grantledger.domain.ports import Clock
 from grantledger.domain.requests import TokenRequest
 from grantledger.domain.values import GrantKey
-from tests.broker.scene import CALLER, Home, Scene, toml
+from tests.broker.scene import CALLER, Scene
+from tests.contract.homes import PgHome
 from tests.contract.stores import PostgresStore
 from tests.ledger.workers import in_processes
 from tests.support.fault_proxy import FaultProxy
@@ -31,18 +31,6 @@ from tests.support.fault_proxy import FaultProxy
 CALLERS = 50
 REPLICAS = 4
 BUDGET_SECONDS = 5.0
-
-
-@dataclass
-class PgHome(Home):
-    """A home whose ledger is a schema."""
-
-    url: str = ""
-    schema: str = ""
-
-    def text(self) -> str:
-        where = f"[ledger]\nurl = {toml(self.url)}\nschema = {toml(self.schema)}"
-        return f"{super().text()}\n{where}"
 
 
 @pytest.fixture
