@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -51,6 +51,12 @@ async def _writer_waits(ledger: StoredLedger) -> list[asyncio.Future[Any]]:
     while ledger.queued:  # noqa: ASYNC110 - the writer is a thread
         await asyncio.sleep(0.001)
     return tasks
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    """Wait for what another thread makes true."""
+    while not holds():  # noqa: ASYNC110 - no event of another thread's
+        await asyncio.sleep(0.001)
 
 
 def _writer_lives() -> bool:
@@ -358,11 +364,9 @@ async def test_an_append_that_came_during_a_commit_waits_for_nobodys_turn(
             first = await _started(
                 writer.append(AppendUnit(new_grant("first")), Lane.ORDINARY)
             )
-            while writer.queued:  # noqa: ASYNC110 - the writer is a thread
-                await asyncio.sleep(0.001)
+            await _until(lambda: writer.queued == 0)
             second.start()
-            while not writer.queued:  # noqa: ASYNC110 - another loop queues
-                await asyncio.sleep(0.001)
+            await _until(lambda: writer.queued == 1)
         # From here this loop makes no turn until the other's append is stored.
         assert done.wait(30)
         second.join()
