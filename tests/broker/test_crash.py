@@ -19,6 +19,7 @@ from grantledger.domain.values import (
 from tests.broker.clocks import MovableClock
 from tests.broker.conftest import Start
 from tests.broker.scene import LEASE_SECONDS, Life, Scene, until
+from tests.broker.stores import both_stores
 
 QUARANTINE = {"preset": "generic", "unknown_outcome": {"rule": "quarantine"}}
 
@@ -91,6 +92,7 @@ async def test_killed_before_storing_the_answer_the_grace_gives_it_again(
         assert await life.refresh_sha256() == scene.current()
 
 
+@both_stores
 async def test_killed_while_the_ledger_took_nothing_the_spool_has_the_answer(
     start: Start,
 ) -> None:
@@ -113,6 +115,7 @@ async def test_killed_while_the_ledger_took_nothing_the_spool_has_the_answer(
         await life.check()
 
 
+@both_stores
 async def test_a_spooled_answer_is_brought_in_by_a_process_that_runs_already(
     start: Start,
 ) -> None:

@@ -23,11 +23,13 @@ from tests.broker.between import LedgerBetween, ServerBetween, SpoolBetween
 from tests.broker.clocks import MovableClock
 from tests.broker.conftest import Start
 from tests.broker.scene import CALLER, TOKEN, until
+from tests.broker.stores import both_stores
 from tests.support.fault_proxy import Fault
 
 OUTCOMES = {"Rotated", "Exchanged"}
 
 
+@both_stores
 async def test_an_answer_is_stored_as_soon_as_the_ledger_takes_it(start: Start) -> None:
     scene = start("B")
     async with scene.open() as opened:
@@ -45,6 +47,7 @@ async def test_an_answer_is_stored_as_soon_as_the_ledger_takes_it(start: Start) 
         await life.check()
 
 
+@both_stores
 async def test_past_a_few_seconds_the_answer_is_on_disk_as_well(start: Start) -> None:
     scene = start("B")
     scene.home.broker["spool_after_seconds"] = 0.05
@@ -61,6 +64,7 @@ async def test_past_a_few_seconds_the_answer_is_on_disk_as_well(start: Start) ->
         await life.check()
 
 
+@both_stores
 async def test_a_full_spool_is_tried_again_and_stops_nothing(start: Start) -> None:
     scene = start("B")
     async with scene.open() as opened:
@@ -76,6 +80,7 @@ async def test_a_full_spool_is_tried_again_and_stops_nothing(start: Start) -> No
         await life.check()
 
 
+@both_stores
 async def test_a_lost_acknowledgement_of_an_outcome_is_not_stored_twice(
     start: Start,
 ) -> None:
@@ -89,6 +94,7 @@ async def test_a_lost_acknowledgement_of_an_outcome_is_not_stored_twice(
         await life.check()
 
 
+@both_stores
 @pytest.mark.parametrize("error", [IntegrityError("changed"), LedgerError("limit")])
 async def test_an_answer_that_a_broken_ledger_refuses_is_kept_on_disk(
     start: Start, error: LedgerError
@@ -112,6 +118,7 @@ async def test_an_answer_that_a_broken_ledger_refuses_is_kept_on_disk(
         await life.check()
 
 
+@both_stores
 async def test_a_failure_is_retried_too_but_needs_no_spool(start: Start) -> None:
     scene = start("B")
     scene.proxy.plan(TOKEN, Fault.status(503))
@@ -128,6 +135,7 @@ async def test_a_failure_is_retried_too_but_needs_no_spool(start: Start) -> None
         assert (await life.names())[-1] == "RedemptionFailed"
 
 
+@both_stores
 async def test_the_answer_of_a_provider_that_is_gone_waits_for_its_return(
     start: Start,
 ) -> None:
@@ -153,6 +161,7 @@ async def test_the_answer_of_a_provider_that_is_gone_waits_for_its_return(
 # Promise 2.
 
 
+@both_stores
 async def test_what_cannot_be_recorded_does_not_leave(start: Start) -> None:
     scene = start("B")
     async with scene.open() as opened:
@@ -241,6 +250,7 @@ async def test_an_answer_released_late_that_is_still_good_goes_out(
         assert await opened.outcomes() == [Outcome.HANDED_OUT]
 
 
+@both_stores
 async def test_a_grant_that_never_stands_still_is_given_up(start: Start) -> None:
     """Sixteen times it changed between reading and recording: try again later."""
     scene = start("B")

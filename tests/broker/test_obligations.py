@@ -22,6 +22,7 @@ from tests.broker.between import LedgerBetween
 from tests.broker.clocks import MovableClock
 from tests.broker.conftest import Start
 from tests.broker.scene import CALLER, SHORT, Life
+from tests.broker.stores import both_stores
 from tests.support.fault_proxy import Fault
 
 REVOKE = "/revoke"
@@ -29,6 +30,7 @@ GENERIC = {"preset": "generic"}
 FILES = ("files.read",)
 
 
+@both_stores
 async def test_the_server_is_told_of_every_token(start: Start) -> None:
     """With client authentication; access tokens too (F15, F16)."""
     scene = start(**GENERIC)
@@ -50,6 +52,7 @@ async def test_the_server_is_told_of_every_token(start: Start) -> None:
         assert scene.current() is None
 
 
+@both_stores
 async def test_where_families_end_whole_one_request_is_enough(start: Start) -> None:
     scene = start("B")
     async with scene.open() as life:
@@ -117,6 +120,7 @@ async def test_nothing_but_a_confirmation_confirms(start: Start, fault: Fault) -
         assert scene.current() is None
 
 
+@both_stores
 async def test_a_server_without_revocation_leaves_an_exposure_that_is_said(
     start: Start,
 ) -> None:
@@ -132,6 +136,7 @@ async def test_a_server_without_revocation_leaves_an_exposure_that_is_said(
         assert scene.proxy.count(REVOKE) == 0
 
 
+@both_stores
 async def test_an_endpoint_that_is_not_there_is_found_out(start: Start) -> None:
     """Configured as having one; the metadata has none."""
     scene = start("A", revocation=True)
@@ -141,6 +146,7 @@ async def test_an_endpoint_that_is_not_there_is_found_out(start: Start) -> None:
         assert owed.abandoned is AbandonReason.UNSUPPORTED
 
 
+@both_stores
 async def test_a_new_consent_makes_the_replaced_token_an_obligation(
     start: Start,
 ) -> None:
@@ -154,6 +160,7 @@ async def test_a_new_consent_makes_the_replaced_token_an_obligation(
         assert scene.server.state.families["family-2"].ended is None
 
 
+@both_stores
 async def test_a_provider_that_is_gone_keeps_nobody_from_the_others(
     start: Start,
 ) -> None:
@@ -173,6 +180,7 @@ async def test_a_provider_that_is_gone_keeps_nobody_from_the_others(
         assert (await opened.state()).open_obligations() == ()
 
 
+@both_stores
 async def test_the_worker_looks_after_what_is_due_by_itself(start: Start) -> None:
     scene = start("B")
     async with scene.open(tend=True) as life:
@@ -183,6 +191,7 @@ async def test_the_worker_looks_after_what_is_due_by_itself(start: Start) -> Non
         assert scene.current() is None
 
 
+@both_stores
 async def test_the_servers_word_is_recorded_on_the_newest_version(
     start: Start,
 ) -> None:
@@ -206,6 +215,7 @@ async def test_the_servers_word_is_recorded_on_the_newest_version(
         assert await life.refresh_sha256() == scene.current()
 
 
+@both_stores
 async def test_what_two_brokers_settle_is_recorded_once(start: Start) -> None:
     scene = start("B")
     async with scene.open() as one, scene.open(provision=False) as two:
@@ -215,6 +225,7 @@ async def test_what_two_brokers_settle_is_recorded_once(start: Start) -> None:
         assert (await one.names()).count("UpstreamRevocationConfirmed") == 1
 
 
+@both_stores
 async def test_there_is_nothing_to_settle_without_a_grant(start: Start) -> None:
     scene = start("B")
     async with scene.open(provision=False) as life:
@@ -223,6 +234,7 @@ async def test_there_is_nothing_to_settle_without_a_grant(start: Start) -> None:
         assert await life.broker.tend() == 0
 
 
+@both_stores
 async def test_a_ledger_that_cannot_be_used_stops_the_worker_for_now(
     start: Start,
 ) -> None:

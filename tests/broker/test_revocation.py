@@ -27,6 +27,7 @@ from tests.broker.between import LedgerBetween
 from tests.broker.clocks import MovableClock
 from tests.broker.conftest import Start
 from tests.broker.scene import CALLER, SCOPES, Life
+from tests.broker.stores import both_stores
 
 GENERIC = {"preset": "generic"}
 FILES = ("files.read",)
@@ -56,6 +57,7 @@ async def granted(life: Life, key: GrantKey) -> None:
     await life.provision(replace(consent, answer=answer))
 
 
+@both_stores
 async def test_no_hand_out_stands_behind_a_revocation_in_the_log(start: Start) -> None:
     """Thousands of interleavings of revoke and hand-out, on two brokers."""
     scene = start("B")
@@ -104,6 +106,7 @@ async def test_no_hand_out_stands_behind_a_revocation_in_the_log(start: Start) -
         assert recorded >= len(handed)
 
 
+@both_stores
 async def test_a_revocation_ends_what_every_cache_holds(start: Start) -> None:
     """Scoped tokens, cached by another broker (known-failures F14)."""
     scene = start(**GENERIC)
@@ -120,6 +123,7 @@ async def test_a_revocation_ends_what_every_cache_holds(start: Start) -> None:
         assert after_revocation(list(await one.history())) == []
 
 
+@both_stores
 async def test_a_revocation_returns_what_may_still_be_in_use(start: Start) -> None:
     """One line for each caller and token, with its scopes: an upper bound."""
     scene = start(**GENERIC)
@@ -148,6 +152,7 @@ async def test_expired_hand_outs_are_not_returned(start: Start) -> None:
         assert receipt.live == []
 
 
+@both_stores
 async def test_a_second_revocation_changes_nothing(start: Start) -> None:
     scene = start("B")
     async with scene.open() as life:
@@ -167,6 +172,7 @@ async def test_a_second_revocation_changes_nothing(start: Start) -> None:
         assert (revoked.reason, revoked.ticket) == (RevocationReason.INCIDENT, "INC-7")
 
 
+@both_stores
 async def test_what_was_never_there_cannot_be_revoked(start: Start) -> None:
     scene = start("B")
     async with scene.open(provision=False) as life:
@@ -174,6 +180,7 @@ async def test_what_was_never_there_cannot_be_revoked(start: Start) -> None:
             await life.broker.revoke(CALLER, scene.key)
 
 
+@both_stores
 async def test_a_revocation_holds_though_its_upstream_course_cannot_be_stored(
     start: Start,
 ) -> None:
@@ -190,6 +197,7 @@ async def test_a_revocation_holds_though_its_upstream_course_cannot_be_stored(
         assert (await life.state()).open_obligations() == ()
 
 
+@both_stores
 async def test_a_revocation_that_cannot_be_stored_is_none(start: Start) -> None:
     scene = start("B")
     async with scene.open() as opened:
@@ -200,6 +208,7 @@ async def test_a_revocation_that_cannot_be_stored_is_none(start: Start) -> None:
         await opened.token()
 
 
+@both_stores
 async def test_another_login_of_the_user_leaves_the_grant_alone(start: Start) -> None:
     """Labels keep them apart (known-failures F17)."""
     scene = start("B")
@@ -214,6 +223,7 @@ async def test_another_login_of_the_user_leaves_the_grant_alone(start: Start) ->
         assert scene.server.state.families["family-1"].ended is None
 
 
+@both_stores
 async def test_consent_after_a_revocation_is_the_next_generation(start: Start) -> None:
     scene = start("B")
     async with scene.open() as life:
@@ -265,6 +275,7 @@ async def test_a_refresh_token_whose_time_is_over_needs_consent(start: Start) ->
         assert (await life.state()).status is GrantStatus.REAUTHORIZATION_REQUIRED
 
 
+@both_stores
 async def test_a_revocation_that_loses_a_race_is_decided_again(start: Start) -> None:
     """A rotation came between reading and revoking: its successor is owed as well."""
     scene = start("B")

@@ -17,12 +17,14 @@ from grantledger.domain.requests import HandedOut
 from grantledger.domain.values import AccessToken, Outcome, Source
 from tests.broker.conftest import Start
 from tests.broker.scene import CALLER, TOKEN, until
+from tests.broker.stores import both_stores
 from tests.support.fault_proxy import Fault
 
 SLOW = {"token_delay_seconds": 0.1}
 GENERIC = {"preset": "generic"}
 
 
+@both_stores
 @pytest.mark.parametrize("profile", ["A", "B", "G"])
 async def test_many_callers_of_a_cold_grant_are_one_redemption(
     start: Start, profile: str
@@ -43,6 +45,7 @@ async def test_many_callers_of_a_cold_grant_are_one_redemption(
         await life.check()
 
 
+@both_stores
 async def test_callers_with_different_wishes_redeem_one_after_the_other(
     start: Start,
 ) -> None:
@@ -58,6 +61,7 @@ async def test_callers_with_different_wishes_redeem_one_after_the_other(
         await life.check()
 
 
+@both_stores
 async def test_a_wish_that_the_server_refuses_is_not_the_others_refusal(
     start: Start,
 ) -> None:
@@ -77,6 +81,7 @@ async def test_a_wish_that_the_server_refuses_is_not_the_others_refusal(
         assert scene.presented() == ["invalid_scope", "rotated"]
 
 
+@both_stores
 async def test_all_entry_points_share_one_flight(start: Start) -> None:
     """Hand-out, rotation and session at once send one token (known-failures F8)."""
     scene = start("B", server=SLOW, exchange_strategy=ExchangeStrategy.REFRESH.value)
@@ -96,6 +101,7 @@ async def test_all_entry_points_share_one_flight(start: Start) -> None:
         await life.check_replay()
 
 
+@both_stores
 async def test_a_rotation_that_joins_another_flight_has_rotated(start: Start) -> None:
     """A flight that found the work done elsewhere has rotated nothing."""
     scene = start("B", server=SLOW)
@@ -109,7 +115,8 @@ async def test_a_rotation_that_joins_another_flight_has_rotated(start: Start) ->
         await life.check()
 
 
-async def test_two_brokers_on_one_file_redeem_once(start: Start) -> None:
+@both_stores
+async def test_two_brokers_on_one_ledger_redeem_once(start: Start) -> None:
     """The intent decides between replicas (known-failures F9)."""
     scene = start("B", server=SLOW)
     async with scene.open() as one, scene.open(provision=False) as two:
@@ -121,7 +128,8 @@ async def test_two_brokers_on_one_file_redeem_once(start: Start) -> None:
         await one.check()
 
 
-async def test_two_processes_on_one_file_redeem_once(start: Start) -> None:
+@both_stores
+async def test_two_processes_on_one_ledger_redeem_once(start: Start) -> None:
     """Losing the race is never reported as an error (known-failures F9)."""
     scene = start("B", server=SLOW)
     async with scene.open() as life:
@@ -144,6 +152,7 @@ async def test_two_processes_on_one_file_redeem_once(start: Start) -> None:
         await life.check()
 
 
+@both_stores
 async def test_a_caller_that_goes_away_stops_nothing(start: Start) -> None:
     """The redemption is shielded, its outcome stored (known-failures F4)."""
     scene = start("B")
@@ -164,6 +173,7 @@ async def test_a_caller_that_goes_away_stops_nothing(start: Start) -> None:
         await life.check()
 
 
+@both_stores
 async def test_a_broker_that_closes_waits_for_its_answers(start: Start) -> None:
     scene = start("B")
     release = threading.Event()
@@ -178,6 +188,7 @@ async def test_a_broker_that_closes_waits_for_its_answers(start: Start) -> None:
         await life.check()
 
 
+@both_stores
 async def test_a_conflict_between_reading_and_intending_is_no_error(
     start: Start,
 ) -> None:

@@ -20,11 +20,13 @@ from grantledger.domain.values import (
 from tests.broker.between import LedgerBetween
 from tests.broker.conftest import Start
 from tests.broker.scene import CALLER, SCOPES, TOKEN
+from tests.broker.stores import both_stores
 from tests.support.fault_proxy import Fault
 
 GENERIC = {"preset": "generic"}
 
 
+@both_stores
 async def test_a_successor_from_outside_is_used_from_then_on(start: Start) -> None:
     scene = start("B")
     async with scene.open() as life:
@@ -38,6 +40,7 @@ async def test_a_successor_from_outside_is_used_from_then_on(start: Start) -> No
         await life.check()
 
 
+@both_stores
 async def test_there_must_be_a_grant_to_store_for(start: Start) -> None:
     scene = start("B")
     async with scene.open() as life:
@@ -56,6 +59,7 @@ async def test_there_must_be_a_grant_to_store_for(start: Start) -> None:
             await life.broker.store(CALLER, scene.key, token, expires_at=None)
 
 
+@both_stores
 async def test_an_empty_consent_is_refused(start: Start) -> None:
     """A callback without a refresh token provisions nothing (known-failures F32)."""
     scene = start("B")
@@ -71,6 +75,7 @@ async def test_an_empty_consent_is_refused(start: Start) -> None:
         assert await life.broker.status(scene.key) is None
 
 
+@both_stores
 async def test_status_tells_of_a_grant_without_touching_it(start: Start) -> None:
     scene = start("B")
     async with scene.open() as life:
@@ -85,6 +90,7 @@ async def test_status_tells_of_a_grant_without_touching_it(start: Start) -> None
         assert await life.names() == ["Provisioned"]
 
 
+@both_stores
 async def test_two_first_consents_at_once_are_one_grant(start: Start) -> None:
     scene = start("B")
     async with scene.open(provision=False) as life:
@@ -94,6 +100,7 @@ async def test_two_first_consents_at_once_are_one_grant(start: Start) -> None:
         assert sorted(g.state.generation for g in grants) == [1, 2]
 
 
+@both_stores
 async def test_an_unchanged_refresh_token_is_a_rotation_too(start: Start) -> None:
     """Some servers give the same one back."""
     scene = start(**GENERIC)
@@ -109,6 +116,7 @@ async def test_an_unchanged_refresh_token_is_a_rotation_too(start: Start) -> Non
         assert "Rotated" not in await life.names()
 
 
+@both_stores
 async def test_an_absent_grant_is_told_apart(start: Start) -> None:
     """From one that has ended, and from a server or a ledger that is away."""
     scene = start("B")

@@ -17,6 +17,7 @@ from grantledger.domain.values import (
 from tests.broker.clocks import MovableClock
 from tests.broker.conftest import Start
 from tests.broker.scene import SCOPES, SHORT, TOKEN
+from tests.broker.stores import both_stores
 from tests.support.fault_proxy import Fault
 
 GENERIC = {"preset": "generic", "unknown_outcome": {"rule": "quarantine"}}
@@ -34,6 +35,7 @@ SENT_WITHOUT_AN_ANSWER = [
 ]
 
 
+@both_stores
 @pytest.mark.parametrize("fault", SENT_WITHOUT_AN_ANSWER, ids=lambda f: f.name)
 async def test_an_unknown_outcome_is_never_followed_by_a_blind_replay(
     start: Start, fault: Fault
@@ -61,6 +63,7 @@ async def test_an_unknown_outcome_is_never_followed_by_a_blind_replay(
         await life.check_replay()
 
 
+@both_stores
 @pytest.mark.parametrize(
     "fault",
     [Fault.TIMEOUT_AFTER, Fault.RESET_AFTER, Fault.slow_drip()],
@@ -91,6 +94,7 @@ async def test_within_its_grace_the_server_gives_the_same_successor_again(
         await life.check_replay()
 
 
+@both_stores
 async def test_the_retry_within_the_grace_needs_no_caller(start: Start) -> None:
     """Both tries of the only caller are lost; the broker goes on by itself."""
     scene = start("G")
@@ -116,6 +120,7 @@ async def test_after_the_grace_nothing_is_sent_any_more(start: Start) -> None:
         assert scene.presented() == ["rotated", "reissued"]
 
 
+@both_stores
 async def test_where_one_more_try_risks_nothing_it_is_made_once(start: Start) -> None:
     scene = start("B")
     scene.proxy.plan(TOKEN, Fault.RESET_BEFORE)
@@ -125,6 +130,7 @@ async def test_where_one_more_try_risks_nothing_it_is_made_once(start: Start) ->
         await life.check()
 
 
+@both_stores
 async def test_a_second_try_that_the_server_refuses_is_no_theft(start: Start) -> None:
     """The lost answer explains the refusal: no false alarm (known-failures F13)."""
     scene = start("B")
@@ -140,6 +146,7 @@ async def test_a_second_try_that_the_server_refuses_is_no_theft(start: Start) ->
         assert "already" in events[-1].evidence
 
 
+@both_stores
 async def test_once_means_once(start: Start) -> None:
     scene = start("B")
     scene.proxy.plan(TOKEN, Fault.RESET_BEFORE, times=5)
@@ -149,6 +156,7 @@ async def test_once_means_once(start: Start) -> None:
         assert scene.proxy.count(TOKEN) == 2
 
 
+@both_stores
 async def test_consent_after_a_lost_answer_starts_anew(start: Start) -> None:
     scene = start(**GENERIC)
     scene.proxy.plan(TOKEN, Fault.RESET_AFTER)

@@ -9,10 +9,15 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections import deque
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from grantledger.adapters.ledger.postgres.connections import Place
+from tests.ledger.parts import FAILED
 
 ASKED = "asked"
 """The next request is not passed on, and its connection ends."""
@@ -21,6 +26,16 @@ ANSWERED = "answered"
 """The next request is passed on; its answer is lost, and its connection ends."""
 
 CHUNK = 1 << 16
+CALL = b"FROM ledger_append("
+
+
+@dataclass(frozen=True, slots=True)
+class Unprepared(Place):
+    """A place whose statements are sent as text each time, so that they are seen."""
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of `psycopg.connect`."""
+        return {**Place.options(self), "prepare_threshold": None}
 
 
 class Cut:
@@ -131,3 +146,43 @@ class Cut:
         # The first of the two threads closes; the other sees its socket end.
         for each in done:
             each.close()
+
+
+class CommitCut(Cut):
+    """Loses commits of ledgers at an `Unprepared` place, or the answers to them.
+
+    Args:
+        orders: what becomes of the next commits, the later ones pass: of `FAILED` the
+            server hears nothing but the connection's end; of any other it has made the
+            commit, and the answer is lost with the connection.
+    """
+
+    def __init__(self, conninfo: str, orders: deque[str]) -> None:
+        super().__init__(conninfo)
+        self._orders = orders
+        self._losing: set[socket.socket] = set()
+
+    def _asking(self, client: socket.socket, server: socket.socket) -> None:
+        begun = locked = False
+        with contextlib.suppress(OSError):
+            while data := client.recv(CHUNK):
+                begun = begun or b"BEGIN" in data
+                locked = locked or b"ledger_lock()" in data
+                # Readers commit as well, and are let through.
+                commits = locked if b"COMMIT" in data else not begun and CALL in data
+                if b"COMMIT" in data or b"ROLLBACK" in data:
+                    begun = locked = False
+                if commits and self._orders:
+                    if self._orders.popleft() == FAILED:
+                        break
+                    self._losing.add(server)
+                server.sendall(data)
+        self._end(client, server)
+
+    def _answering(self, client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := server.recv(CHUNK):
+                if server in self._losing:
+                    break
+                client.sendall(data)
+        self._end(client, server)

@@ -11,7 +11,7 @@ import pytest
 
 from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
-from grantledger.domain.errors import LedgerError, Unavailable, WrongKey
+from grantledger.domain.errors import IntegrityError, LedgerError, Unavailable, WrongKey
 from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.ports import AppendVerdict, Lane, RecordVerdict
 from grantledger.domain.user_grant import UserGrant
@@ -248,6 +248,7 @@ async def test_a_history_is_in_the_order_of_the_log(ledger: StoredLedger) -> Non
         (1, "AccessRecorded"),
         (3, "Revoked"),
     ]
+    assert await ledger.hand_outs(grant.id, NOW.replace(year=2027)) == []
 
 
 async def test_grants_are_listed_by_provider(ledger: StoredLedger) -> None:
@@ -279,3 +280,14 @@ async def test_a_closed_ledger_is_unavailable(store: Store) -> None:
         await ledger.append(intended(grant)[0])
     with pytest.raises(Unavailable, match="closed"):
         await ledger.get(grant.id)
+
+
+async def test_a_damaged_head_is_an_integrity_error(store: Store) -> None:
+    async with opened(store) as ledger:
+        await ledger.append(new_grant())
+        store.sql("UPDATE log_head SET frontier=?", b"\0")
+        with pytest.raises(IntegrityError, match="head is damaged"):
+            await ledger.append(new_grant("bob"))
+        store.sql("DELETE FROM log_head")
+        with pytest.raises(IntegrityError, match="has no head"):
+            await ledger.append(new_grant("bob"))

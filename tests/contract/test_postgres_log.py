@@ -3,133 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from threading import Event
 from typing import Any
-from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from eventsourcing.persistence import StoredEvent
 from psycopg import errors
 
-from grantledger.adapters.keys.ring import KeyRing
-from grantledger.adapters.ledger.postgres.recorders import PgApplicationRecorder
-from grantledger.domain.errors import IntegrityError
 from grantledger.domain.ports import AppendVerdict, RecordVerdict
 from tests.contract.stores import PostgresStore, opened, proven
-from tests.contract.test_postgres_recorders import datastore
 from tests.ledger.scene import (
-    answered,
     denial,
     hand_out,
-    intended,
     new_grant,
     revoked,
     stored,
 )
-from tests.ledger.workers import in_processes
 
 COMMITTED = AppendVerdict.COMMITTED
-
-
-def write_streams(dsn: str, name: str, threads: int, writes: int) -> int:
-    """Append to a stream for each thread, one to three events at a time."""
-    store = datastore(PostgresStore(dsn, name=name))
-    recorder = PgApplicationRecorder(store)
-
-    def write(_: int) -> int:
-        stream, version = uuid4(), 0
-        for number in range(writes):
-            events = [
-                StoredEvent(stream, version + i, "t", uuid4().bytes)
-                for i in range(number % 3 + 1)
-            ]
-            recorder.insert_events(events)
-            version += len(events)
-        return version
-
-    with ThreadPoolExecutor(threads) as pool:
-        total = sum(pool.map(write, range(threads)))
-    store.close()
-    return total
-
-
-def _tail(store: PostgresStore, stop: Event) -> list[tuple[int, bytes]]:
-    """Follow the log from its beginning until nothing comes after `stop`."""
-    source = datastore(store)
-    recorder = PgApplicationRecorder(source)
-    seen: list[tuple[int, bytes]] = []
-    while True:
-        last_look = stop.is_set()
-        page = recorder.select_notifications(
-            seen[-1][0] if seen else None, 7, inclusive_of_start=False
-        )
-        seen += [(n.id, n.state) for n in page]
-        if last_look and not page:
-            source.close()
-            return seen
-
-
-def test_a_reader_sees_every_event_of_many_processes_once(
-    postgres: PostgresStore,
-) -> None:
-    """A reader that goes on from the last id it saw misses nothing."""
-    stop = Event()
-    with ThreadPoolExecutor(1) as pool:
-        reader = pool.submit(_tail, postgres, stop)
-        try:
-            job = (postgres.conninfo, postgres.name, 3, 40)
-            written = sum(in_processes(write_streams, [job] * 2))
-        finally:
-            stop.set()
-        seen = reader.result()
-    assert [number for number, _ in seen] == list(range(1, written + 1))
-    assert len({state for _, state in seen}) == written == proven(postgres)
-
-
-def rotate(dsn: str, name: str, ring: str, grant_id: UUID, wanted: int) -> int:
-    """Append as many intents and answers as wanted; count the races lost."""
-
-    async def run() -> int:
-        store = PostgresStore(dsn, KeyRing.parse(ring, "the test"), name)
-        lost = 0
-        async with opened(store, node=f"node-{uuid4().hex[:6]}") as ledger:
-            for _ in range(wanted):
-                while True:
-                    grant = await stored(ledger, grant_id)
-                    if grant.state.intent is not None:
-                        await ledger.changed(
-                            grant_id, grant.version, timeout_seconds=1.0
-                        )
-                        continue
-                    draft, intent = intended(grant)
-                    if await ledger.append(draft) is COMMITTED:
-                        break
-                    lost += 1
-                after = answered(draft.fork(), intent, f"rt-{intent.attempt_id}")
-                assert await ledger.append(after) is COMMITTED
-        return lost
-
-    return asyncio.run(run())
-
-
-async def test_every_redemption_of_every_process_has_its_own_token(
-    postgres: PostgresStore,
-) -> None:
-    grant = new_grant()
-    async with opened(postgres) as ledger:
-        await ledger.append(grant)
-    job = (postgres.conninfo, postgres.name, postgres.ring.reveal(), grant.id, 15)
-    in_processes(rotate, [job] * 2)
-    async with opened(postgres) as ledger:
-        row = await stored(ledger, grant.id)
-        assert row.version == 1 + 2 * 15 * (row.version - 1) // 30
-        assert await ledger.replay(grant.id) == row
-        kinds = Counter(type(e).__name__ for _, e in await ledger.history(grant.id))
-    assert kinds["RedemptionIntended"] == kinds["Rotated"] == 30
-    proven(postgres)
 
 
 async def test_vacuum_analyze_and_a_long_reader_stop_no_append(
@@ -232,11 +122,3 @@ async def test_an_append_waits_for_whoever_holds_the_head(
             other.execute("ROLLBACK")
             said = await waiting
         assert said.verdict is RecordVerdict.RECORDED
-
-
-async def test_a_damaged_head_is_an_integrity_error(postgres: PostgresStore) -> None:
-    async with opened(postgres) as ledger:
-        await ledger.append(new_grant())
-        postgres.sql("UPDATE log_head SET frontier = '\\x00'")
-        with pytest.raises(IntegrityError, match="head is damaged"):
-            await ledger.append(new_grant("bob"))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+from eventsourcing.persistence import StoredEvent
 from psycopg import errors, sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from grantledger.adapters.ledger.postgres.columns import APPEND, Columns
 from grantledger.adapters.ledger.postgres.connections import Connection
-from grantledger.adapters.ledger.postgres.schema import ROLES
+from grantledger.adapters.ledger.postgres.schema import ROLES, migrate, newest_schema
 from grantledger.domain.errors import LedgerReadOnly
 from grantledger.domain.ports import AppendVerdict, RecordVerdict
 from tests.contract.stores import PostgresStore, opened, proven
@@ -20,25 +23,46 @@ from tests.ledger.scene import denial, hand_out, intended, new_grant, stored
 
 APP, OWNER = "grantledger_app", "grantledger_owner"
 MAINTENANCE, AUDITOR = "grantledger_maintenance", "grantledger_auditor"
-TABLES = [
-    "stored_events",
-    "log_head",
-    "sealed",
-    "data_keys",
-    "current_grants",
-    "journal_index",
-    "key_checks",
-    "meta",
-    "provider_clients",
-]
+OTHERS = [APP, MAINTENANCE, AUDITOR]
 CHANGES = {
     "UPDATE": "UPDATE {0} SET {1} = {1}",
     "DELETE": "DELETE FROM {0}",
     "TRUNCATE": "TRUNCATE {0}",
     "INSERT": "INSERT INTO {0} SELECT * FROM {0}",
-    "LOCK": "SELECT 1 FROM {0} FOR UPDATE",
+    "INSERT DEFAULTS": "INSERT INTO {0} DEFAULT VALUES",
+    "COPY": "COPY {0} FROM STDIN",
+    "MERGE": "MERGE INTO {0} t USING {0} s ON true WHEN MATCHED THEN DELETE",
+    "LOCK ROWS": "SELECT 1 FROM {0} FOR UPDATE",
+    "LOCK TABLE": "LOCK TABLE {0} IN ROW EXCLUSIVE MODE",
     "DROP": "DROP TABLE {0}",
-    "ALTER": "ALTER TABLE {0} DISABLE TRIGGER ALL",
+    "ALTER": "ALTER TABLE {0} ADD COLUMN more text",
+    "TRIGGERS OFF": "ALTER TABLE {0} DISABLE TRIGGER ALL",
+    "TRIGGER": "CREATE TRIGGER mine BEFORE UPDATE ON {0} FOR EACH ROW"
+    " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    "RULE": "CREATE RULE mine AS ON INSERT TO {0} DO INSTEAD NOTHING",
+    "POLICY": "ALTER TABLE {0} ENABLE ROW LEVEL SECURITY",
+    "INDEX": "CREATE INDEX ON {0} ({1})",
+    "OWNER": "ALTER TABLE {0} OWNER TO CURRENT_USER",
+}
+ON_THE_SCHEMA = [
+    "CREATE TABLE mine (x text)",
+    "CREATE FUNCTION mine() RETURNS void LANGUAGE sql AS ''",
+    "ALTER FUNCTION ledger_lock() SET search_path = pg_temp",
+    "ALTER FUNCTION ledger_lock() SECURITY INVOKER",
+    "DROP FUNCTION ledger_lock()",
+    "DROP SCHEMA {0} CASCADE",
+    "ALTER SCHEMA {0} RENAME TO gone",
+    "SET session_replication_role = replica",
+    "SET ROLE grantledger_owner",
+    "ALTER SYSTEM SET fsync = off",
+]
+# Who may execute what; the owner may everything.
+EXECUTORS = {
+    "ledger_lock": {APP},
+    "ledger_append": {APP},
+    "ledger_keep_key_checks": {APP},
+    "ledger_keep_client": {APP},
+    "ledger_erase": {MAINTENANCE},
 }
 
 
@@ -76,16 +100,121 @@ def _column(store: PostgresStore, table: str) -> str:
     return str(name)
 
 
-@pytest.mark.parametrize("role", [APP, MAINTENANCE, AUDITOR])
+def _tables(store: PostgresStore) -> list[str]:
+    found = store.sql(
+        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'f')"
+        " AND relnamespace = ?::regnamespace",
+        store.name,
+    )
+    assert len(found) >= 9
+    return [name for (name,) in found]
+
+
+@pytest.mark.parametrize("role", OTHERS)
 def test_no_role_but_the_owner_changes_a_table(roles: PostgresStore, role: str) -> None:
-    for table in TABLES:
-        column = _column(roles, table)
-        for change in CHANGES.values():
+    with acting(roles, role) as connection:
+        for table in _tables(roles):
+            column = _column(roles, table)
+            for change in CHANGES.values():
+                with (
+                    pytest.raises(errors.InsufficientPrivilege),
+                    connection.transaction(),
+                ):
+                    connection.execute(change.format(table, column).encode())
+
+
+def test_no_role_has_a_privilege_but_select_and_none_to_give_away(
+    roles: PostgresStore,
+) -> None:
+    """As the catalog says, kinds of access that no statement above tries included."""
+    for role in OTHERS:
+        for what in ("stored_events", "ALL FUNCTIONS IN SCHEMA " + roles.name):
+            with (
+                acting(roles, role) as connection,
+                # Where it has some privilege, the server warns and grants nothing.
+                suppress(errors.InsufficientPrivilege),
+            ):
+                connection.execute(f"GRANT ALL ON {what} TO PUBLIC".encode())
+    found = roles.sql(
+        "SELECT c.relname, pg_get_userbyid(a.grantee), a.privilege_type"
+        " FROM pg_class c, aclexplode(c.relacl) a"
+        " WHERE c.relnamespace = ?::regnamespace AND pg_get_userbyid(a.grantee) <> ?",
+        roles.name,
+        OWNER,
+    )
+    assert {kind for _, _, kind in found} == {"SELECT"}
+    assert {who for _, who, _ in found} == set(OTHERS)
+    functions = roles.sql(
+        "SELECT 1 FROM pg_proc p, aclexplode(p.proacl) a"
+        " WHERE p.pronamespace = ?::regnamespace AND a.grantee = 0",
+        roles.name,
+    )
+    assert functions == [], "nobody has what everybody has"
+    columns = roles.sql(
+        "SELECT 1 FROM pg_attribute WHERE attacl IS NOT NULL AND attrelid IN"
+        " (SELECT oid FROM pg_class WHERE relnamespace = ?::regnamespace)",
+        roles.name,
+    )
+    assert columns == [], "nor on a column alone"
+
+
+def test_the_owner_owns_everything(roles: PostgresStore) -> None:
+    owners = roles.sql(
+        "SELECT DISTINCT pg_get_userbyid(x.owner) FROM pg_namespace n, LATERAL ("
+        "SELECT n.nspowner UNION ALL"
+        " SELECT relowner FROM pg_class WHERE relnamespace = n.oid UNION ALL"
+        " SELECT proowner FROM pg_proc WHERE pronamespace = n.oid) x (owner)"
+        " WHERE n.nspname = ?",
+        roles.name,
+    )
+    assert owners == [(OWNER,)]
+
+
+@pytest.mark.parametrize("role", OTHERS)
+def test_no_role_but_the_owner_changes_the_schema(
+    roles: PostgresStore, role: str
+) -> None:
+    before = _functions(roles)
+    with login(roles, role) as store, store.place.connect() as connection:
+        for statement in ON_THE_SCHEMA:
+            with pytest.raises(errors.InsufficientPrivilege):
+                connection.execute(statement.format(roles.name).encode())
+    assert _functions(roles) == before
+
+
+def _functions(store: PostgresStore) -> list[tuple[str, int, str]]:
+    return store.sql(
+        "SELECT proname, oid::integer, pg_get_functiondef(oid) FROM pg_proc"
+        " WHERE pronamespace = ?::regnamespace ORDER BY proname",
+        store.name,
+    )
+
+
+def test_each_function_is_executed_by_its_role_alone(roles: PostgresStore) -> None:
+    """A new function belongs into the table above, with who may execute it."""
+    names = [name for name, _, _ in _functions(roles)]
+    assert set(names) == EXECUTORS.keys()
+    for name, oid, _ in _functions(roles):
+        allowed = {
+            role
+            for role in OTHERS
+            if roles.sql(
+                "SELECT has_function_privilege(?, ?::oid, 'EXECUTE')", role, oid
+            )[0][0]
+        }
+        assert allowed == EXECUTORS[name], name
+        call = roles.sql(
+            "SELECT format('SELECT %I(%s)', proname, (SELECT string_agg("
+            "'NULL::' || t::regtype::text, ',') FROM unnest(proargtypes) t))"
+            " FROM pg_proc WHERE oid = ?::oid".replace("%", "%%"),
+            oid,
+        )[0][0]
+        for role in set(OTHERS) - allowed:
             with (
                 acting(roles, role) as connection,
                 pytest.raises(errors.InsufficientPrivilege),
             ):
-                connection.execute(change.format(table, column).encode())
+                connection.execute(call.encode())
 
 
 async def test_the_application_role_is_enough_for_the_broker(
@@ -111,14 +240,6 @@ async def test_the_application_role_is_enough_for_the_broker(
 def test_who_only_reads_cannot_open_a_broker(roles: PostgresStore, role: str) -> None:
     with login(roles, role) as store, pytest.raises(LedgerReadOnly):
         store.open()
-
-
-def test_the_application_cannot_erase(roles: PostgresStore) -> None:
-    with (
-        acting(roles, APP) as connection,
-        pytest.raises(errors.InsufficientPrivilege),
-    ):
-        connection.execute("SELECT ledger_erase('x')")
 
 
 async def test_maintenance_erases_keys_and_sealed_parts(roles: PostgresStore) -> None:
@@ -168,7 +289,68 @@ def test_the_functions_go_by_no_callers_search_path(roles: PostgresStore) -> Non
         " WHERE pronamespace = ?::regnamespace",
         roles.name,
     )
-    assert len(found) == 5
+    assert {name for name, _, _ in found} == EXECUTORS.keys()
     for name, definer, config in found:
         assert definer, name
         assert config == [f'search_path="{roles.name}", pg_temp'], name
+
+
+@pytest.mark.parametrize("where", ["pg_temp", "a schema of the caller"])
+async def test_a_caller_cannot_have_the_functions_write_elsewhere(
+    roles: PostgresStore, where: str
+) -> None:
+    """Tables and functions of the same names come first in the caller's path only."""
+    with login(roles, APP) as store:
+        async with opened(store) as ledger:
+            await ledger.append(new_grant())
+        role = str(conninfo_to_dict(store.conninfo)["user"])
+        own, kind = "pg_temp", "TEMP TABLE"
+        if where != "pg_temp":
+            own, kind = f"s_{uuid4().hex[:12]}", "TABLE"
+            roles.sql(f"CREATE SCHEMA {own} AUTHORIZATION {role}")
+        with store.place.connect() as connection:
+
+            def run(statement: str) -> list[tuple[object, ...]]:
+                done = connection.execute(statement.encode())
+                return done.fetchall() if done.description else []
+
+            for table in _tables(roles):
+                run(f"CREATE {kind} {own}.{table} AS TABLE {roles.name}.{table}")
+            run(
+                f"CREATE FUNCTION {own}.sha256(bytea) RETURNS bytea"
+                " LANGUAGE sql AS 'SELECT repeat(''x'', 32)::bytea'"
+            )
+            run(f"SET search_path = {own}, pg_catalog, {roles.name}")
+            run("UPDATE log_head SET next_index = 7")
+            columns = Columns(1)
+            columns.insert([StoredEvent(uuid4(), 1, "t", b"{}")])
+            said = connection.execute(APPEND, columns.arguments(None)).fetchone()
+            assert said is not None
+            assert said[:2] == ("appended", 2)
+            assert run("SELECT count(*) FROM stored_events") == [(1,)], "as copied"
+            assert run("SELECT next_index FROM log_head") == [(7,)], "the caller's own"
+            run(f"DROP OWNED BY {role}")
+    assert proven(roles) == 2
+
+
+def test_an_owners_login_migrates_an_older_schema(roles: PostgresStore) -> None:
+    """And the roles, set up again, have what the migration made."""
+    roles.sql("UPDATE meta SET value = '1' WHERE name = 'schema'")
+    roles.sql("DELETE FROM meta WHERE name <> 'schema'")
+    with login(roles, OWNER) as store:
+        assert migrate(store.place) == newest_schema()
+    roles.sql(ROLES.read_text(encoding="utf-8").replace("%", "%%"))
+    with login(roles, APP) as store:
+        asyncio.run(_append_one(store))
+
+
+async def _append_one(store: PostgresStore) -> None:
+    async with opened(store) as ledger:
+        assert await ledger.append(new_grant()) is AppendVerdict.COMMITTED
+
+
+@pytest.mark.parametrize("role", OTHERS)
+def test_no_role_but_the_owner_migrates(roles: PostgresStore, role: str) -> None:
+    roles.sql("UPDATE meta SET value = '1' WHERE name = 'schema'")
+    with login(roles, role) as store, pytest.raises(LedgerReadOnly):
+        migrate(store.place)

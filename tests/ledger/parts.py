@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Generator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, closing, contextmanager
+from typing import Protocol
+from uuid import UUID
+
+from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.keys.clock import RandomIds
+from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.connections import (
     LedgerConnection,
@@ -16,10 +21,10 @@ from grantledger.adapters.ledger.connections import (
     LedgerDatastore,
 )
 from grantledger.adapters.ledger.data_keys import DataKeys
-from grantledger.adapters.ledger.reading import LeafReader
+from grantledger.adapters.ledger.reading import SQLITE, LeafReader, LogSql
 from grantledger.adapters.ledger.rows import SELECT, GrantRows
 from grantledger.adapters.ledger.transaction import LedgerTransaction
-from grantledger.adapters.ledger.units import AppendUnit, Batch
+from grantledger.adapters.ledger.units import AppendUnit, Batch, Transaction
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.journal import AccessEntry, AccessRecorded
 from grantledger.domain.ledger_events import LedgerEvent
@@ -59,25 +64,48 @@ def flaky_store(scene: Scene, orders: deque[str]) -> LedgerDatastore:
     return Store(str(scene.path))
 
 
-class Parts:
-    """What `SqliteLedger` puts together, without its threads."""
+class Applied(Transaction, Protocol):
+    """What the stores' transactions are to the cases."""
 
-    def __init__(self, scene: Scene, store: LedgerDatastore, clock: Clock) -> None:
-        self.store = store
-        self.keys = DataKeys(scene.ring, os.urandom)
-        self.rows = GrantRows(scene.ring, self.keys, os.urandom)
-        mapper = LeafMapper(self.keys.cached, os.urandom)
-        self.reader = LeafReader(mapper, self.keys)
-        self.transaction = LedgerTransaction(
-            store, mapper, self.rows, self.keys, clock, RandomIds(), "node-1"
-        )
+    journal_id: UUID
+
+    @property
+    def remembered(self) -> int: ...
+
+
+class Parts:
+    """What a ledger puts together, without its threads.
+
+    Args:
+        reading: a read transaction of its own.
+        select: the store's query for rows of grants.
+        sql: how the store says what others say otherwise.
+    """
+
+    def __init__(
+        self,
+        ring: KeyRing,
+        reading: Callable[[], AbstractContextManager[Cursor]],
+        select: str,
+        sql: LogSql,
+    ) -> None:
+        self.keys = DataKeys(ring, os.urandom)
+        self.rows = GrantRows(ring, self.keys, os.urandom)
+        self.mapper = LeafMapper(self.keys.cached, os.urandom)
+        self.reader = LeafReader(self.mapper, self.keys, sql)
+        self.reading = reading
+        self._select = select
+        self._sql = sql
+
+    transaction: Applied
 
     def log(self, where: str = "") -> list[GrantEvent | LedgerEvent | AccessRecorded]:
         """Return every event in the order of the log."""
-        with self.store.transaction(commit=False) as c:
+        number = self._sql.number
+        with self.reading() as c:
             c.execute(
-                "SELECT rowid, originator_id, originator_version, topic, state,"  # noqa: S608 - the test's own text
-                f" leaf_hash FROM stored_events {where} ORDER BY rowid"
+                f"SELECT {self._sql.leaf} FROM stored_events e {where}"  # noqa: S608 - the test's own text
+                f" ORDER BY {number}"
             )
             return [self.reader.decode(c, row) for row in c.fetchall()]
 
@@ -92,21 +120,35 @@ class Parts:
 
     def grant(self, grant: UserGrant) -> UserGrant:
         """Return the grant as its row says."""
-        with self.store.transaction(commit=False) as c:
-            c.execute(SELECT + "WHERE grant_id=?", (grant.id.hex,))
+        with self.reading() as c:
+            c.execute(self._select + "WHERE grant_id=?", (grant.id.hex,))
             return self.rows.read(c, c.fetchone())
 
+
+class SqliteParts(Parts):
+    """The parts over a file."""
+
+    def __init__(self, scene: Scene, store: LedgerDatastore, clock: Clock) -> None:
+        super().__init__(
+            scene.ring, lambda: store.transaction(commit=False), SELECT, SQLITE
+        )
+        self.store = store
+        self._sqlite = LedgerTransaction(
+            store, self.mapper, self.rows, self.keys, clock, RandomIds(), "node-1"
+        )
+        self.transaction = self._sqlite
+
     def close(self) -> None:
-        self.transaction.close()
+        self._sqlite.close()
         self.store.close()
 
 
 @contextmanager
 def parts(
     scene: Scene, orders: deque[str] | None = None, clock: Clock | None = None
-) -> Generator[Parts]:
+) -> Generator[SqliteParts]:
     """Yield the parts over a store whose commits go as ordered."""
-    made = Parts(
+    made = SqliteParts(
         scene,
         flaky_store(scene, orders if orders is not None else deque()),
         clock or scene.clock,

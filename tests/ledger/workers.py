@@ -1,4 +1,4 @@
-"""What other processes do to a ledger file, for tests that start some."""
+"""What other processes do to a ledger, for tests that start some."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from uuid import UUID, uuid4
 
 from eventsourcing.persistence import StoredEvent
 
-from grantledger.adapters.keys.ring import KeyRing
-from grantledger.adapters.ledger.connections import LedgerDatastore
-from grantledger.adapters.ledger.recorders import LedgerApplicationRecorder
-from grantledger.adapters.ledger.sqlite_ledger import SqliteLedger
+from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.journal import AccessEntry
 from grantledger.domain.ports import AppendVerdict, RecordVerdict
-from tests.ledger.scene import Scene, answered, hand_out, intended, stored
+from tests.contract.stores import Job, found, opened
+from tests.ledger.scene import answered, hand_out, intended, stored
 
 T = TypeVar("T")
 
@@ -32,59 +30,58 @@ def in_processes(work: Callable[..., T], jobs: Sequence[tuple[Any, ...]]) -> lis
         return [future.result() for future in futures]
 
 
-def meet(path: Path, name: str, number: int) -> None:
+def meet(folder: Path, name: str, number: int) -> None:
     """Return when so many have come: none starts before all are there."""
-    (path.parent / f"{name}.{uuid4().hex}").touch()
+    (folder / f"{name}.{uuid4().hex}").touch()
     deadline = time.monotonic() + 30
-    while len(list(path.parent.glob(f"{name}.*"))) < number:
+    while len(list(folder.glob(f"{name}.*"))) < number:
         if time.monotonic() > deadline:
             raise TimeoutError(f"nobody else came to {name}")
         time.sleep(0.001)
 
 
-def write_streams(path: Path, peers: int, threads: int, writes: int) -> int:
+def write_streams(job: Job, folder: Path, peers: int, threads: int, writes: int) -> int:
     """Append to a stream for each thread, one to three events at a time."""
-    store = LedgerDatastore(str(path))
-    recorder = LedgerApplicationRecorder(store)
+    store = found(job)
+    with store.datastore() as datastore:
+        recorder = store.recorders.application(datastore)
 
-    def write(_: int) -> int:
-        stream, version = uuid4(), 0
-        for number in range(writes):
-            events = [
-                StoredEvent(
-                    stream, version + i, "t", f"{stream}.{version + i}".encode()
-                )
-                for i in range(number % 3 + 1)
-            ]
-            recorder.insert_events(events)
-            version += len(events)
-        return version
+        def write(_: int) -> int:
+            stream, version = uuid4(), 0
+            for number in range(writes):
+                events = [
+                    StoredEvent(
+                        stream, version + i, "t", f"{stream}.{version + i}".encode()
+                    )
+                    for i in range(number % 3 + 1)
+                ]
+                recorder.insert_events(events)
+                version += len(events)
+            return version
 
-    meet(path, "writers", peers)
-    with ThreadPoolExecutor(threads) as pool:
-        total = sum(pool.map(write, range(threads)))
-    store.close()
-    return total
+        meet(folder, "writers", peers)
+        with ThreadPoolExecutor(threads) as pool:
+            return sum(pool.map(write, range(threads)))
 
 
-def race_for_intent(path: Path, ring: str, grant_id: UUID, racers: int) -> list[str]:
+def race_for_intent(job: Job, folder: Path, grant_id: UUID, racers: int) -> list[str]:
     """Try to append an intent at the same version as all others; say what came."""
 
-    async def race(ledger: SqliteLedger) -> list[str]:
+    async def race(ledger: StoredLedger) -> list[str]:
         grant = await stored(ledger, grant_id)
         drafts = [intended(grant)[0] for _ in range(4)]
-        meet(path, f"race{grant.version}", racers)
+        meet(folder, f"race{grant.version}", racers)
         return [str(v) for v in await asyncio.gather(*map(ledger.append, drafts))]
 
-    return _with_ledger(path, ring, race)
+    return _with_ledger(job, race)
 
 
-def hand_out_until_stale(path: Path, ring: str, grant_id: UUID, peers: int) -> int:
+def hand_out_until_stale(job: Job, folder: Path, grant_id: UUID, peers: int) -> int:
     """Hand out at the version first seen until the ledger refuses; count them."""
 
-    async def run(ledger: SqliteLedger) -> int:
+    async def run(ledger: StoredLedger) -> int:
         grant = await stored(ledger, grant_id)
-        meet(path, "callers", peers)
+        meet(folder, "callers", peers)
 
         async def call(number: int) -> int:
             done = 0
@@ -97,13 +94,13 @@ def hand_out_until_stale(path: Path, ring: str, grant_id: UUID, peers: int) -> i
 
         return sum(await asyncio.gather(*map(call, range(8))))
 
-    return _with_ledger(path, ring, run)
+    return _with_ledger(job, run)
 
 
-def append_rotations(path: Path, ring: str, grant_id: UUID, wanted: int) -> int:
+def append_rotations(job: Job, grant_id: UUID, wanted: int) -> int:
     """Append as many intents and answers as wanted, whoever else does; count losses."""
 
-    async def run(ledger: SqliteLedger) -> int:
+    async def run(ledger: StoredLedger) -> int:
         lost = 0
         for number in range(wanted):
             while True:
@@ -120,15 +117,12 @@ def append_rotations(path: Path, ring: str, grant_id: UUID, wanted: int) -> int:
             assert await ledger.append(after) is AppendVerdict.COMMITTED
         return lost
 
-    return _with_ledger(path, ring, run)
+    return _with_ledger(job, run)
 
 
-def _with_ledger(
-    path: Path, ring: str, work: Callable[[SqliteLedger], Awaitable[T]]
-) -> T:
+def _with_ledger(job: Job, work: Callable[[StoredLedger], Awaitable[T]]) -> T:
     async def run() -> T:
-        scene = Scene(path, ring=KeyRing.parse(ring, "the test"))
-        async with scene.opened(node=f"node-{uuid4().hex[:6]}") as ledger:
+        async with opened(found(job), node=f"node-{uuid4().hex[:6]}") as ledger:
             return await work(ledger)
 
     return asyncio.run(run())

@@ -9,8 +9,13 @@ from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger import datastore
 from grantledger.adapters.ledger.postgres import schema
 from grantledger.adapters.ledger.postgres.clock import DatabaseClock
-from grantledger.adapters.ledger.postgres.connections import Place, is_url
+from grantledger.adapters.ledger.postgres.connections import (
+    DEFAULT_SCHEMA,
+    Place,
+    is_url,
+)
 from grantledger.adapters.ledger.postgres.ledger import PostgresLedger
+from grantledger.adapters.ledger.postgres.script import whole_script
 from grantledger.adapters.ledger.rates import Rates
 from grantledger.adapters.ledger.sqlite_ledger import SqliteLedger
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
@@ -89,6 +94,15 @@ def migrate_ledger(settings: Settings) -> tuple[str, int]:
     path = settings.ledger_path
     datastore.check(path)
     return str(path), datastore.migrate(path)
+
+
+def schema_script(name: str = DEFAULT_SCHEMA) -> str:
+    """Return the SQL for psql that makes a schema with its roles; nothing is run.
+
+    Raises:
+        ConfigurationError: no schema of a ledger can have that name.
+    """
+    return whole_script(name)
 
 
 def spool_of(settings: Settings) -> Path:

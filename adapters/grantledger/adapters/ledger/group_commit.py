@@ -51,6 +51,7 @@ class GroupCommit:
     Args:
         max_queued: appends, and likewise entries, waiting at most; one caller may
             have half of the entries.
+        turn_seconds: how long the writer waits at most for those just answered.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class GroupCommit:
         *,
         rates: Rates | None = None,
         max_queued: int = 8192,
+        turn_seconds: float = MAX_TURN_SECONDS,
     ) -> None:
         rates = rates or Rates()
+        self._turn_seconds = turn_seconds
         self._transaction = transaction
         self._clock = clock
         self._lanes = Lanes(max_queued)
@@ -165,12 +168,14 @@ class GroupCommit:
         """Wait until the event loop has run those just answered.
 
         They come again in the same turn. Without it they and the rest become two
-        groups that wait for each other's commits. An append ends the wait, and a
-        loop that is busy with something else is not waited for.
+        groups that wait for each other's commits. An append ends the wait, or spares
+        it if it came during the commit; and a loop that is busy with something else is
+        not waited for.
         """
         self._idle = True
-        if self._answering and not self._closing:
-            self._wake.wait(MAX_TURN_SECONDS)
+        # Asked after saying that we sleep: an append that comes now wakes us.
+        if self._answering and not self._closing and not self._lanes.appends:
+            self._wake.wait(self._turn_seconds)
         self._answering = self._idle = False
         self._wake.clear()
 

@@ -56,6 +56,11 @@ class Lanes:
         return len(self._outcomes) + len(self._ordinary) + len(self._accesses)
 
     @property
+    def appends(self) -> bool:
+        """Whether an append waits."""
+        return bool(self._outcomes or self._ordinary)
+
+    @property
     def reserved(self) -> int:
         """How many outcomes have a place kept for them."""
         return len(self._reserved)

@@ -21,7 +21,7 @@ from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.rows import SELECT, GrantRows
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.adapters.ledger.transaction import LedgerTransaction
-from grantledger.domain.errors import GrantledgerError, IntegrityError
+from grantledger.domain.errors import GrantledgerError
 from grantledger.domain.ports import Clock, Ids
 
 T = TypeVar("T")
@@ -144,13 +144,7 @@ class SqliteLedger(StoredLedger):
 
     def _reading(self, work: Callable[[Cursor], T]) -> T:
         with self._store.transaction(commit=False) as c:
-            try:
-                return work(c)
-            except (ValueError, TypeError) as cause:
-                # SQLite keeps anything in any column: this was not written here.
-                raise IntegrityError(
-                    f"{self.path} holds a value of the wrong kind: {cause}"
-                ) from cause
+            return work(c)
 
     def _explained(self, cause: Exception) -> GrantledgerError:
         return translated(cause, self.path, running=True)

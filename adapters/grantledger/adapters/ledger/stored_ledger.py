@@ -254,10 +254,17 @@ class StoredLedger(ABC):
     # -- reading
 
     async def _read(self, work: Callable[[Cursor], T]) -> T:
-        def run() -> T:
-            return self._reading(work)
+        def proven(c: Cursor) -> T:
+            try:
+                return work(c)
+            except (ValueError, TypeError) as cause:
+                # Not written here: SQLite keeps anything in any column, and no store
+                # knows which bytes a column should hold.
+                raise IntegrityError(
+                    f"{self.name} holds a value of the wrong kind: {cause}"
+                ) from cause
 
-        return await self._in_thread(run)
+        return await self._in_thread(lambda: self._reading(proven))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:

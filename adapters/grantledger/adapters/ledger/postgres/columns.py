@@ -14,6 +14,7 @@ from eventsourcing.persistence import ProgrammingError, StoredEvent
 
 from grantledger.adapters.keys.envelope import DataKey
 from grantledger.adapters.ledger.data_keys import WrappedKey
+from grantledger.adapters.ledger.postgres.arrays import packed
 from grantledger.adapters.ledger.recorders import SealedStoredEvent
 from grantledger.domain.errors import IntegrityError
 from grantledger.projections.transparency import MAX_LEAF_BYTES
@@ -146,7 +147,7 @@ class Columns:
 
     def arguments(self, recorded_at: datetime | None) -> list[object]:
         """Return the values of `APPEND`."""
-        columns: list[list[object]] = []
+        columns: list[object] = []
         groups = (
             self._leaves,
             self._parts,
@@ -155,10 +156,10 @@ class Columns:
             self._journal,
         )
         for rows, kinds in zip(groups, _GROUPS, strict=True):
-            if rows:
-                columns += [list(column) for column in zip(*rows, strict=True)]
-            else:
-                columns += [[] for _ in kinds]
+            given = zip(*rows, strict=True) if rows else ((),) * len(kinds)
+            columns += [
+                packed(k, column) for k, column in zip(kinds, given, strict=True)
+            ]
         return [self._start, recorded_at, *columns]
 
 

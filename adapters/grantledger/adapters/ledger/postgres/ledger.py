@@ -23,7 +23,7 @@ from grantledger.adapters.ledger.rates import Rates
 from grantledger.adapters.ledger.reading import LeafReader, LogSql
 from grantledger.adapters.ledger.rows import GrantRows, selecting
 from grantledger.adapters.ledger.stored_ledger import POLL_SECONDS, StoredLedger
-from grantledger.domain.errors import GrantledgerError, IntegrityError
+from grantledger.domain.errors import GrantledgerError
 from grantledger.domain.ports import Ids
 
 T = TypeVar("T")
@@ -142,22 +142,13 @@ class PostgresLedger(StoredLedger):
         for _ in range(READ_TRIES - 1):
             connection: Connection | None = None
             try:
-                with self._pool.connection() as connection:
-                    return self._read_on(connection, work)
+                with self._pool.connection() as connection, connection.transaction():
+                    return work(PgCursor(connection))
             except psycopg.Error:
                 if connection is None or not connection.closed:
                     raise
-        with self._pool.connection() as last:
-            return self._read_on(last, work)
-
-    def _read_on(self, connection: Connection, work: Callable[[Cursor], T]) -> T:
-        with connection.transaction():
-            try:
-                return work(PgCursor(connection))
-            except (ValueError, TypeError) as cause:
-                raise IntegrityError(
-                    f"{self.name} holds a value of the wrong kind: {cause}"
-                ) from cause
+        with self._pool.connection() as last, last.transaction():
+            return work(PgCursor(last))
 
     def _explained(self, cause: Exception) -> GrantledgerError:
         return translated(cause, self.name, running=True)

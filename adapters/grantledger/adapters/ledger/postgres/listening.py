@@ -48,7 +48,9 @@ class Listener:
         return self._listening
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening; a second time it does nothing."""
+        if self._closing.is_set():
+            return  # the pipe is closed, and its number may be another file's by now
         self._closing.set()
         os.write(self._wake_write, b"x")
         self._thread.join()

@@ -1,12 +1,12 @@
--- Four roles for one ledger, and what each may do. For a database administrator:
+-- Four roles for one ledger, and what each may do. For a database administrator, who
+-- has it with the schema before it in one file:
 --
---   grantledger migrate                               (makes the schema and its tables)
---   psql -v ON_ERROR_STOP=1 \
---        -c 'SET search_path TO grantledger' -f roles.sql
+--   grantledger migrate --print-sql --schema grantledger > grantledger.sql
+--   psql -X -f grantledger.sql postgresql://superuser@server/database
 --
 -- The schema is the first of the search path; every ledger of the cluster shares the
--- roles. Run it again after each `grantledger migrate`; running it twice changes
--- nothing. The roles cannot log in: grant them to those that do, such as
+-- roles. Run it again after each new version; running it twice changes nothing. The
+-- roles cannot log in: grant them to those that do, such as
 --
 --   CREATE ROLE broker LOGIN PASSWORD '...' IN ROLE grantledger_app;
 --

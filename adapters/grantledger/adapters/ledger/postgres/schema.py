@@ -27,6 +27,16 @@ def migrations() -> list[tuple[int, str]]:
     ]
 
 
+def script_for(schema: str, script: str) -> str:
+    """Return a migration as it is run in a schema."""
+    return script.replace(":schema", f'"{schema}"')
+
+
+def lock_name(schema: str) -> str:
+    """Return what the advisory lock of the schema's migrations is named."""
+    return f"grantledger migrate {schema}"
+
+
 def newest_schema() -> int:
     """Return the number of the newest schema that this program knows."""
     return migrations()[-1][0]
@@ -82,7 +92,7 @@ def key_checks(connection: Connection) -> dict[str, bytes]:
 def _migrated(connection: Connection, place: Place) -> int:
     connection.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
-        (f"grantledger migrate {place.schema}",),
+        (lock_name(place.schema),),
     )
     there = connection.execute(
         "SELECT 1 FROM pg_namespace WHERE nspname = %s", (place.schema,)
@@ -95,7 +105,7 @@ def _migrated(connection: Connection, place: Place) -> int:
     _refuse_newer(version, place)
     for number, script in migrations():
         if number > version:
-            connection.execute(script.replace(":schema", f'"{place.schema}"').encode())
+            connection.execute(script_for(place.schema, script).encode())
             connection.execute(
                 "INSERT INTO meta VALUES (%s, %s)"
                 " ON CONFLICT (name) DO UPDATE SET value = excluded.value",

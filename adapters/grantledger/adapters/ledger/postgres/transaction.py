@@ -73,6 +73,8 @@ class PostgresTransaction(Deciding):
         unsure, self._unsure = self._unsure, None
         if unsure is not None and unsure[0] is not batch:
             unsure = None
+        if len(self._newest) > MAX_KNOWN_VERSIONS:
+            self._newest.clear()
         try:
             verdicts = None if unsure else self._at_once(batch)
             return verdicts or self._under_lock(batch, unsure and unsure[1])
@@ -135,7 +137,7 @@ class PostgresTransaction(Deciding):
             with connection.transaction():
                 locked = lock(connection)
                 self._clock.told(locked.at)
-                if locked.size != self._size or len(self._newest) > MAX_KNOWN_VERSIONS:
+                if locked.size != self._size:
                     self._newest.clear()
                 self._size = locked.size
                 writes = Appending(connection, self._keys, locked.size)

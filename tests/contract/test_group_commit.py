@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import threading
 import time
-from collections.abc import Awaitable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from grantledger.adapters.keys.clock import SystemClock
 from grantledger.adapters.ledger.group_commit import GroupCommit
 from grantledger.adapters.ledger.rates import Rates
-from grantledger.adapters.ledger.sqlite_ledger import SqliteLedger
+from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.adapters.ledger.units import AppendUnit
 from grantledger.domain.errors import LedgerError, RateLimited, Unavailable
 from grantledger.domain.journal import AccessEntry, AccessRecorded
 from grantledger.domain.ports import AppendVerdict, Lane, RecordVerdict
 from grantledger.domain.values import Outcome
-from tests.ledger.merkle import naive_root, recomputed
-from tests.ledger.parts import parts
+from tests.contract.stores import Store, opened, proven
 from tests.ledger.scene import (
-    Scene,
     denial,
     hand_out,
     intended,
@@ -35,19 +32,8 @@ from tests.ledger.scene import (
 COMMITTED = AppendVerdict.COMMITTED
 
 
-@contextmanager
-def _locked(scene: Scene) -> Generator[None]:
-    """Hold the file's write lock, as another process would."""
-    other = sqlite3.connect(scene.path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        other.close()
-
-
-def _entries(scene: Scene) -> list[AccessEntry]:
-    with parts(scene) as p:
+def _entries(store: Store) -> list[AccessEntry]:
+    with store.parts() as p:
         return p.entries()
 
 
@@ -59,7 +45,7 @@ async def _started(*awaitables: Awaitable[Any]) -> list[asyncio.Future[Any]]:
     return tasks
 
 
-async def _writer_waits(ledger: SqliteLedger) -> list[asyncio.Future[Any]]:
+async def _writer_waits(ledger: StoredLedger) -> list[asyncio.Future[Any]]:
     """Give the writer something that it cannot write now, and let it take that."""
     tasks = await _started(ledger.record(denial("first")))
     while ledger.queued:  # noqa: ASYNC110 - the writer is a thread
@@ -67,11 +53,17 @@ async def _writer_waits(ledger: SqliteLedger) -> list[asyncio.Future[Any]]:
     return tasks
 
 
+async def _until(holds: Callable[[], bool]) -> None:
+    """Wait for what another thread makes true."""
+    while not holds():  # noqa: ASYNC110 - no event of another thread's
+        await asyncio.sleep(0.001)
+
+
 def _writer_lives() -> bool:
     return any("writer" in thread.name for thread in threading.enumerate())
 
 
-async def test_callers_at_once_share_transactions(ledger: SqliteLedger) -> None:
+async def test_callers_at_once_share_transactions(ledger: StoredLedger) -> None:
     grants = [new_grant(f"user{n}") for n in range(300)]
     said = await asyncio.gather(*map(ledger.append, grants))
     assert said == [COMMITTED] * 300
@@ -82,11 +74,11 @@ async def test_callers_at_once_share_transactions(ledger: SqliteLedger) -> None:
     assert await ledger.replay(grants[7].id) == grants[7].fork()
 
 
-async def test_a_full_queue_is_unavailable_and_an_outcome_is_not(scene: Scene) -> None:
-    async with scene.opened(max_queued=4) as ledger:
+async def test_a_full_queue_is_unavailable_and_an_outcome_is_not(store: Store) -> None:
+    async with opened(store, max_queued=4) as ledger:
         grant = new_grant("known")
         await ledger.append(grant)
-        with _locked(scene):
+        with store.locked():
             waiting = await _writer_waits(ledger)
             waiting += await _started(
                 *(ledger.append(new_grant(f"u{n}")) for n in range(4)),
@@ -103,14 +95,14 @@ async def test_a_full_queue_is_unavailable_and_an_outcome_is_not(scene: Scene) -
         assert (await stored(ledger, grant.id)).state.revoked_at is not None
 
 
-async def test_a_flood_delays_an_outcome_by_one_batch_at_most(scene: Scene) -> None:
+async def test_a_flood_delays_an_outcome_by_one_batch_at_most(store: Store) -> None:
     """Of denials, or of one caller's hand-outs: the outcome is in the next commit."""
     rates = Rates(denials_per_second=1e6, hand_outs_per_second=1e6)
-    async with scene.opened(rates=rates) as ledger:
+    async with opened(store, rates=rates) as ledger:
         grant, other = new_grant("known"), new_grant("other")
         await ledger.append(grant)
         await ledger.append(other)
-        with _locked(scene):
+        with store.locked():
             waiting = await _writer_waits(ledger)
             waiting += await _started(
                 *(ledger.record(denial("flood")) for _ in range(2000)),
@@ -120,16 +112,16 @@ async def test_a_flood_delays_an_outcome_by_one_batch_at_most(scene: Scene) -> N
                 ledger.append(revoked(grant.fork()), Lane.OUTCOME)
             )
         await asyncio.gather(*waiting)
-    with parts(scene) as p:
+    with store.parts() as p:
         log = p.log()
     place = next(n for n, event in enumerate(log) if type(event).__name__ == "Revoked")
     before = [e for e in log[:place] if isinstance(e, AccessRecorded)]
     assert sum(len(event.entries) for event in before) == 1
-    assert len(_entries(scene)) == 4001
+    assert len(_entries(store)) == 4001
 
 
-async def test_a_caller_over_its_rate_is_refused_and_no_other(scene: Scene) -> None:
-    async with scene.opened(rates=Rates(hand_outs_per_second=5)) as ledger:
+async def test_a_caller_over_its_rate_is_refused_and_no_other(store: Store) -> None:
+    async with opened(store, rates=Rates(hand_outs_per_second=5)) as ledger:
         grant = new_grant()
         await ledger.append(grant)
         said = await asyncio.gather(
@@ -141,70 +133,63 @@ async def test_a_caller_over_its_rate_is_refused_and_no_other(scene: Scene) -> N
         assert not isinstance(said[-1], Exception)
 
 
-async def test_denials_over_the_rate_become_one_entry(scene: Scene) -> None:
+async def test_denials_over_the_rate_become_one_entry(store: Store) -> None:
     """Counted, with the interval; written by the timer while nothing else comes."""
     rates = Rates(denials_per_second=2, suppressed_interval_seconds=0.05)
-    async with scene.opened(rates=rates) as ledger:
+    async with opened(store, rates=rates) as ledger:
         said = await asyncio.gather(*(ledger.record(denial()) for _ in range(500)))
         assert {s.verdict for s in said} == {RecordVerdict.RECORDED}
         entries: list[AccessEntry] = []
         while len(entries) < 3:
             await asyncio.sleep(0.02)
-            entries = _entries(scene)
+            entries = _entries(store)
         kept, counted = entries[:2], entries[2:]
         assert [e.outcome for e in kept] == [Outcome.DENIED] * 2
         assert sum(e.count for e in counted) == 498
         assert {e.outcome for e in counted} == {Outcome.SUPPRESSED}
         assert counted[0].since is not None
-    assert len(scene.sql("SELECT 1 FROM stored_events")) <= 3
+    assert len(store.sql("SELECT 1 FROM stored_events")) <= 3
 
 
-async def test_counted_denials_are_written_at_the_close(scene: Scene) -> None:
+async def test_counted_denials_are_written_at_the_close(store: Store) -> None:
     rates = Rates(denials_per_second=1, suppressed_interval_seconds=1e6)
-    async with scene.opened(rates=rates) as ledger:
+    async with opened(store, rates=rates) as ledger:
         for _ in range(10):
             await ledger.record(denial())
-        assert len(_entries(scene)) == 1
-    assert [entry.count for entry in _entries(scene)] == [1, 9]
+        assert len(_entries(store)) == 1
+    assert [entry.count for entry in _entries(store)] == [1, 9]
 
 
-async def test_counted_denials_survive_a_failed_write(scene: Scene) -> None:
+async def test_counted_denials_survive_a_failed_write(store: Store) -> None:
     rates = Rates(denials_per_second=1, suppressed_interval_seconds=0.01)
-    async with scene.opened(rates=rates) as ledger:
+    async with opened(store, rates=rates) as ledger:
         await ledger.record(denial())
-        scene.sql(
-            "CREATE TRIGGER spoil BEFORE INSERT ON stored_events"
-            " BEGIN SELECT RAISE(ABORT, 'spoiled'); END"
-        )
-        await asyncio.gather(*(ledger.record(denial()) for _ in range(9)))
-        await asyncio.sleep(0.3)
-        scene.sql("DROP TRIGGER spoil")
-    assert sum(entry.count for entry in _entries(scene)) == 10
+        with store.spoiled("INSERT ON stored_events"):
+            await asyncio.gather(*(ledger.record(denial()) for _ in range(9)))
+            await asyncio.sleep(0.3)
+    assert sum(entry.count for entry in _entries(store)) == 10
 
 
-async def test_a_close_ends_although_nothing_can_be_written(scene: Scene) -> None:
+async def test_a_close_ends_although_nothing_can_be_written(store: Store) -> None:
     rates = Rates(denials_per_second=1, suppressed_interval_seconds=1e6)
-    ledger = scene.open(rates=rates)
+    ledger = store.open(rates=rates)
     for _ in range(3):
         await ledger.record(denial())
-    scene.sql(
-        "CREATE TRIGGER spoil BEFORE INSERT ON stored_events"
-        " BEGIN SELECT RAISE(ABORT, 'spoiled'); END"
-    )
-    (task,) = await _started(ledger.append(new_grant()))
-    async with asyncio.timeout(10):
-        await ledger.close()
+    with store.spoiled("INSERT ON stored_events"):
+        (task,) = await _started(ledger.append(new_grant()))
+        async with asyncio.timeout(10):
+            await ledger.close()
     with pytest.raises(Unavailable, match="spoiled"):
         await task
 
 
-async def test_cancelled_callers_leave_nothing_behind(scene: Scene) -> None:
+async def test_cancelled_callers_leave_nothing_behind(store: Store) -> None:
     """No entry, and no place of their caller's taken for ever."""
-    async with scene.opened(max_queued=8) as ledger:
+    async with opened(store, max_queued=8) as ledger:
         grant = new_grant()
         await ledger.append(grant)
         for _ in range(3):
-            with _locked(scene):
+            with store.locked():
                 waiting = await _writer_waits(ledger)
                 gone = await _started(
                     *(ledger.record(hand_out(grant.fork(), "gone")) for _ in range(4)),
@@ -218,14 +203,14 @@ async def test_cancelled_callers_leave_nothing_behind(scene: Scene) -> None:
                 await asyncio.sleep(0.001)
         recorded = await ledger.record(hand_out(grant.fork(), "gone"))
         assert recorded.verdict is RecordVerdict.RECORDED, "the intent was not stored"
-    assert [e.caller for e in _entries(scene)] == ["first"] * 3 + ["gone"]
+    assert [e.caller for e in _entries(store)] == ["first"] * 3 + ["gone"]
 
 
-async def test_a_revocation_is_stored_though_its_caller_went_away(scene: Scene) -> None:
-    async with scene.opened() as ledger:
+async def test_a_revocation_is_stored_though_its_caller_went_away(store: Store) -> None:
+    async with opened(store) as ledger:
         grant = new_grant()
         await ledger.append(grant)
-        with _locked(scene):
+        with store.locked():
             waiting = await _writer_waits(ledger)
             (gone,) = await _started(ledger.append(revoked(grant.fork()), Lane.OUTCOME))
             gone.cancel()
@@ -238,8 +223,8 @@ async def test_a_revocation_is_stored_though_its_caller_went_away(scene: Scene) 
             pytest.fail("it was dropped")
 
 
-async def test_a_close_writes_what_is_queued_and_refuses_the_rest(scene: Scene) -> None:
-    ledger = scene.open()
+async def test_a_close_writes_what_is_queued_and_refuses_the_rest(store: Store) -> None:
+    ledger = store.open()
     tasks = await _started(*(ledger.append(new_grant(f"u{n}")) for n in range(50)))
     await ledger.close()
     assert await asyncio.gather(*tasks) == [COMMITTED] * 50
@@ -255,8 +240,8 @@ async def test_a_close_writes_what_is_queued_and_refuses_the_rest(scene: Scene) 
     await ledger.close()
 
 
-def test_several_event_loops_share_one_writer(scene: Scene) -> None:
-    ledger = scene.open()
+def test_several_event_loops_share_one_writer(store: Store) -> None:
+    ledger = store.open()
     done: list[AppendVerdict] = []
 
     async def life(loop: int) -> None:
@@ -275,14 +260,13 @@ def test_several_event_loops_share_one_writer(scene: Scene) -> None:
         thread.join(30)
     asyncio.run(ledger.close())
     assert done == [COMMITTED] * 160
-    assert len(_entries(scene)) == 800
-    head, hashes = recomputed(scene.path)
-    assert head.root() == naive_root(hashes)
+    assert len(_entries(store)) == 800
+    proven(store)
 
 
-def test_loops_that_end_take_no_place_with_them(scene: Scene) -> None:
+def test_loops_that_end_take_no_place_with_them(store: Store) -> None:
     """Nobody waits there any more; the next loop's caller finds the queue empty."""
-    ledger = scene.open(max_queued=4)
+    ledger = store.open(max_queued=4)
 
     async def leave() -> None:
         for task in await _started(*(ledger.record(denial()) for _ in range(2))):
@@ -300,17 +284,17 @@ def test_loops_that_end_take_no_place_with_them(scene: Scene) -> None:
         await ledger.close()
 
     for _ in range(5):
-        with _locked(scene):
+        with store.locked():
             asyncio.run(leave())
         while ledger.queued:
             time.sleep(0.001)
     asyncio.run(come())
 
 
-def test_an_answer_for_a_loop_that_is_closed_is_dropped(scene: Scene) -> None:
-    ledger = scene.open()
+def test_an_answer_for_a_loop_that_is_closed_is_dropped(store: Store) -> None:
+    ledger = store.open()
     loop = asyncio.new_event_loop()
-    with _locked(scene):
+    with store.locked():
         # Left waiting: its loop ends without cancelling it.
         left = loop.run_until_complete(_started(ledger.append(new_grant())))
         while ledger.queued:
@@ -319,32 +303,32 @@ def test_an_answer_for_a_loop_that_is_closed_is_dropped(scene: Scene) -> None:
     asyncio.run(ledger.close())
     assert not left[0].done()
     left[0]._log_destroy_pending = False  # type: ignore[attr-defined] # noqa: SLF001 - it is meant to be left
-    assert scene.sql("SELECT count(*) FROM stored_events") == [(1,)]
+    assert store.sql("SELECT count(*) FROM stored_events") == [(1,)]
 
 
 async def test_a_crowd_that_went_away_leaves_the_next_caller_his_turn(
-    scene: Scene,
+    store: Store,
 ) -> None:
-    async with scene.opened(rates=Rates(denials_per_second=1e6)) as ledger:
-        with _locked(scene):
+    async with opened(store, rates=Rates(denials_per_second=1e6)) as ledger:
+        with store.locked():
             waiting = await _writer_waits(ledger)
             gone = await _started(*(ledger.record(denial()) for _ in range(600)))
             for task in gone:
                 task.cancel()
             waiting += await _started(ledger.record(denial("last")))
         await asyncio.gather(*waiting)
-    assert [entry.caller for entry in _entries(scene)] == ["first", "last"]
+    assert [entry.caller for entry in _entries(store)] == ["first", "last"]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_a_writer_that_dies_refuses_everybody_and_keeps_nobody_waiting(
-    scene: Scene,
+    store: Store,
 ) -> None:
     def fail(_: object) -> None:
         raise AssertionError("nobody foresaw this")
 
-    with parts(scene) as p:
-        writer = GroupCommit(p.transaction, scene.clock)
+    with store.parts() as p:
+        writer = GroupCommit(p.transaction, SystemClock())
         writer.on_change(fail)
         async with asyncio.timeout(10):
             unit = AppendUnit(new_grant())
@@ -357,7 +341,34 @@ async def test_a_writer_that_dies_refuses_everybody_and_keeps_nobody_waiting(
 
 
 async def test_an_append_without_events_is_an_error_of_its_own(
-    ledger: SqliteLedger,
+    ledger: StoredLedger,
 ) -> None:
     with pytest.raises(LedgerError, match="nothing to append"):
         await ledger.append(new_grant().fork())
+
+
+async def test_an_append_that_came_during_a_commit_waits_for_nobodys_turn(
+    store: Store,
+) -> None:
+    """The loop of those just answered may be busy with something else."""
+    done = threading.Event()
+    with store.parts() as p:
+        writer = GroupCommit(p.transaction, SystemClock(), turn_seconds=60)
+
+        async def come() -> None:
+            await writer.append(AppendUnit(new_grant("second")), Lane.ORDINARY)
+            done.set()
+
+        second = threading.Thread(target=asyncio.run, args=(come(),))
+        with store.locked():
+            first = await _started(
+                writer.append(AppendUnit(new_grant("first")), Lane.ORDINARY)
+            )
+            await _until(lambda: writer.queued == 0)
+            second.start()
+            await _until(lambda: writer.queued == 1)
+        # From here this loop makes no turn until the other's append is stored.
+        assert done.wait(30)
+        second.join()
+        assert await first[0] is COMMITTED
+        writer.close()

@@ -6,9 +6,10 @@ import asyncio
 import threading
 from uuid import uuid4
 
-from grantledger.adapters.ledger.sqlite_ledger import SqliteLedger
+from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.adapters.ledger.waiting import Waiting
-from tests.ledger.scene import Scene, intended, new_grant
+from tests.contract.stores import Store, opened
+from tests.ledger.scene import intended, new_grant
 
 
 async def test_a_waiter_is_told_from_another_thread() -> None:
@@ -42,7 +43,7 @@ async def test_a_waiter_whose_loop_is_closed_stops_nobody() -> None:
             await event.wait()
 
 
-async def test_a_change_here_ends_the_wait_at_once(ledger: SqliteLedger) -> None:
+async def test_a_change_here_ends_the_wait_at_once(ledger: StoredLedger) -> None:
     grant = new_grant()
     await ledger.append(grant)
     wait = asyncio.ensure_future(ledger.changed(grant.id, 1, timeout_seconds=30))
@@ -52,8 +53,8 @@ async def test_a_change_here_ends_the_wait_at_once(ledger: SqliteLedger) -> None
         await wait
 
 
-async def test_a_change_by_another_process_ends_the_wait_soon(scene: Scene) -> None:
-    async with scene.opened() as here, scene.opened() as there:
+async def test_a_change_by_another_process_ends_the_wait_soon(store: Store) -> None:
+    async with opened(store) as here, opened(store) as there:
         grant = new_grant()
         await here.append(grant)
         wait = asyncio.ensure_future(here.changed(grant.id, 1, timeout_seconds=30))
@@ -63,7 +64,7 @@ async def test_a_change_by_another_process_ends_the_wait_soon(scene: Scene) -> N
             await wait
 
 
-async def test_without_a_change_the_wait_ends_by_its_time(ledger: SqliteLedger) -> None:
+async def test_without_a_change_the_wait_ends_by_its_time(ledger: StoredLedger) -> None:
     grant = new_grant()
     await ledger.append(grant)
     began = asyncio.get_running_loop().time()
@@ -71,7 +72,7 @@ async def test_without_a_change_the_wait_ends_by_its_time(ledger: SqliteLedger) 
     assert 0.1 < asyncio.get_running_loop().time() - began < 5
 
 
-async def test_a_version_that_is_past_needs_no_wait(ledger: SqliteLedger) -> None:
+async def test_a_version_that_is_past_needs_no_wait(ledger: StoredLedger) -> None:
     grant = new_grant()
     await ledger.append(grant)
     async with asyncio.timeout(5):

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 
 from grantledger.adapters.ledger.deciding import MAX_KNOWN_VERSIONS
-from grantledger.adapters.ledger.units import AppendUnit
 from grantledger.domain.errors import IntegrityError, LedgerError
 from grantledger.domain.journal import EntryPrivate
 from grantledger.domain.ports import AppendVerdict
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import Outcome
-from tests.ledger.merkle import naive_root, recomputed
-from tests.ledger.parts import batch, parts
+from tests.contract.stores import Store, proven
+from tests.ledger.parts import batch
 from tests.ledger.scene import (
     NOW,
-    Scene,
-    SetClock,
-    answered,
     denial,
     hand_out,
     intended,
@@ -32,8 +27,8 @@ COMMITTED, CONFLICT = AppendVerdict.COMMITTED, AppendVerdict.CONFLICT
 LONE = "\ud800"
 
 
-def test_a_conflict_fails_its_own_unit_only(scene: Scene) -> None:
-    with parts(scene) as p:
+def test_a_conflict_fails_its_own_unit_only(store: Store) -> None:
+    with store.parts() as p:
         one, two = new_grant("one"), new_grant("two")
         p.transaction.apply(batch(one, two))
         late = intended(one.fork())[0]
@@ -43,25 +38,25 @@ def test_a_conflict_fails_its_own_unit_only(scene: Scene) -> None:
         assert said.changed == [two.id]
 
 
-def test_of_two_first_consents_of_one_user_one_wins(scene: Scene) -> None:
-    with parts(scene) as p:
+def test_of_two_first_consents_of_one_user_one_wins(store: Store) -> None:
+    with store.parts() as p:
         said = p.transaction.apply(batch(new_grant("alice"), new_grant("alice")))
         assert said.appends == [COMMITTED, CONFLICT]
         assert p.transaction.apply(batch(new_grant("alice"))).appends == [CONFLICT]
-    assert scene.sql("SELECT count(*) FROM data_keys") == [(1,)]
+    assert store.sql("SELECT count(*) FROM data_keys") == [(1,)]
 
 
-def test_a_unit_is_checked_against_the_ones_before_it(scene: Scene) -> None:
-    with parts(scene) as p:
+def test_a_unit_is_checked_against_the_ones_before_it(store: Store) -> None:
+    with store.parts() as p:
         grant = new_grant()
         p.transaction.apply(batch(grant))
         units = [intended(grant.fork())[0], revoked(grant.fork())]
         assert p.transaction.apply(batch(*units)).appends == [COMMITTED, CONFLICT]
 
 
-def test_a_hand_out_is_refused_by_a_revocation_in_its_own_batch(scene: Scene) -> None:
+def test_a_hand_out_is_refused_by_a_revocation_in_its_own_batch(store: Store) -> None:
     """Promise 2 within one group commit (known-failures F14)."""
-    with parts(scene) as p:
+    with store.parts() as p:
         one, two = new_grant("one"), new_grant("two")
         p.transaction.apply(batch(one, two))
         said = p.transaction.apply(
@@ -73,9 +68,9 @@ def test_a_hand_out_is_refused_by_a_revocation_in_its_own_batch(scene: Scene) ->
 
 @pytest.mark.parametrize("outcome", [Outcome.HANDED_OUT, Outcome.EXCHANGE_INTENDED])
 def test_what_was_decided_on_an_old_version_is_stale(
-    scene: Scene, outcome: Outcome
+    store: Store, outcome: Outcome
 ) -> None:
-    with parts(scene) as p:
+    with store.parts() as p:
         grant = new_grant()
         p.transaction.apply(batch(grant))
         old = hand_out(grant.fork(), outcome=outcome)
@@ -84,8 +79,8 @@ def test_what_was_decided_on_an_old_version_is_stale(
         assert p.entries() == []
 
 
-def test_a_refusal_is_recorded_whatever_the_version(scene: Scene) -> None:
-    with parts(scene) as p:
+def test_a_refusal_is_recorded_whatever_the_version(store: Store) -> None:
+    with store.parts() as p:
         grant = new_grant()
         p.transaction.apply(batch(grant))
         refusal = denial(grant_id=grant.id, grant_version=99)
@@ -93,18 +88,18 @@ def test_a_refusal_is_recorded_whatever_the_version(scene: Scene) -> None:
         assert p.entries() == [refusal]
 
 
-def test_a_hand_out_of_a_grant_that_is_not_there_is_stale(scene: Scene) -> None:
-    with parts(scene) as p:
+def test_a_hand_out_of_a_grant_that_is_not_there_is_stale(store: Store) -> None:
+    with store.parts() as p:
         entry = hand_out(new_grant(), grant_id=uuid4(), grant_version=0)
         assert p.transaction.apply(batch(entry)).recorded == [False]
 
 
-def test_a_unit_that_cannot_be_written_takes_no_other_with_it(scene: Scene) -> None:
+def test_a_unit_that_cannot_be_written_takes_no_other_with_it(store: Store) -> None:
     """One caller's odd text must not fail another's rotation (promise 1)."""
-    with parts(scene) as p:
+    with store.parts() as p:
         whole, lost = new_grant("whole"), new_grant("lost")
         p.transaction.apply(batch(whole, lost))
-        scene.sql("DELETE FROM data_keys WHERE grant_id=?", lost.id.hex)
+        store.sql("DELETE FROM data_keys WHERE grant_id=?", lost.id.hex)
         p.keys.forget(lost.id)
         said = p.transaction.apply(
             batch(
@@ -136,12 +131,11 @@ def test_a_unit_that_cannot_be_written_takes_no_other_with_it(scene: Scene) -> N
         assert "over a leaf's limit" in str(limit)
         assert fine is True
         assert [e.grant_id for e in p.entries()] == [whole.id]
-    head, hashes = recomputed(scene.path)
-    assert head.root() == naive_root(hashes)
+    proven(store)
 
 
-def test_an_event_over_a_leafs_limit_is_refused_alone(scene: Scene) -> None:
-    with parts(scene) as p:
+def test_an_event_over_a_leafs_limit_is_refused_alone(store: Store) -> None:
+    with store.parts() as p:
         grant = new_grant()
         p.transaction.apply(batch(grant))
         big = intended(grant.fork())[0]
@@ -151,8 +145,8 @@ def test_an_event_over_a_leafs_limit_is_refused_alone(scene: Scene) -> None:
         assert said.appends[1] is COMMITTED
 
 
-def test_a_secret_in_a_clear_field_is_refused_alone(scene: Scene) -> None:
-    with parts(scene) as p:
+def test_a_secret_in_a_clear_field_is_refused_alone(store: Store) -> None:
+    with store.parts() as p:
         grant = new_grant()
         state = grant.state
         assert state.refresh is not None
@@ -162,70 +156,50 @@ def test_a_secret_in_a_clear_field_is_refused_alone(scene: Scene) -> None:
         assert "rt1" not in str(said.appends[0])
 
 
-def test_many_entries_become_several_events_in_their_order(scene: Scene) -> None:
-    with parts(scene) as p:
+def test_many_entries_become_several_events_in_their_order(store: Store) -> None:
+    with store.parts() as p:
         sent = [denial(caller=f"c{n}") for n in range(300)]
         long = [denial(caller=f"l{n}", reason="r" * 2000) for n in range(100)]
         said = p.transaction.apply(batch(*sent, *long))
         assert said.recorded == [True] * 400
         assert p.entries() == [*sent, *long]
-    sizes = scene.sql("SELECT length(state) FROM stored_events")
-    assert 5 < len(sizes) < 20
-    assert max(size for (size,) in sizes) < 65_536
+    leaves = store.sql("SELECT state FROM stored_events")
+    assert 5 < len(leaves) < 20
+    assert max(len(state) for (state,) in leaves) < 65_536
 
 
-def test_a_batch_that_stores_nothing_writes_nothing(scene: Scene) -> None:
-    with parts(scene) as p:
+def test_a_batch_that_stores_nothing_writes_nothing(store: Store) -> None:
+    with store.parts() as p:
         grant = new_grant()
         p.transaction.apply(batch(grant))
-        before = scene.files()
+        before = store.contents()
         p.transaction.apply(batch(hand_out(grant.fork(), grant_version=7)))
-        assert scene.files() == before
+        assert store.contents() == before
 
 
-def test_a_lease_is_over_when_the_stores_own_time_says_so(
-    scene: Scene, set_clock: SetClock
-) -> None:
-    """Takeover: by time read under the lock, not by the taker's word."""
-    with parts(scene, clock=set_clock) as p:
-        grant = new_grant()
-        p.transaction.apply(batch(grant))
-        draft, intent = intended(grant.fork())
-        p.transaction.apply(batch(draft))
-        taker = AppendUnit(
-            answered(draft.fork(), intent), lease_over=intent.lease_expires_at
-        )
-        held = (intent.lease_expires_at - NOW) / timedelta(seconds=1)
-        set_clock.move(held - 1)
-        assert p.transaction.apply(batch(taker)).appends == [AppendVerdict.LEASE_HELD]
-        set_clock.move(1)
-        assert p.transaction.apply(batch(taker)).appends == [COMMITTED]
-
-
-def test_a_journal_goes_on_when_its_key_left_the_cache(scene: Scene) -> None:
-    with parts(scene) as p:
+def test_a_journal_goes_on_when_its_key_left_the_cache(store: Store) -> None:
+    with store.parts() as p:
         p.transaction.apply(batch(denial()))
         p.keys.forget(p.transaction.journal_id)
         assert p.transaction.apply(batch(denial())).recorded == [True]
         assert len(p.entries()) == 2
 
 
-def test_another_writers_events_are_seen_at_once(scene: Scene) -> None:
+def test_another_writers_events_are_seen_at_once(store: Store) -> None:
     """The head and the newest versions are remembered only while nobody else writes."""
-    with parts(scene) as p, parts(scene) as other:
+    with store.parts() as p, store.parts() as other:
         grant = new_grant()
         p.transaction.apply(batch(grant))
         assert p.transaction.apply(batch(hand_out(grant.fork()))).recorded == [True]
         other.transaction.apply(batch(revoked(grant.fork())))
         assert p.transaction.apply(batch(hand_out(grant.fork()))).recorded == [False]
         p.transaction.apply(batch(new_grant("bob")))
-    head, hashes = recomputed(scene.path)
-    assert (head.size, head.root()) == (4, naive_root(hashes))
+    assert proven(store) == 4
 
 
-def test_a_draft_on_a_version_that_never_was_is_a_conflict(scene: Scene) -> None:
+def test_a_draft_on_a_version_that_never_was_is_a_conflict(store: Store) -> None:
     """Such as one decided before an older copy of the ledger was put back."""
-    with parts(scene) as p:
+    with store.parts() as p:
         grant = new_grant()
         p.transaction.apply(batch(grant))
         ahead = UserGrant.from_state(grant.state, 9, NOW)
@@ -233,9 +207,9 @@ def test_a_draft_on_a_version_that_never_was_is_a_conflict(scene: Scene) -> None
         assert said.appends == [CONFLICT]
 
 
-def test_versions_are_remembered_up_to_a_limit(scene: Scene) -> None:
+def test_versions_are_remembered_up_to_a_limit(store: Store) -> None:
     """F12: and asked for again after that."""
-    with parts(scene) as p:
+    with store.parts() as p:
         grant = new_grant()
         p.transaction.apply(batch(grant))
         strange = [
@@ -245,12 +219,3 @@ def test_versions_are_remembered_up_to_a_limit(scene: Scene) -> None:
         assert not any(p.transaction.apply(batch(*strange)).recorded)
         assert p.transaction.apply(batch(hand_out(grant.fork()))).recorded == [True]
         assert p.transaction.remembered < 10
-
-
-def test_a_damaged_head_is_an_integrity_error(scene: Scene) -> None:
-    scene.sql("UPDATE log_head SET frontier=x'00'")
-    with parts(scene) as p, pytest.raises(IntegrityError, match="head is damaged"):
-        p.transaction.apply(batch(new_grant()))
-    scene.sql("DELETE FROM log_head")
-    with parts(scene) as p, pytest.raises(IntegrityError, match="has no head"):
-        p.transaction.apply(batch(new_grant()))

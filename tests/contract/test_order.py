@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import deque
 from contextlib import ExitStack
-from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from grantledger.adapters.ledger.faults import STORAGE_ERRORS
 from grantledger.adapters.ledger.units import AppendUnit, Batch, BatchVerdicts
 from grantledger.domain.grant_events import RedemptionIntended
 from grantledger.domain.journal import AccessEntry, AccessRecorded
@@ -18,10 +15,9 @@ from grantledger.domain.ledger_events import LedgerEvent
 from grantledger.domain.ports import AppendVerdict
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import GrantStatus, Outcome
-from tests.ledger.merkle import naive_root, recomputed
-from tests.ledger.parts import FAILED, LOST, Parts, parts
+from tests.contract.stores import Store, proven
+from tests.ledger.parts import FAILED, LOST, Parts
 from tests.ledger.scene import (
-    Scene,
     answered,
     denial,
     hand_out,
@@ -60,7 +56,7 @@ def _apply(p: Parts, work: Batch) -> BatchVerdicts:
     while True:
         try:
             return p.transaction.apply(work)
-        except STORAGE_ERRORS:
+        except p.transaction.failures:
             continue
 
 
@@ -89,17 +85,18 @@ def _check(p: Parts, delivered: list[AccessEntry]) -> None:
     assert {e.request_id for e in delivered} <= set(recorded)
 
 
-@settings(max_examples=60)
+# The store is emptied before each example.
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(BATCHES)
 def test_no_interleaving_hands_out_after_a_revocation(
+    store: Store,
     batches: list[tuple[list[tuple[str, int]], str, int]],
 ) -> None:
     """Two writers, old views, commits that fail or lose their answer (F10, F14)."""
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        scene = Scene(Path(folder) / "ledger.db").make()
+        store.emptied()
         orders: deque[str] = deque()
-        writers = [stack.enter_context(parts(scene, orders)) for _ in range(2)]
+        writers = [stack.enter_context(store.parts(orders)) for _ in range(2)]
         first = new_grant()
         writers[0].transaction.apply(Batch([AppendUnit(first)]))
         views = [first.fork()]
@@ -121,5 +118,4 @@ def test_no_interleaving_hands_out_after_a_revocation(
                 e for e, kept in zip(work.entries, said.recorded, strict=True) if kept
             ]
         _check(writers[0], delivered)
-        head, hashes = recomputed(scene.path)
-        assert head.root() == naive_root(hashes)
+        proven(store)

@@ -1,0 +1,435 @@
+"""What `benchmarks.appends` compares: each side appends until its time is over."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+from eventsourcing.application import Application
+from eventsourcing.domain import Aggregate, event
+from eventsourcing.persistence import StoredEvent
+from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from grantledger.adapters.keys.clock import RandomIds, SystemClock
+from grantledger.adapters.keys.fingerprints import KeyedFingerprinter
+from grantledger.adapters.keys.ring import KeyRing
+from grantledger.adapters.ledger.postgres.clock import DatabaseClock
+from grantledger.adapters.ledger.postgres.connections import Place
+from grantledger.adapters.ledger.postgres.ledger import PostgresLedger
+from grantledger.adapters.ledger.postgres.schema import migrate
+from grantledger.domain.answers import TokenAnswer
+from grantledger.domain.context import Context
+from grantledger.domain.ports import AppendVerdict, Lane
+from grantledger.domain.provider import ProviderRules
+from grantledger.domain.user_grant import Consent, UserGrant
+from grantledger.domain.values import (
+    AccessToken,
+    Actor,
+    ActorKind,
+    GrantKey,
+    Purpose,
+    RefreshToken,
+)
+
+MOST_CALLERS = 32
+TOPIC = "grantledger.user-grant.redemption-intended.v1"
+RULES = ProviderRules("bench", "https://as.invalid", "client")
+SCOPES = ("files.read", "openid")
+A_CYCLE = timedelta(minutes=15)
+TOKEN_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one round of one side gave.
+
+    Attributes:
+        per_second: calls.
+        p50: of one call, in milliseconds; p99 likewise.
+        client_us: processor time of a call in this process; see `appends`.
+        server_us: the same, of the server.
+    """
+
+    per_second: float
+    p50: float
+    p99: float
+    calls: int
+    client_us: float = 0.0
+    server_us: float = 0.0
+
+
+def figures(seconds: float, waits: list[float]) -> Figures:
+    """Return the figures of calls that took so many seconds each."""
+    waits.sort()
+    return Figures(
+        len(waits) / seconds,
+        1000 * waits[len(waits) // 2],
+        1000 * waits[min(len(waits) - 1, len(waits) * 99 // 100)],
+        len(waits),
+    )
+
+
+class Side(ABC):
+    """One way to append."""
+
+    @abstractmethod
+    def run(self, callers: int, seconds: float) -> Figures:
+        """Append with so many callers for so long."""
+
+
+Call = Callable[[], object]
+
+
+class Threads(Side):
+    """Sides with a thread a caller, and connections for one round only."""
+
+    @abstractmethod
+    def callers(self, number: int) -> AbstractContextManager[list[Callable[[], Call]]]:
+        """Yield what each caller prepares its next call with."""
+
+    def run(self, callers: int, seconds: float) -> Figures:
+        """Append with so many threads for so long; the first call is not counted."""
+        together = threading.Barrier(callers)
+
+        def call(prepare: Callable[[], Call]) -> tuple[float, list[float]]:
+            waits: list[float] = []
+            prepare()()
+            together.wait()
+            began = now = time.perf_counter()
+            while now - began < seconds:
+                work = prepare()
+                start = time.perf_counter()
+                work()
+                now = time.perf_counter()
+                waits.append(now - start)
+            return now - began, waits
+
+        with self.callers(callers) as prepared, ThreadPoolExecutor(callers) as pool:
+            done = list(pool.map(call, prepared))
+        spent = max(lasted for lasted, _ in done)
+        return figures(spent, [w for _, waits in done for w in waits])
+
+
+class Plain:
+    """A table of the shape of `stored_events`, and an event for it."""
+
+    def __init__(self, conninfo: str, event_bytes: int) -> None:
+        self.conninfo = conninfo
+        self.state = os.urandom(event_bytes)
+        self.hash = os.urandom(32)
+        self.schema = f"plain_{uuid4().hex[:12]}"
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            connection.execute(
+                sql.SQL(
+                    "CREATE SCHEMA {0}; CREATE TABLE {0}.events ("
+                    " notification_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+                    " originator_id uuid NOT NULL, originator_version bigint NOT NULL,"
+                    " topic text NOT NULL, state bytea NOT NULL,"
+                    " leaf_hash bytea NOT NULL,"
+                    " UNIQUE (originator_id, originator_version))"
+                ).format(sql.Identifier(self.schema))
+            )
+
+
+class PgBench(Side):
+    """The shipped C client, one INSERT a transaction."""
+
+    def __init__(self, plain: Plain, pgbench: Path) -> None:
+        self._plain = plain
+        self._pgbench = pgbench
+
+    def run(self, callers: int, seconds: float) -> Figures:
+        """Append with so many clients; its own log has each one's latency."""
+        plain = self._plain
+        said = conninfo_to_dict(plain.conninfo)
+        script = (
+            f"INSERT INTO {plain.schema}.events (originator_id, originator_version,"  # noqa: S608 - our own texts
+            f" topic, state, leaf_hash) VALUES (gen_random_uuid(), 1, '{TOPIC}',"
+            f" '\\x{plain.state.hex()}', '\\x{plain.hash.hex()}');"
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "insert.sql"
+            path.write_text(script, encoding="utf-8")
+            subprocess.run(  # noqa: S603 - the server's own program
+                [
+                    self._pgbench,
+                    *("-n", "-M", "prepared", "-l", "-f", path),
+                    *("-c", str(callers), "-j", str(min(callers, 2))),
+                    *("-T", str(max(1, round(seconds)))),
+                    *("-h", str(said.get("host", ""))),
+                    *("-p", str(said.get("port", 5432))),
+                    *("-U", str(said["user"]), "-d", str(said["dbname"])),
+                ],
+                cwd=folder,
+                check=True,
+                capture_output=True,
+            )
+            waits = [
+                int(line.split()[2]) / 1e6
+                for log in Path(folder).glob("pgbench_log*")
+                for line in log.read_text(encoding="utf-8").splitlines()
+            ]
+        return figures(max(1, round(seconds)), waits)
+
+
+class RawPsycopg(Threads):
+    """psycopg 3, one INSERT and COMMIT an event."""
+
+    def __init__(self, plain: Plain) -> None:
+        self._plain = plain
+        self._insert = (
+            f"INSERT INTO {plain.schema}.events (originator_id, originator_version,"  # noqa: S608 - our own texts
+            " topic, state, leaf_hash) VALUES (%s, %s, %s, %b, %b)"
+        ).encode()
+
+    @contextmanager
+    def callers(self, number: int) -> Generator[list[Callable[[], Call]]]:
+        """Yield callers with a connection each."""
+        with ExitStack() as stack:
+            yield [
+                self._caller(
+                    stack.enter_context(
+                        psycopg.connect(self._plain.conninfo, autocommit=True)
+                    )
+                )
+                for _ in range(number)
+            ]
+
+    def _caller(
+        self, connection: psycopg.Connection[tuple[Any, ...]]
+    ) -> Callable[[], Call]:
+        plain = self._plain
+        stream, versions = uuid4(), itertools.count(1)
+
+        def prepare() -> Call:
+            values = (stream, next(versions), TOPIC, plain.state, plain.hash)
+            return lambda: connection.execute(self._insert, values, prepare=True)
+
+        return prepare
+
+
+def _stock_options(conninfo: str) -> dict[str, Any]:
+    """Return the library's settings for a schema of its own, which it does not make."""
+    said = conninfo_to_dict(conninfo)
+    schema = f"stock_{uuid4().hex[:12]}"
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+    return {
+        "schema": schema,
+        "dbname": str(said["dbname"]),
+        "host": str(said["host"]),
+        "port": str(said.get("port", 5432)),
+        "user": str(said["user"]),
+        "password": str(said.get("password", "")),
+    }
+
+
+class StockRecorder(Threads):
+    """The library's recorder, one `insert_events` an event."""
+
+    def __init__(self, conninfo: str, event_bytes: int) -> None:
+        self._state = os.urandom(event_bytes)
+        self._options = _stock_options(conninfo)
+        with closing(PostgresDatastore(**self._options)) as store:
+            PostgresApplicationRecorder(store).create_table()
+
+    @contextmanager
+    def callers(self, number: int) -> Generator[list[Callable[[], Call]]]:
+        """Yield callers with a stream each."""
+        store = PostgresDatastore(**self._options, pool_size=number)
+        with closing(store):
+            recorder = PostgresApplicationRecorder(store)
+            yield [self._caller(recorder) for _ in range(number)]
+
+    def _caller(self, recorder: PostgresApplicationRecorder) -> Callable[[], Call]:
+        stream, versions = uuid4(), itertools.count(1)
+
+        def prepare() -> Call:
+            events = [StoredEvent(stream, next(versions), TOPIC, self._state)]
+            return lambda: recorder.insert_events(events)
+
+        return prepare
+
+
+class Noted(Aggregate):
+    """Something that a text is noted for."""
+
+    @event("Noted")
+    def note(self, text: str) -> None:
+        """Note it."""
+        self.text = text
+
+
+class StockSave(Threads):
+    """The library's application, one event a save."""
+
+    def __init__(self, conninfo: str, event_bytes: int) -> None:
+        self._text = "x" * event_bytes
+        self._options = _stock_options(conninfo)
+
+    @contextmanager
+    def callers(self, number: int) -> Generator[list[Callable[[], Call]]]:
+        """Yield callers with an aggregate each."""
+        application: Application[UUID] = Application(
+            {
+                "PERSISTENCE_MODULE": "eventsourcing.postgres",
+                "POSTGRES_POOL_SIZE": str(number),
+                **{f"POSTGRES_{n.upper()}": v for n, v in self._options.items()},
+            }
+        )
+        with closing(application):
+            yield [self._caller(application) for _ in range(number)]
+
+    def _caller(self, application: Application[UUID]) -> Callable[[], Call]:
+        noted = Noted()
+
+        def prepare() -> Call:
+            noted.note(self._text)
+            return lambda: application.save(noted)
+
+        return prepare
+
+
+class Ledger(Side):
+    """A grant's refresh cycle, appended through group commit."""
+
+    def __init__(self, conninfo: str) -> None:
+        place = Place(conninfo, f"ours_{uuid4().hex[:12]}")
+        migrate(place)
+        ring = KeyRing.generate(os.urandom, datetime.now(UTC))
+        self._place = place
+        self._fingerprint = KeyedFingerprinter(ring).fingerprint
+        self._loop = asyncio.new_event_loop()
+        self._ledger = PostgresLedger.open(
+            place,
+            ring,
+            DatabaseClock(SystemClock()),
+            RandomIds(),
+            node="bench",
+            random=os.urandom,
+        )
+        self._grants = [self._consented(number) for number in range(MOST_CALLERS)]
+        self._loop.run_until_complete(self._store_all())
+
+    def event_bytes(self) -> int:
+        """Return how large an event is on average, its sealed parts included."""
+        self.run(1, 0.2)
+        with self._place.connect() as connection:
+            row = connection.execute(
+                "SELECT (SELECT avg(octet_length(state)) FROM stored_events)"
+                " + (SELECT sum(octet_length(ct)) FROM sealed)"
+                " / (SELECT count(*) FROM stored_events)"
+            ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def run(self, callers: int, seconds: float) -> Figures:
+        """Append with so many tasks for so long."""
+        return self._loop.run_until_complete(self._run(callers, seconds))
+
+    def close(self) -> None:
+        """Prove that replay gives every grant's row, then close."""
+
+        async def end() -> None:
+            for grant in self._grants:
+                replayed = await self._ledger.replay(grant.id)
+                assert replayed is not None
+                assert replayed.state == grant.state
+            await self._ledger.close()
+
+        self._loop.run_until_complete(end())
+        self._loop.close()
+
+    async def _run(self, callers: int, seconds: float) -> Figures:
+        waits: list[float] = []
+        began = time.perf_counter()
+
+        async def append(draft: UserGrant, lane: Lane) -> UserGrant:
+            start = time.perf_counter()
+            verdict = await self._ledger.append(draft, lane)
+            waits.append(time.perf_counter() - start)
+            assert verdict is AppendVerdict.COMMITTED
+            return draft.fork()
+
+        async def call(number: int) -> None:
+            grant = self._grants[number]
+            while time.perf_counter() - began < seconds:
+                draft, answered = self._cycle(grant)
+                between = await append(draft, Lane.ORDINARY)
+                grant = await append(answered(between), Lane.OUTCOME)
+            self._grants[number] = grant
+
+        await asyncio.gather(*map(call, range(callers)))
+        return figures(time.perf_counter() - began, waits)
+
+    def _cycle(
+        self, grant: UserGrant
+    ) -> tuple[UserGrant, Callable[[UserGrant], UserGrant]]:
+        """Return a draft with the intent, and what makes the answer's draft of it."""
+        at = grant.modified_on + A_CYCLE
+        draft = grant.fork()
+        intent = draft.intend(
+            _ctx(at),
+            RULES,
+            purpose=Purpose.EXCHANGE,
+            scopes=SCOPES,
+            audience="cloud",
+            resource=None,
+        )
+
+        def answered(stored: UserGrant) -> UserGrant:
+            after = stored.fork()
+            answer = TokenAnswer(
+                at,
+                refresh_token=RefreshToken(uuid4().hex),
+                access_token=AccessToken(uuid4().hex),
+                expires_in=TOKEN_SECONDS,
+            )
+            after.answered(
+                _ctx(at), RULES, intent.attempt_id, answer, self._fingerprint
+            )
+            return after
+
+        return draft, answered
+
+    def _consented(self, number: int) -> UserGrant:
+        return UserGrant.provision(
+            _ctx(datetime.now(UTC)),
+            RULES,
+            uuid4(),
+            Consent(
+                key=GrantKey("bench", f"user-{number}"),
+                client_id="client",
+                flow="import",
+                scopes=SCOPES,
+                refresh_token=RefreshToken(uuid4().hex),
+                audience="cloud",
+            ),
+            self._fingerprint,
+        )
+
+    async def _store_all(self) -> None:
+        for number, grant in enumerate(self._grants):
+            assert await self._ledger.append(grant) is AppendVerdict.COMMITTED
+            self._grants[number] = grant.fork()
+
+
+def _ctx(at: datetime) -> Context:
+    return Context(at, uuid4, "request", "bench", Actor("bench", ActorKind.SERVICE), "")
