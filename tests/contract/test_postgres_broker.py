@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,7 +13,6 @@ from typer.testing import CliRunner
 
 from grantledger.adapters.bootstrap import open_broker
 from grantledger.adapters.cli.app import app
-from grantledger.adapters.devserver import DevServer, DevSettings
 from grantledger.adapters.devserver.tokens import sha256
 from grantledger.adapters.ledger.postgres.ledger import PostgresLedger
 from grantledger.adapters.settings import load
@@ -23,37 +20,18 @@ from grantledger.domain.errors import GrantRevoked
 from grantledger.domain.ports import Clock
 from grantledger.domain.requests import TokenRequest
 from grantledger.domain.values import GrantKey
-from tests.broker.scene import CALLER, Home, Scene, toml
+from tests.broker.scene import CALLER, Scene
 from tests.contract.stores import PostgresStore
 from tests.ledger.workers import in_processes
-from tests.support.fault_proxy import FaultProxy
+from tests.support.pg_scene import BUDGET_SECONDS, PgHome, pg_scene
 
 CALLERS = 50
 REPLICAS = 4
-BUDGET_SECONDS = 5.0
-
-
-@dataclass
-class PgHome(Home):
-    """A home whose ledger is a schema."""
-
-    url: str = ""
-    schema: str = ""
-
-    def text(self) -> str:
-        where = f"[ledger]\nurl = {toml(self.url)}\nschema = {toml(self.schema)}"
-        return f"{super().text()}\n{where}"
 
 
 @pytest.fixture
 def scene(tmp_path: Path, postgres: PostgresStore) -> Iterator[Scene]:
-    with ExitStack() as stack:
-        said = DevSettings(refresh_token_seconds=86_400)
-        server = stack.enter_context(DevServer("B", said))
-        proxy = stack.enter_context(FaultProxy(server.issuer))
-        home = PgHome(tmp_path, url=postgres.conninfo, schema=postgres.name)
-        made = Scene(home, server, proxy)
-        made.configure(http_budget_seconds=BUDGET_SECONDS)
+    with pg_scene(tmp_path, postgres) as made:
         yield made
 
 
