@@ -182,5 +182,5 @@ class PostgresLedger(StoredLedger):
         self._transaction.close()
         if self._listener is not None:
             self._listener.close()
-        self._readers.shutdown()
+        self._readers.close()
         self._pool.close()
