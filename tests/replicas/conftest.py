@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,9 +21,9 @@ def start(tmp_path: Path, postgres: PostgresStore) -> Iterator[Start]:
     """A function that makes the scene; see `pg_scene` for what it takes."""
     with ExitStack() as stack:
 
-        def begin(*, delay_seconds: float = 0.0, **said: object) -> Scene:
+        def begin(*, server: dict[str, Any] | None = None, **said: object) -> Scene:
             return stack.enter_context(
-                pg_scene(tmp_path, postgres, delay_seconds=delay_seconds, **said)
+                pg_scene(tmp_path, postgres, server=server, **said)
             )
 
         yield begin

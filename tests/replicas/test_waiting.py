@@ -73,7 +73,7 @@ async def test_no_caller_waits_longer_than_the_redemption_and_two_commits(
     start: Start, postgres: PostgresStore, hearing: str
 ) -> None:
     """By more than a poll interval. One redemption, and everybody has its token."""
-    scene = start(delay_seconds=REDEMPTION_SECONDS)
+    scene = start(server={"token_delay_seconds": REDEMPTION_SECONDS})
     async with scene.open():
         pass
     job = (scene.home.write(), REPLICAS, CALLERS, hearing)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from grantledger.adapters.devserver import DevServer, DevSettings
 from grantledger.adapters.keys.ring import KeyRing
@@ -30,24 +31,27 @@ class PgHome(Home):
 
 @contextmanager
 def pg_scene(
-    folder: Path, store: PostgresStore, *, delay_seconds: float = 0.0, **said: object
+    folder: Path,
+    store: PostgresStore,
+    *,
+    server: Mapping[str, Any] | None = None,
+    **said: object,
 ) -> Generator[Scene]:
     """Yield a scene on the store's schema; its servers stop at the end.
 
     Args:
         folder: for the settings and the key ring.
         store: whose schema it is; from now on it opens with the scene's keys.
-        delay_seconds: how long the token endpoint takes for a refresh, at least.
+        server: settings of the development server that are not usual.
         said: of the provider; the rest is usual.
     """
     with ExitStack() as stack:
-        chosen = DevSettings(
-            refresh_token_seconds=86_400, token_delay_seconds=delay_seconds
-        )
-        server = stack.enter_context(DevServer("B", chosen))
-        proxy = stack.enter_context(FaultProxy(server.issuer))
+        usual: dict[str, Any] = {"refresh_token_seconds": 86_400}
+        chosen = DevSettings(**usual | dict(server or {}))
+        dev = stack.enter_context(DevServer("B", chosen))
+        proxy = stack.enter_context(FaultProxy(dev.issuer))
         home = PgHome(folder, url=store.conninfo, schema=store.name)
         store.ring = KeyRing.load(folder / "keyring.json")
-        scene = Scene(home, server, proxy)
+        scene = Scene(home, dev, proxy)
         scene.configure(**{"http_budget_seconds": BUDGET_SECONDS} | said)
         yield scene
