@@ -57,6 +57,22 @@ async def test_it_is_known_before_anything_is_read_or_written(
 
 
 @SKEWS
+async def test_a_token_ends_when_the_database_says_so(
+    first: Life, postgres: PostgresStore, skew: float
+) -> None:
+    """Its lifetime counts from the request, on the clock that all replicas share."""
+    clock = MovableClock()
+    clock.step(skew)
+    async with first.scene.open(clock=clock, provision=False) as life:
+        between = Between(postgres)
+        out = await life.token()
+        lifetime = life.scene.server.state.settings.access_token_seconds
+        assert between.has(out.expires_at - timedelta(seconds=lifetime))
+        assert (await first.token()).access_token == out.access_token
+    assert first.scene.presented() == ["rotated"]
+
+
+@SKEWS
 async def test_a_step_of_the_local_clock_moves_nothing(
     first: Life, postgres: PostgresStore, skew: float
 ) -> None:
