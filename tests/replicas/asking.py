@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from grantledger.domain.requests import TokenRequest
 from grantledger.domain.surroundings import Surroundings
 from grantledger.domain.values import GrantKey
 from tests.broker.between import ServerBetween
+from tests.broker.clocks import WrongClock
 from tests.broker.scene import CALLER
 from tests.ledger.workers import meet
 
@@ -102,12 +103,26 @@ async def polling(
         await ledger.close()
 
 
-def ask(config: Path, replicas: int, callers: int, hearing: str) -> Asked:
-    """Ask for a token with so many callers at once, when all replicas are there."""
+def ask(
+    config: Path,
+    replicas: int,
+    callers: int,
+    hearing: str,
+    off: Sequence[float] = (0.0,),
+) -> Asked:
+    """Ask for a token with so many callers at once, when all replicas are there.
+
+    Args:
+        config: of all replicas.
+        replicas: how many there are.
+        callers: how many ask here.
+        hearing: LISTENING or POLLING.
+        off: how many seconds this replica's own clock is ahead (see `WrongClock`).
+    """
 
     async def run() -> Asked:
         settings = load(config, {})
-        async with open_broker(settings, tend=False) as opened:
+        async with open_broker(settings, clock=WrongClock(off), tend=False) as opened:
             if hearing == POLLING:
                 async with polling(settings, opened) as env:
                     return await measured(env, config, replicas, callers)
