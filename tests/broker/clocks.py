@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 
 
 class MovableClock:
@@ -32,3 +34,20 @@ class MovableClock:
     def wait(self, seconds: float) -> None:
         """Let time pass."""
         self.passed += seconds
+
+
+class WrongClock:
+    """A machine whose wall clock is off, by another amount each time one looks.
+
+    Args:
+        off: seconds that `now` is ahead, one after the other, again and again.
+    """
+
+    def __init__(self, off: Sequence[float]) -> None:
+        self._off = cycle(off)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=next(self._off))
+
+    def monotonic(self) -> float:
+        return time.monotonic()

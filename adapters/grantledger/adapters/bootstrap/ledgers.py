@@ -35,12 +35,22 @@ def place_of(settings: Settings) -> Place | None:
     return Place(url, settings.file.ledger.schema) if is_url(url) else None
 
 
+def clock_of(settings: Settings, local: Clock) -> Clock:
+    """Return the clock that everything in this process goes by.
+
+    On PostgreSQL that is the database's, once the ledger is open, so that all
+    replicas agree on leases and on when a token ends.
+
+    Raises:
+        ConfigurationError: the URL or the schema is malformed.
+    """
+    return local if place_of(settings) is None else DatabaseClock(local)
+
+
 def open_ledger(
     settings: Settings, ring: KeyRing, clock: Clock, ids: Ids
 ) -> tuple[StoredLedger, Clock]:
-    """Open the ledger; return it with the clock that the broker goes by.
-
-    On PostgreSQL that is the database's, so that all replicas agree on leases.
+    """Open the ledger; return it with the clock that it goes by (see `clock_of`).
 
     Raises:
         ConfigurationError: a setting is wrong; nothing was opened.
@@ -65,7 +75,7 @@ def open_ledger(
             max_queued=said.queue_limit,
         )
         return file, clock
-    database_clock = DatabaseClock(clock)
+    database_clock = clock if isinstance(clock, DatabaseClock) else DatabaseClock(clock)
     ledger = PostgresLedger.open(
         place,
         ring,

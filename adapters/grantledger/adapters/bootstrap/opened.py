@@ -12,7 +12,7 @@ from pathlib import Path
 
 import anyio
 
-from grantledger.adapters.bootstrap.ledgers import open_ledger, spool_of
+from grantledger.adapters.bootstrap.ledgers import clock_of, open_ledger, spool_of
 from grantledger.adapters.bootstrap.providers import WiredProvider
 from grantledger.adapters.bootstrap.wiring import Wiring
 from grantledger.adapters.keys.clock import RandomIds, SystemClock
@@ -267,7 +267,7 @@ async def open_broker(
         LedgerError: the ledger cannot be used, or the keys are not its own.
         Unavailable: it cannot be used now.
     """
-    clock = clock or SystemClock()
+    clock = clock_of(settings, clock or SystemClock())
     ids = ids or RandomIds()
     ring = key_ring(settings)
     said = settings.file

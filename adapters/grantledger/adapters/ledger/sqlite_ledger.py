@@ -160,7 +160,7 @@ class SqliteLedger(StoredLedger):
     def _close(self) -> None:
         self._writer.close()
         self._transaction.close()
-        self._readers.shutdown()
+        self._readers.close()
         self._store.close()
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import TypeVar
@@ -20,6 +19,7 @@ from eventsourcing.persistence import Cursor
 from grantledger.adapters.ledger.group_commit import GroupCommit
 from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.rows import GrantRows, micros
+from grantledger.adapters.ledger.shared_reads import SharedReads, Stopped
 from grantledger.adapters.ledger.units import AppendUnit
 from grantledger.adapters.ledger.waiting import Waiting
 from grantledger.domain.errors import GrantledgerError, IntegrityError, Unavailable
@@ -61,9 +61,7 @@ class StoredLedger(ABC):
         self._failures = failures
         self._select = select
         self._waiting = Waiting()
-        self._readers = ThreadPoolExecutor(
-            readers, thread_name_prefix="grantledger-reader"
-        )
+        self._readers = SharedReads(readers)
 
     # -- what a store provides
 
@@ -94,11 +92,15 @@ class StoredLedger(ABC):
     async def find(self, key: GrantKey) -> UserGrant | None:
         """Return the grant of this key; see `ports.Ledger.find`."""
         digest = self._rows.digest(key)
-        return await self._read(
-            lambda c: self._one(
+
+        def read(c: Cursor) -> UserGrant | None:
+            return self._one(
                 c, "WHERE provider=? AND subject_digest=?", (key.provider, digest)
             )
-        )
+
+        # One of its own for each caller: what they shared was the reading.
+        grant = await self._read_once(("find", key.provider, digest), read)
+        return None if grant is None else grant.fork()
 
     async def get(self, grant_id: UUID) -> UserGrant | None:
         """Return the grant of this id; see `ports.Ledger.get`."""
@@ -109,7 +111,8 @@ class StoredLedger(ABC):
                 raise IntegrityError(f"grant {grant_id} has events and no row")
             return grant
 
-        return await self._read(read)
+        grant = await self._read_once(("get", grant_id), read)
+        return None if grant is None else grant.fork()
 
     async def append(
         self,
@@ -127,7 +130,9 @@ class StoredLedger(ABC):
 
     async def is_newest(self, grant_id: UUID, version: int) -> bool:
         """Tell whether the version is the newest; see `ports.Ledger.is_newest`."""
-        return await self._read(lambda c: newest(c, grant_id) == version)
+        return version == await self._read_once(
+            ("newest", grant_id), lambda c: newest(c, grant_id)
+        )
 
     async def changed(
         self, grant_id: UUID, version: int, *, timeout_seconds: float
@@ -254,6 +259,19 @@ class StoredLedger(ABC):
     # -- reading
 
     async def _read(self, work: Callable[[Cursor], T]) -> T:
+        return await self._in_thread(lambda: self._reading(self._proven(work)))
+
+    async def _read_once(
+        self, what: tuple[object, ...], work: Callable[[Cursor], T]
+    ) -> T:
+        """Read for everybody who asks for the same before the reading begins."""
+        return await self._explaining(
+            self._readers.shared(what, lambda: self._reading(self._proven(work)))
+        )
+
+    def _proven(self, work: Callable[[Cursor], T]) -> Callable[[Cursor], T]:
+        """Return the work, with values of the wrong kind told as what they are."""
+
         def proven(c: Cursor) -> T:
             try:
                 return work(c)
@@ -264,15 +282,16 @@ class StoredLedger(ABC):
                     f"{self.name} holds a value of the wrong kind: {cause}"
                 ) from cause
 
-        return await self._in_thread(lambda: self._reading(proven))
+        return proven
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await self._explaining(self._readers.alone(work))
+
+    async def _explaining(self, reading: Awaitable[T]) -> T:
         try:
-            job = self._readers.submit(work)
-        except RuntimeError as cause:
+            return await reading
+        except Stopped as cause:
             raise Unavailable(f"the ledger {self.name} is closed") from cause
-        try:
-            return await asyncio.wrap_future(job)
         except self._failures as cause:
             raise self._explained(cause) from cause
 

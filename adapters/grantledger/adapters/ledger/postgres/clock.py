@@ -16,7 +16,8 @@ FRESH_SECONDS = 10.0
 class DatabaseClock:
     """Implements the Clock port; safe in threads.
 
-    Until the database has spoken for the first time, `now` is the local clock's.
+    Until the database has spoken for the first time, which it does when the ledger is
+    opened, `now` is the local clock's.
 
     Args:
         local: this machine's clocks.
@@ -38,9 +39,21 @@ class DatabaseClock:
         """Return seconds that no clock step moves; this machine's own."""
         return self._local.monotonic()
 
-    def told(self, at: datetime) -> None:
-        """Take over the database's time, just received."""
-        self._anchor = (self._local.monotonic(), at.astimezone(UTC))
+    def told(self, at: datetime, *, asked: float | None = None) -> None:
+        """Take over the database's time, just received.
+
+        Args:
+            at: what the server read.
+            asked: when it was asked, on the monotonic clock, where its answer may
+                have waited for a disk after that: what is known already then counts
+                for more, within what the answer leaves open.
+        """
+        heard = self._local.monotonic()
+        here, at = self.now(), at.astimezone(UTC)
+        if asked is not None and self._anchor is not None:
+            latest = at + timedelta(seconds=heard - asked)
+            at = min(max(at, here), latest)
+        self._anchor = (heard, at)
 
     @property
     def fresh(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -148,6 +149,15 @@ class Place:
             "SELECT set_config('synchronous_commit', 'on', false)"
             " WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"
         )
+
+
+def server_time(connection: Connection) -> datetime:
+    """Return the time that the server reads now."""
+    row = connection.execute("SELECT clock_timestamp()").fetchone()
+    if row is None:  # pragma: no cover - a SELECT of one value has one row
+        raise psycopg.InterfaceError("no time")
+    at: datetime = row[0]
+    return at
 
 
 class PgCursor(Cursor):

@@ -15,7 +15,12 @@ from grantledger.adapters.ledger.data_keys import DataKeys
 from grantledger.adapters.ledger.group_commit import GroupCommit
 from grantledger.adapters.ledger.postgres import schema
 from grantledger.adapters.ledger.postgres.clock import DatabaseClock
-from grantledger.adapters.ledger.postgres.connections import Connection, PgCursor, Place
+from grantledger.adapters.ledger.postgres.connections import (
+    Connection,
+    PgCursor,
+    Place,
+    server_time,
+)
 from grantledger.adapters.ledger.postgres.faults import STORAGE_ERRORS, translated
 from grantledger.adapters.ledger.postgres.listening import Listener
 from grantledger.adapters.ledger.postgres.transaction import PostgresTransaction
@@ -56,6 +61,7 @@ class PostgresLedger(StoredLedger):
         listen: bool = True,
     ) -> None:
         self.place = place
+        self._clock = clock
         keys = DataKeys(ring, random)
         rows = GrantRows(ring, keys, random)
         mapper = LeafMapper(keys.cached, random)
@@ -90,7 +96,7 @@ class PostgresLedger(StoredLedger):
         Args:
             place: database and schema.
             ring: the one that the ledger was written with.
-            clock: told the database's time from now on.
+            clock: knows the database's time from now on.
             ids: identity.
             node: name of this replica.
             random: the source of keys and nonces.
@@ -106,6 +112,7 @@ class PostgresLedger(StoredLedger):
         try:
             with place.connect() as connection:
                 schema.check(connection, place)
+                clock.told(server_time(connection))
                 stored = schema.key_checks(connection)
                 ring.verify_check_values(stored)
                 newer = [
@@ -147,8 +154,15 @@ class PostgresLedger(StoredLedger):
             except psycopg.Error:
                 if connection is None or not connection.closed:
                     raise
-        with self._pool.connection() as last, last.transaction():
-            return work(PgCursor(last))
+        with self._pool.connection() as last:
+            return self._read_on(last, work)
+
+    def _read_on(self, connection: Connection, work: Callable[[Cursor], T]) -> T:
+        with connection.transaction():
+            # A replica that only reads knows the time as well as one that writes.
+            if not self._clock.fresh:
+                self._clock.told(server_time(connection))
+            return work(PgCursor(connection))
 
     def _explained(self, cause: Exception) -> GrantledgerError:
         return translated(cause, self.name, running=True)
@@ -173,5 +187,5 @@ class PostgresLedger(StoredLedger):
         self._transaction.close()
         if self._listener is not None:
             self._listener.close()
-        self._readers.shutdown()
+        self._readers.close()
         self._pool.close()

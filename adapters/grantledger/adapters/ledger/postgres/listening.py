@@ -1,7 +1,7 @@
 """Hears of other replicas' appends, so that waiters need not poll for them.
 
 One connection of its own. While it is down the ledger polls as often as it would
-without; when it comes back, whoever waits looks once.
+without; when it goes and when it comes back, whoever waits looks once.
 """
 
 from __future__ import annotations
@@ -61,7 +61,10 @@ class Listener:
         while not self._closing.is_set():
             with suppress(psycopg.Error, OSError), self._place.connect() as connection:
                 self._listen(connection)
-            self._listening = False
+            if self._listening:
+                self._listening = False
+                # Whoever waits to be told has to look for itself from now on.
+                self._changed(None)
             self._closing.wait(PAUSE_SECONDS)
 
     def _listen(self, connection: Connection) -> None:

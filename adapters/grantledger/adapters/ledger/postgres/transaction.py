@@ -170,11 +170,12 @@ class PostgresTransaction(Deciding):
                 return locked
             work.whole = True
             self._unsure = batch, work
+            asked = self._clock.monotonic()
             said = writes.append(work.now)
         except BaseException:
             self._forget(work)
             raise
-        self._clock.told(said.at)
+        self._clock.told(said.at, asked=asked)
         if said.verdict == APPENDED:
             self._size = said.size
             if not locked:
