@@ -6,12 +6,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from tests.contract.stores import PostgresStore, SqliteStore, Store, opened
+from tests.support.pg_bouncer import COMMAND, MISSING, PgBouncer
 
 DSN_ENV = "GRANTLEDGER_TEST_DSN"
 
@@ -42,11 +44,26 @@ def postgres(dsn: str) -> PostgresStore:
     return PostgresStore(dsn).migrated()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(scope="session")
+def bouncer(dsn: str) -> Iterator[PgBouncer]:
+    """A pgbouncer before the session's server; every ledger shares its sessions."""
+    if COMMAND is None:
+        pytest.skip(MISSING)
+    with PgBouncer(dsn) as running:
+        yield running
+
+
+@pytest.fixture
+def pooled(postgres: PostgresStore, bouncer: PgBouncer) -> PostgresStore:
+    """The same ledger, reached through pgbouncer."""
+    return replace(postgres, through=bouncer.conninfo, pooled=True)
+
+
+@pytest.fixture(params=["sqlite", "postgres", "pooled"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "sqlite":
         return SqliteStore(tmp_path / "ledger.db")
-    made: PostgresStore = request.getfixturevalue("postgres")
+    made: PostgresStore = request.getfixturevalue(request.param)
     return made
 
 

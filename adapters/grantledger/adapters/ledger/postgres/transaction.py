@@ -23,7 +23,11 @@ from grantledger.adapters.ledger.deciding import (
 )
 from grantledger.adapters.ledger.postgres.appending import Appending, lock
 from grantledger.adapters.ledger.postgres.clock import DatabaseClock
-from grantledger.adapters.ledger.postgres.connections import Connection, Place
+from grantledger.adapters.ledger.postgres.connections import (
+    WRITING,
+    Connection,
+    Place,
+)
 from grantledger.adapters.ledger.postgres.faults import STORAGE_ERRORS, translated
 from grantledger.adapters.ledger.rows import GrantRows
 from grantledger.adapters.ledger.units import Batch, BatchVerdicts
@@ -121,18 +125,29 @@ class PostgresTransaction(Deciding):
             or any(unit.lease_over is not None for unit in batch.appends)
         ):
             return None
-        writes = Appending(self._connected(), self._keys, self._size)
+        connection = self._connected()
+        if not self._place.pooled:
+            return self._alone(batch, Appending(connection, self._keys, self._size))
+        with connection.pipeline() as alone:
+            # Sent, and not waited for.
+            connection.execute(WRITING)
+            connection.execute(self._place.settle.encode())
+            writes = Appending(connection, self._keys, self._size, alone)
+            verdicts = self._alone(batch, writes)
+            if not writes.ended:
+                connection.execute("ROLLBACK")
+        return verdicts
+
+    def _alone(self, batch: Batch, writes: Appending) -> BatchVerdicts | None:
         work = Work(writes, self._clock.now())
-        if self._appended(batch, work, writes):
-            return work.verdicts
-        return None
+        return work.verdicts if self._appended(batch, work, writes) else None
 
     def _under_lock(self, batch: Batch, unsure: Work | None) -> BatchVerdicts:
         """Decide and append while nobody else can."""
         connection = self._connected()
         work: Work | None = None
         try:
-            with connection.transaction():
+            with self._place.writing(connection):
                 locked = lock(connection)
                 self._clock.told(locked.at)
                 if locked.size != self._size or len(self._newest) > MAX_KNOWN_VERSIONS:
