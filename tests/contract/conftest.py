@@ -13,7 +13,7 @@ import pytest
 
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from tests.contract.stores import PostgresStore, SqliteStore, Store, opened
-from tests.support.pg_bouncer import COMMAND, MISSING, PgBouncer
+from tests.support.pg_bouncer import PgBouncer
 
 DSN_ENV = "GRANTLEDGER_TEST_DSN"
 
@@ -47,8 +47,6 @@ def postgres(dsn: str) -> PostgresStore:
 @pytest.fixture(scope="session")
 def bouncer(dsn: str) -> Iterator[PgBouncer]:
     """A pgbouncer before the session's server; every ledger shares its sessions."""
-    if COMMAND is None:
-        pytest.skip(MISSING)
     with PgBouncer(dsn) as running:
         yield running
 

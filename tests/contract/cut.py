@@ -24,7 +24,12 @@ CHUNK = 1 << 16
 
 
 class Cut:
-    """A proxy on a free local port, before a server's socket or port."""
+    """A proxy on a free local port, before a server's socket or port.
+
+    Attributes:
+        refusing: new connections end at once.
+        lost: the answer that was lost last.
+    """
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
@@ -35,6 +40,7 @@ class Cut:
         self._threads: list[threading.Thread] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.refusing = False
+        self.lost = b""
         self._start(self._accept)
 
     def __enter__(self) -> Self:
@@ -63,6 +69,11 @@ class Cut:
         with self._lock:
             self._order = what
 
+    def lead_to(self, conninfo: str) -> None:
+        """Lead new connections to another server; the others end."""
+        self._said = conninfo_to_dict(conninfo)
+        self.cut_all()
+
     def cut_all(self) -> None:
         """End every connection."""
         with self._lock:
@@ -87,10 +98,13 @@ class Cut:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listening.accept()
-                if self.refusing:
+                try:
+                    server = None if self.refusing else self._connected()
+                except OSError:
+                    server = None
+                if server is None:
                     client.close()
                     continue
-                server = self._connected()
                 with self._lock:
                     self._open |= {client, server}
                 self._start(self._asking, client, server)
@@ -117,6 +131,7 @@ class Cut:
         with contextlib.suppress(OSError):
             while data := server.recv(CHUNK):
                 if self._taken(ANSWERED):
+                    self.lost = data
                     break
                 client.sendall(data)
         self._end(client, server)

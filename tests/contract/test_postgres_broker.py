@@ -27,6 +27,7 @@ from tests.broker.scene import CALLER, Home, Scene, toml
 from tests.contract.stores import PostgresStore
 from tests.ledger.workers import in_processes
 from tests.support.fault_proxy import FaultProxy
+from tests.support.pg_bouncer import PgBouncer
 
 CALLERS = 50
 REPLICAS = 4
@@ -39,19 +40,27 @@ class PgHome(Home):
 
     url: str = ""
     schema: str = ""
+    pooler: str = "none"
 
     def text(self) -> str:
         where = f"[ledger]\nurl = {toml(self.url)}\nschema = {toml(self.schema)}"
-        return f"{super().text()}\n{where}"
+        return f"{super().text()}\n{where}\npooler = {toml(self.pooler)}"
 
 
-@pytest.fixture
-def scene(tmp_path: Path, postgres: PostgresStore) -> Iterator[Scene]:
+@pytest.fixture(params=["none", "transaction"])
+def scene(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres: PostgresStore
+) -> Iterator[Scene]:
+    pooler: str = request.param
+    url = postgres.conninfo
+    if pooler == "transaction":
+        bouncer: PgBouncer = request.getfixturevalue("bouncer")
+        url = bouncer.conninfo
     with ExitStack() as stack:
         said = DevSettings(refresh_token_seconds=86_400)
         server = stack.enter_context(DevServer("B", said))
         proxy = stack.enter_context(FaultProxy(server.issuer))
-        home = PgHome(tmp_path, url=postgres.conninfo, schema=postgres.name)
+        home = PgHome(tmp_path, url=url, schema=postgres.name, pooler=pooler)
         made = Scene(home, server, proxy)
         made.configure(http_budget_seconds=BUDGET_SECONDS)
         yield made
