@@ -90,6 +90,8 @@ class PgBouncer:
             "max_client_conn": 500,
             "auth_type": "any",
             "server_login_retry": 1,
+            # How long a client waits for a session; 120 s by default.
+            "query_wait_timeout": 2,
             "logfile": self.folder / "log",
             **self._settings,
         }
