@@ -28,6 +28,7 @@ class Cut:
 
     Attributes:
         refusing: new connections end at once.
+        refused: how many have.
         lost: the answer that was lost last.
     """
 
@@ -40,6 +41,7 @@ class Cut:
         self._threads: list[threading.Thread] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.refusing = False
+        self.refused = 0
         self.lost = b""
         self._start(self._accept)
 
@@ -103,6 +105,7 @@ class Cut:
                 except OSError:
                     server = None
                 if server is None:
+                    self.refused += 1
                     client.close()
                     continue
                 with self._lock:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from grantledger.adapters.devserver import DevServer, DevSettings
+from grantledger.adapters.ledger.postgres.readers import AGAIN_SECONDS
 from grantledger.domain.errors import Unavailable
 from tests.broker.scene import Life, Scene
+from tests.contract.cut import Cut
 from tests.contract.stores import PostgresStore, opened
 from tests.contract.test_postgres_broker import PgHome
+from tests.ledger.scene import new_grant
 from tests.postgres_faults.load import under_load
 from tests.support.fault_proxy import FaultProxy
 from tests.support.pg_server import PgServer
@@ -107,3 +111,25 @@ async def test_a_broker_goes_on_after_a_crash_of_its_server(
         await life.rotate()
         await life.check()
         assert len(await life.entries()) >= len(handed)
+
+
+async def test_a_crowd_is_refused_at_once_and_served_when_the_server_is_back(
+    server: PgServer, direct: PostgresStore
+) -> None:
+    """Nobody waits for the connect time-outs of those before."""
+    with Cut(server.conninfo) as cut:
+        through = replace(direct, conninfo=cut.conninfo)
+        async with opened(through, listen=False) as ledger:
+            grant = new_grant()
+            await ledger.append(grant)
+            cut.refusing = True
+            cut.cut_all()
+            before = cut.refused
+            said = await asyncio.gather(
+                *(ledger.get(grant.id) for _ in range(400)), return_exceptions=True
+            )
+            assert {type(each) for each in said} == {Unavailable}
+            assert cut.refused - before < 40
+            cut.refusing = False
+            await asyncio.sleep(AGAIN_SECONDS)
+            assert await ledger.get(grant.id) == grant.fork()

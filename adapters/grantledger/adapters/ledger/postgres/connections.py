@@ -19,7 +19,6 @@ from typing import Any
 import psycopg
 from eventsourcing.persistence import Cursor
 from psycopg.conninfo import conninfo_to_dict
-from psycopg_pool import ConnectionPool
 
 from grantledger.domain.errors import ConfigurationError
 
@@ -30,7 +29,6 @@ CONNECT_SECONDS = 5
 LOCK_SECONDS = 5
 IDLE_SECONDS = 10
 STATEMENT_SECONDS = 30
-POOL_SECONDS = 5.0
 
 WRITING = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -122,18 +120,6 @@ class Place:
             connection.close()
             raise
         return connection
-
-    def readers(self, size: int) -> ConnectionPool[Connection]:
-        """Return an open pool of connections, for `reading`."""
-        return ConnectionPool(
-            kwargs=self.options(),
-            min_size=1,
-            max_size=size,
-            timeout=POOL_SECONDS,
-            reconnect_timeout=POOL_SECONDS,
-            configure=self.prepare,
-            open=True,
-        )
 
     def prepare(self, connection: Connection) -> None:
         """Give a connection the settings that the ledger relies on.

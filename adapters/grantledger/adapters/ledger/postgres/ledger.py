@@ -18,6 +18,7 @@ from grantledger.adapters.ledger.postgres.clock import DatabaseClock
 from grantledger.adapters.ledger.postgres.connections import Connection, PgCursor, Place
 from grantledger.adapters.ledger.postgres.faults import STORAGE_ERRORS, translated
 from grantledger.adapters.ledger.postgres.listening import Listener, can_listen
+from grantledger.adapters.ledger.postgres.readers import Readers
 from grantledger.adapters.ledger.postgres.transaction import PostgresTransaction
 from grantledger.adapters.ledger.rates import Rates
 from grantledger.adapters.ledger.reading import LeafReader, LogSql
@@ -65,7 +66,7 @@ class PostgresLedger(StoredLedger):
         self._transaction = PostgresTransaction(
             place, mapper, rows, keys, clock, ids, node
         )
-        self._pool = place.readers(READERS)
+        self._connections = Readers(place, clock.monotonic)
         self._writer = GroupCommit(
             self._transaction, clock, rates=rates, max_queued=max_queued
         )
@@ -132,14 +133,13 @@ class PostgresLedger(StoredLedger):
     def _reading(self, work: Callable[[Cursor], T]) -> T:
         """Read in one snapshot, on another connection if the first was cut off."""
         for _ in range(READ_TRIES - 1):
-            connection: Connection | None = None
-            try:
-                with self._pool.connection() as connection:
+            with self._connections.connection() as connection:
+                try:
                     return self._read_on(connection, work)
-            except psycopg.Error:
-                if connection is None or not connection.closed:
-                    raise
-        with self._pool.connection() as last:
+                except psycopg.Error:
+                    if not connection.closed:
+                        raise
+        with self._connections.connection() as last:
             return self._read_on(last, work)
 
     def _read_on(self, connection: Connection, work: Callable[[Cursor], T]) -> T:
@@ -176,7 +176,7 @@ class PostgresLedger(StoredLedger):
         if self._listener is not None:
             self._listener.close()
         self._readers.shutdown()
-        self._pool.close()
+        self._connections.close()
 
 
 def _take_up(place: Place, ring: KeyRing) -> None:
