@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -50,18 +52,13 @@ class PgServer:
         self.data = self._folder / "data"
         self._log = self._folder / "log"
         if self._of is None:
-            made = get_server(
-                self.data,
-                cleanup_mode=None,
-                start=False,
-                postgres_version=self._version,
-            )
-            made.ensure_pgdata_inited()
+            shutil.copytree(_template(self._version), self.data)
         if (account := _account()) is not None:
-            os.chown(self._folder, account, -1)
             self._folder.chmod(0o755)
+            for each in (self._folder, *self._folder.rglob("*")):
+                os.chown(each, account, -1)
         if self._of is not None:
-            copy = ("-R", "-c", "fast", "-D", self.data, "-d", self._of.conninfo)
+            copy = ("-R", "-N", "-c", "fast", "-D", self.data, "-d", self._of.conninfo)
             self.run("pg_basebackup", *copy)
         settings = {
             "listen_addresses": "",
@@ -80,7 +77,7 @@ class PgServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if (self.data / "postmaster.pid").exists():
+        if self.running:
             self.stop("immediate")
         shutil.rmtree(self._folder)
 
@@ -88,6 +85,10 @@ class PgServer:
     def conninfo(self) -> str:
         """How it is reached."""
         return make_conninfo(host=str(self._folder), user="postgres", dbname="postgres")
+
+    @property
+    def running(self) -> bool:
+        return (self.data / "postmaster.pid").exists()
 
     @property
     def pid(self) -> int:
@@ -135,6 +136,18 @@ class PgServer:
         log = self._log.read_text(encoding="utf-8") if self._log.exists() else ""
         words = said.read_text(encoding="utf-8")
         assert done.returncode == 0, f"{command}: {words}\n{log}"
+
+
+@cache
+def _template(version: int) -> Path:
+    """Make an empty database once, for all servers of this process to copy."""
+    folder = Path(tempfile.mkdtemp(prefix="gl-template-"))
+    atexit.register(shutil.rmtree, folder)
+    made = get_server(
+        folder / "data", cleanup_mode=None, start=False, postgres_version=version
+    )
+    made.ensure_pgdata_inited()
+    return folder / "data"
 
 
 def _account() -> int | None:
