@@ -29,18 +29,22 @@ CONNECT_SECONDS = 5
 LOCK_SECONDS = 5
 IDLE_SECONDS = 10
 STATEMENT_SECONDS = 30
+SILENT_SECONDS = 20
+"""How long a network may answer nothing until the connection counts as lost."""
+
 
 WRITING = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 _SCHEME = re.compile(r"postgres(?:ql)?(?:\+[a-z0-9_.-]+)?://", re.IGNORECASE)
+_PAIR = re.compile(r"(?:^|\s)(?:host|hostaddr|dbname|user|service)\s*=")
 # It is part of a channel's name, of which PostgreSQL takes 63 bytes.
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,49}")
 
 
 def is_url(text: str) -> bool:
-    """Tell whether the text names a PostgreSQL database."""
-    return _SCHEME.match(text) is not None
+    """Tell whether the text names a PostgreSQL database, in one of libpq's ways."""
+    return _SCHEME.match(text) is not None or _PAIR.search(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,13 @@ class Place:
 
     def options(self) -> dict[str, Any]:
         """Return the arguments of `psycopg.connect`."""
-        usual = {"application_name": "grantledger", "connect_timeout": CONNECT_SECONDS}
+        usual = {
+            "application_name": "grantledger",
+            "connect_timeout": CONNECT_SECONDS,
+            "tcp_user_timeout": SILENT_SECONDS * 1000,
+            "keepalives_idle": SILENT_SECONDS // 2,
+            "keepalives_interval": SILENT_SECONDS // 4,
+        }
         said = {**usual, **self._options(), "autocommit": True}
         # A statement prepared in one session is not there in the next.
         return {**said, "prepare_threshold": None} if self.pooled else said
