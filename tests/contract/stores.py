@@ -141,3 +141,12 @@ def proven(store: Store) -> int:
     assert [row[2] for row in rows] == hashes
     assert CompactRange.from_bytes(size, frontier).root() == naive_root(hashes)
     return int(size)
+
+
+def listening(store: PostgresStore) -> int:
+    """How many sessions of the server listen for this ledger."""
+    ((count,),) = store.sql(
+        "SELECT count(*) FROM pg_stat_activity WHERE query = ?",
+        f'LISTEN "{store.place.channel}"',
+    )
+    return int(count)

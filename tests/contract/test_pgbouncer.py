@@ -16,20 +16,14 @@ import pytest
 from grantledger.adapters.ledger.postgres.connections import Place
 from grantledger.adapters.ledger.postgres.listening import Listener
 from grantledger.adapters.ledger.postgres.schema import migrate, newest_schema
-from grantledger.domain.errors import ConfigurationError
-from grantledger.domain.ports import AppendVerdict
+from grantledger.domain.errors import ConfigurationError, Unavailable
+from grantledger.domain.ports import RecordVerdict
 from tests.broker.scene import until
 from tests.contract.living import live
-from tests.contract.stores import PostgresStore, opened, proven
-from tests.ledger.scene import (
-    hand_out,
-    intended,
-    new_grant,
-)
+from tests.contract.stores import PostgresStore, listening, opened, proven
+from tests.ledger.scene import hand_out, intended, new_grant, stored
 from tests.support.pg_bouncer import SESSIONS, PgBouncer
 
-COMMITTED = AppendVerdict.COMMITTED
-OURS = ("search_path", "lock_timeout", "statement_timeout", "synchronous_commit")
 THEIRS = {
     "search_path": "pg_catalog",
     "lock_timeout": "1ms",
@@ -233,15 +227,6 @@ async def test_appends_through_the_pooler_are_heard_at_the_server(
         listener.close()
 
 
-def listening(store: PostgresStore) -> int:
-    """How many sessions of the server listen for this ledger."""
-    ((count,),) = store.sql(
-        "SELECT count(*) FROM pg_stat_activity WHERE query = ?",
-        f'LISTEN "{store.place.channel}"',
-    )
-    return int(count)
-
-
 @pytest.mark.parametrize("reachable", [True, False])
 async def test_waiters_go_on_whether_the_server_is_reached_directly_or_not(
     postgres: PostgresStore, pooled: PostgresStore, *, reachable: bool
@@ -282,4 +267,44 @@ def test_a_transaction_that_failed_inside_is_not_taken_for_committed(
             pass_over(place)
         with pytest.raises(ZeroDivisionError):
             give_up(place)
-    assert postgres.sql("SELECT count(*) FROM meta") == [(1,)]
+    left = "SELECT count(*) FROM meta WHERE name IN ('a', 'b')"
+    assert postgres.sql(left) == [(0,)]
+
+
+async def test_a_pool_that_others_have_taken_is_unavailable_until_they_give_back(
+    postgres: PostgresStore, dsn: str
+) -> None:
+    with PgBouncer(dsn, {"query_wait_timeout": 1}) as own:
+        pooled = replace(postgres, through=own.conninfo, pooled=True)
+        async with opened(pooled) as ledger:
+            grant = new_grant()
+            await ledger.append(grant)
+            with neighbours(own.conninfo):
+                with pytest.raises(Unavailable, match="query_wait_timeout"):
+                    await ledger.record(hand_out(grant.fork()))
+                with pytest.raises(Unavailable, match="query_wait_timeout"):
+                    await ledger.get(grant.id)
+                assert proven(postgres) == 1
+            said = await ledger.record(hand_out(grant.fork()))
+            assert said.verdict is RecordVerdict.RECORDED
+    assert proven(postgres) == 2
+
+
+async def test_a_pooler_that_is_restarted_costs_a_retry_at_most(
+    postgres: PostgresStore, dsn: str
+) -> None:
+    with PgBouncer(dsn) as own:
+        pooled = replace(postgres, through=own.conninfo, pooled=True)
+        async with opened(pooled) as ledger:
+            grant = new_grant()
+            await ledger.append(grant)
+            for number in range(3):
+                own.stop()
+                if number:
+                    with pytest.raises(Unavailable):
+                        await ledger.record(hand_out(grant.fork()))
+                own.start()
+                said = await ledger.record(hand_out(grant.fork()))
+                assert said.verdict is RecordVerdict.RECORDED
+                assert await stored(ledger, grant.id) == grant.fork()
+    assert proven(postgres) == 4

@@ -23,8 +23,8 @@ from grantledger.domain.errors import GrantRevoked
 from grantledger.domain.ports import Clock
 from grantledger.domain.requests import TokenRequest
 from grantledger.domain.values import GrantKey
-from tests.broker.scene import CALLER, Home, Scene, toml
-from tests.contract.stores import PostgresStore
+from tests.broker.scene import CALLER, Home, Scene, toml, until
+from tests.contract.stores import PostgresStore, listening
 from tests.ledger.workers import in_processes
 from tests.support.fault_proxy import FaultProxy
 from tests.support.pg_bouncer import PgBouncer
@@ -41,10 +41,12 @@ class PgHome(Home):
     url: str = ""
     schema: str = ""
     pooler: str = "none"
+    listen_url: str = ""
 
     def text(self) -> str:
         where = f"[ledger]\nurl = {toml(self.url)}\nschema = {toml(self.schema)}"
-        return f"{super().text()}\n{where}\npooler = {toml(self.pooler)}"
+        listen = f"\nlisten_url = {toml(self.listen_url)}" if self.listen_url else ""
+        return f"{super().text()}\n{where}\npooler = {toml(self.pooler)}{listen}"
 
 
 @pytest.fixture(params=["none", "transaction"])
@@ -128,6 +130,18 @@ async def test_many_callers_on_many_replicas_are_one_redemption(
     async with scene.open(provision=False) as life:
         await life.check()
         assert len(await life.entries()) == CALLERS * REPLICAS
+
+
+async def test_replicas_behind_a_pooler_listen_at_the_server_itself(
+    scene: Scene, postgres: PostgresStore
+) -> None:
+    assert isinstance(scene.home, PgHome)
+    scene.home.listen_url = postgres.conninfo
+    async with scene.open() as life, scene.open(provision=False) as other:
+        await until(lambda: listening(postgres) == 2)
+        await life.token()
+        await other.rotate()
+        await life.check()
 
 
 async def test_a_replica_serves_nothing_from_memory_after_anothers_revocation(

@@ -46,14 +46,12 @@ class PgBouncer:
         self._user = _account(str(said.get("host", "")))
         self.folder = Path(tempfile.mkdtemp(prefix="gl-bouncer-"))
         self._port = _free_port()
-        file = self._configured({name: str(value) for name, value in said.items()})
-        self._process = subprocess.Popen(
-            [COMMAND, "-q", file],
-            user=self._user,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self._await()
+        self._command: list[str | Path] = [
+            COMMAND,
+            "-q",
+            self._configured({name: str(value) for name, value in said.items()}),
+        ]
+        self.start()
         return self
 
     def __exit__(
@@ -62,9 +60,22 @@ class PgBouncer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.stop()
+        shutil.rmtree(self.folder)
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            self._command,
+            user=self._user,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self._await()
+
+    def stop(self) -> None:
+        """End it, and every connection with it."""
         self._process.terminate()
         self._process.wait(10)
-        shutil.rmtree(self.folder)
 
     @property
     def conninfo(self) -> str:
