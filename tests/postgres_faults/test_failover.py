@@ -39,6 +39,8 @@ class Pair:
         if not self.primary.running:
             self.primary = self.standby
             self.standby = self.stack.enter_context(PgServer(of=self.primary))
+        if not self.standby.running:
+            self.standby.start()
         self.primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
         self.primary.sql("SELECT pg_reload_conf()")
 
@@ -107,10 +109,11 @@ async def test_no_acknowledged_commit_is_lost_over_a_failover(pair: Pair) -> Non
         await load.more()
 
 
+@pytest.mark.parametrize("end", ["pg_terminate_backend", "pg_cancel_backend"])
 async def test_a_commit_that_the_standby_has_not_is_not_acknowledged(
-    pair: Pair,
+    pair: Pair, end: str
 ) -> None:
-    """Nor when its session is killed: then others see it, and it may yet be lost."""
+    """Nor when its wait is ended: then others see it, and it may yet be lost."""
     store = _store(pair)
     async with opened(store) as ledger:
         grant = new_grant()
@@ -122,7 +125,7 @@ async def test_a_commit_that_the_standby_has_not_is_not_acknowledged(
             await until(lambda: _waiting(pair.primary))
             assert not recording.done()
             pair.primary.sql(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                f"SELECT {end}(pid) FROM pg_stat_activity"  # noqa: S608 - the test's own text
                 " WHERE wait_event = 'SyncRep'"
             )
             held = await ledger.hand_outs(grant.id, grant.modified_on)
