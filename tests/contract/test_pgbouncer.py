@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -208,6 +209,26 @@ def test_a_pooler_that_the_settings_do_not_name_is_refused(
                 bouncer.conninfo, postgres.name, setting="ledger.listen_url"
             )
         )
+
+
+def test_a_listener_that_a_pooler_has_come_before_polls_on(
+    postgres: PostgresStore, bouncer: PgBouncer
+) -> None:
+    """It tries again and again, and ends when it is told to."""
+    heard: Queue[UUID | None] = Queue()
+    listener = Listener(Place(bouncer.conninfo, postgres.name), heard.put)
+    time.sleep(1.2)  # for more than one try
+    assert not listener.listening
+    listener.close()
+    assert heard.empty()
+
+
+async def test_a_pool_that_keeps_sessions_apart_is_right_too(
+    postgres: PostgresStore, dsn: str
+) -> None:
+    with PgBouncer(dsn, {"pool_mode": "session", "default_pool_size": 20}) as own:
+        await live(replace(postgres, through=own.conninfo, pooled=True), 3)
+    proven(postgres)
 
 
 async def test_appends_through_the_pooler_are_heard_at_the_server(
