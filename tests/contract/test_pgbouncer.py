@@ -135,7 +135,8 @@ async def test_many_clients_share_two_sessions(
 ) -> None:
     """With four replicas of up to five connections each."""
     with PgBouncer(dsn) as own:
-        pooled = replace(postgres, through=own.conninfo, pooled=True)
+        through = f"{own.conninfo}?application_name={postgres.name}"
+        pooled = replace(postgres, through=through, pooled=True)
         most = 0
         done = threading.Event()
 
@@ -145,7 +146,8 @@ async def test_many_clients_share_two_sessions(
                 while not done.wait(0.01):
                     found = watcher.execute(
                         "SELECT count(*) FROM pg_stat_activity"
-                        " WHERE application_name = 'grantledger'"
+                        " WHERE application_name = %s",
+                        (postgres.name,),
                     ).fetchone()
                     most = max(most, found[0] if found else 0)
 

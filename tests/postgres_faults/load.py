@@ -59,6 +59,12 @@ class Load:
                 await asyncio.sleep(PAUSE_SECONDS)
         return self.refused[known:]
 
+    async def refusals_saying(self, words: str) -> None:
+        """Wait until a whole round of refusals says so."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not all(words in str(e) for e in await self.refusals()):
+                pass
+
     async def call(self, number: int) -> None:
         """Ask for hand-outs, one after the other; nothing but Unavailable may come."""
         while not self._done:

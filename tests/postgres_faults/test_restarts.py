@@ -41,7 +41,7 @@ async def test_sessions_that_are_killed_over_and_over_cost_nothing(
 ) -> None:
     async with opened(store) as ledger, under_load(store, ledger) as load:
         killed = 0
-        for _ in range(25):
+        while killed < 30:
             found = await asyncio.to_thread(
                 server.sql,
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -49,7 +49,6 @@ async def test_sessions_that_are_killed_over_and_over_cost_nothing(
             )
             killed += len(found)
             await asyncio.sleep(0.04)
-        assert killed > 25
         await load.more()
 
 

@@ -18,7 +18,7 @@ from grantledger.adapters.ledger.postgres.clock import DatabaseClock
 from grantledger.adapters.ledger.postgres.connections import Connection, PgCursor, Place
 from grantledger.adapters.ledger.postgres.faults import STORAGE_ERRORS, translated
 from grantledger.adapters.ledger.postgres.listening import Listener, can_listen
-from grantledger.adapters.ledger.postgres.readers import Readers
+from grantledger.adapters.ledger.postgres.readers import CUT_OFF, Readers
 from grantledger.adapters.ledger.postgres.transaction import PostgresTransaction
 from grantledger.adapters.ledger.rates import Rates
 from grantledger.adapters.ledger.reading import LeafReader, LogSql
@@ -133,12 +133,15 @@ class PostgresLedger(StoredLedger):
     def _reading(self, work: Callable[[Cursor], T]) -> T:
         """Read in one snapshot, on another connection if the first was cut off."""
         for _ in range(READ_TRIES - 1):
-            with self._connections.connection() as connection:
-                try:
+            connection: Connection | None = None
+            try:
+                with self._connections.connection() as connection:
                     return self._read_on(connection, work)
-                except psycopg.Error:
-                    if not connection.closed:
-                        raise
+            except CUT_OFF:
+                continue  # perhaps as soon as it was made
+            except psycopg.Error:
+                if connection is None or not connection.closed:
+                    raise
         with self._connections.connection() as last:
             return self._read_on(last, work)
 

@@ -13,11 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
+from psycopg import errors
 from psycopg.pq import TransactionStatus
 
 from grantledger.adapters.ledger.postgres.connections import Connection, Place
 
 AGAIN_SECONDS = 0.25
+
+CUT_OFF = (errors.AdminShutdown, errors.CrashShutdown)
+"""The server has ended the session; another may be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ class Readers:
             raise type(failure.error)(*failure.error.args) from failure.error
         try:
             connection = self._place.connect()
+        except CUT_OFF:
+            raise
         except psycopg.Error as error:
             self._failure = _Failure(error, self._monotonic())
             raise
