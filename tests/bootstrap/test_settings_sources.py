@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from grantledger.adapters.bootstrap.ledgers import listening_place_of, place_of
 from grantledger.adapters.bootstrap.opened import key_ring
 from grantledger.adapters.settings import parse, process_environment
 from grantledger.domain.errors import ConfigurationError
@@ -44,6 +45,52 @@ def test_the_environment_goes_before_the_file() -> None:
     assert parse(text, HERE, environ).ledger_path == HERE / "own.db"
     empty = {"DATABASE_URL": "", "GRANTLEDGER_LEDGER": ""}
     assert parse(text, HERE, empty).ledger_path == HERE / "file.db"
+
+
+def test_where_a_pooled_ledger_listens_is_said_beside_its_url() -> None:
+    """Both may hold a password, so both may come from the environment."""
+    url = "[ledger]\nurl = 'postgresql://pooler:6432/grants'\nschema = 'tenant'\n"
+    plain = parse(url, HERE, {})
+    place = place_of(plain)
+    assert place is not None
+    assert not place.pooled
+    assert listening_place_of(plain) is None
+    said = f"{url}pooler = 'transaction'\nlisten_url = 'postgresql://db/grants'"
+    place, at = (
+        place_of(parse(said, HERE, {})),
+        listening_place_of(parse(said, HERE, {})),
+    )
+    assert place is not None
+    assert at is not None
+    assert place.pooled
+    assert place.name == "postgresql://pooler:6432/grants schema tenant"
+    assert (at.name, at.pooled) == ("postgresql://db/grants schema tenant", False)
+    environ = {"GRANTLEDGER_LISTEN": f"postgresql://me:{CANARY}@own/grants"}
+    at = listening_place_of(parse(said, HERE, environ))
+    assert at is not None
+    assert at.name == "postgresql://own/grants schema tenant"
+    assert CANARY not in repr(at)
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "field"),
+    [
+        ("pooler = 'session'", {}, "ledger.pooler"),
+        ("listen_url = 'postgresql://[::1'", {}, "ledger.listen_url"),
+        (
+            "",
+            {"GRANTLEDGER_LISTEN": f"postgresql://{CANARY}@[::1"},
+            "GRANTLEDGER_LISTEN",
+        ),
+    ],
+)
+def test_a_wrong_way_to_the_server_is_refused_by_its_setting(
+    text: str, environ: dict[str, str], field: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=field) as caught:
+        listening_place_of(parse(f"[ledger]\n{text}", HERE, environ))
+    assert caught.value.field == field
+    assert CANARY not in repr(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,13 @@ class Unprepared(Place):
 
 
 class Cut:
-    """A proxy on a free local port, before a server's socket or port."""
+    """A proxy on a free local port, before a server's socket or port.
+
+    Attributes:
+        refusing: new connections end at once.
+        refused: how many have.
+        lost: the answer that was lost last.
+    """
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
@@ -50,6 +56,8 @@ class Cut:
         self._threads: list[threading.Thread] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.refusing = False
+        self.refused = 0
+        self.lost = b""
         self._start(self._accept)
 
     def __enter__(self) -> Self:
@@ -78,6 +86,11 @@ class Cut:
         with self._lock:
             self._order = what
 
+    def lead_to(self, conninfo: str) -> None:
+        """Lead new connections to another server; the others end."""
+        self._said = conninfo_to_dict(conninfo)
+        self.cut_all()
+
     def cut_all(self) -> None:
         """End every connection."""
         with self._lock:
@@ -102,10 +115,14 @@ class Cut:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listening.accept()
-                if self.refusing:
+                try:
+                    server = None if self.refusing else self._connected()
+                except OSError:
+                    server = None
+                if server is None:
+                    self.refused += 1
                     client.close()
                     continue
-                server = self._connected()
                 with self._lock:
                     self._open |= {client, server}
                 self._start(self._asking, client, server)
@@ -117,7 +134,11 @@ class Cut:
         if not host.startswith("/"):
             return socket.create_connection((host, port))
         server = socket.socket(socket.AF_UNIX)
-        server.connect(f"{host}/.s.PGSQL.{port}")
+        try:
+            server.connect(f"{host}/.s.PGSQL.{port}")
+        except OSError:
+            server.close()
+            raise
         return server
 
     def _asking(self, client: socket.socket, server: socket.socket) -> None:
@@ -132,6 +153,7 @@ class Cut:
         with contextlib.suppress(OSError):
             while data := server.recv(CHUNK):
                 if self._taken(ANSWERED):
+                    self.lost = data
                     break
                 client.sendall(data)
         self._end(client, server)

@@ -212,16 +212,30 @@ class PostgresParts(Parts):
 
 @dataclass
 class PostgresStore:
-    """A schema, made by the migrations unless it is there."""
+    """A schema, made by the migrations unless it is there.
+
+    Attributes:
+        conninfo: the server itself.
+        through: how the ledger reaches it, if not so.
+        pooled: that is a pooler.
+    """
 
     conninfo: str
     ring: KeyRing = field(default_factory=lambda: KeyRing.generate(os.urandom, NOW))
     name: str = field(default_factory=lambda: f"t_{uuid4().hex[:12]}")
     number: str = "notification_id"
+    through: str = ""
+    pooled: bool = False
 
     @property
     def place(self) -> Place:
+        """The server itself: what is done behind the ledger's back."""
         return Place(self.conninfo, self.name)
+
+    @property
+    def reached(self) -> Place:
+        """As the ledger has it."""
+        return Place(self.through or self.conninfo, self.name, pooled=self.pooled)
 
     def migrated(self) -> PostgresStore:
         schema.migrate(self.place)
@@ -230,7 +244,7 @@ class PostgresStore:
     def open(self, **options: Any) -> PostgresLedger:  # noqa: ANN401 - whatever `PostgresLedger.open` takes
         local: Clock = options.pop("clock", SystemClock())
         return PostgresLedger.open(
-            options.pop("place", self.place),
+            options.pop("place", self.reached),
             options.pop("ring", self.ring),
             DatabaseClock(local),
             RandomIds(),
@@ -356,3 +370,12 @@ def proven(store: Store) -> int:
     assert [row[2] for row in rows] == hashes
     assert CompactRange.from_bytes(size, frontier).root() == naive_root(hashes)
     return int(size)
+
+
+def listening(store: PostgresStore) -> int:
+    """How many sessions of the server listen for this ledger."""
+    ((count,),) = store.sql(
+        "SELECT count(*) FROM pg_stat_activity WHERE query = ?",
+        f'LISTEN "{store.place.channel}"',
+    )
+    return int(count)

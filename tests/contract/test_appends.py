@@ -28,6 +28,7 @@ from tests.ledger.scene import (
     stored,
 )
 
+POOLED = True
 COMMITTED, CONFLICT = AppendVerdict.COMMITTED, AppendVerdict.CONFLICT
 KEY = GrantKey("cloud", "alice")
 

@@ -14,6 +14,7 @@ from grantledger.domain.ports import AppendVerdict
 from tests.contract.stores import Store, opened, proven
 from tests.ledger.scene import ctx, new_grant, stored
 
+POOLED = True
 COMMITTED, CONFLICT = AppendVerdict.COMMITTED, AppendVerdict.CONFLICT
 DESTINATION = "postgresql://db.example/grants schema canary_tenant"
 

@@ -20,18 +20,25 @@ from grantledger.domain.errors import GrantRevoked
 from grantledger.domain.ports import Clock
 from grantledger.domain.requests import TokenRequest
 from grantledger.domain.values import GrantKey
-from tests.broker.scene import CALLER, Scene
-from tests.contract.stores import PostgresStore
+from tests.broker.scene import CALLER, Scene, until
+from tests.contract.stores import PostgresStore, listening
 from tests.ledger.workers import in_processes
+from tests.support.pg_bouncer import PgBouncer
 from tests.support.pg_scene import BUDGET_SECONDS, PgHome, pg_scene
 
 CALLERS = 50
 REPLICAS = 4
 
 
-@pytest.fixture
-def scene(tmp_path: Path, postgres: PostgresStore) -> Iterator[Scene]:
-    with pg_scene(tmp_path, postgres) as made:
+@pytest.fixture(params=["none", "transaction"])
+def scene(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres: PostgresStore
+) -> Iterator[Scene]:
+    pooled_at: str | None = None
+    if request.param == "transaction":
+        bouncer: PgBouncer = request.getfixturevalue("bouncer")
+        pooled_at = bouncer.conninfo
+    with pg_scene(tmp_path, postgres, pooled_at=pooled_at) as made:
         yield made
 
 
@@ -97,6 +104,18 @@ async def test_many_callers_on_many_replicas_are_one_redemption(
     async with scene.open(provision=False) as life:
         await life.check()
         assert len(await life.entries()) == CALLERS * REPLICAS
+
+
+async def test_replicas_behind_a_pooler_listen_at_the_server_itself(
+    scene: Scene, postgres: PostgresStore
+) -> None:
+    assert isinstance(scene.home, PgHome)
+    scene.home.listen_url = postgres.conninfo
+    async with scene.open() as life, scene.open(provision=False) as other:
+        await until(lambda: listening(postgres) == 2)
+        await life.token()
+        await other.rotate()
+        await life.check()
 
 
 async def test_a_replica_serves_nothing_from_memory_after_anothers_revocation(

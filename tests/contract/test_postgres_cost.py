@@ -136,7 +136,7 @@ async def test_a_decision_costs_the_same_whatever_the_grants_age(
         _aged(postgres, subject, events)
     postgres.sql("ANALYZE")
     cursor = _counting()
-    place = Explained(postgres.conninfo, postgres.name, cursor)
+    place = Explained(postgres.conninfo, postgres.name, cursor=cursor)
     async with opened(postgres, place=place, listen=False) as ledger:
         await _cost(ledger, cursor, "warm")
         young = await _cost(ledger, cursor, "young")
@@ -154,7 +154,7 @@ async def test_a_hand_out_costs_the_same_whatever_was_handed_out(
     postgres: PostgresStore,
 ) -> None:
     cursor = _counting()
-    place = Explained(postgres.conninfo, postgres.name, cursor)
+    place = Explained(postgres.conninfo, postgres.name, cursor=cursor)
     async with opened(postgres, place=place, listen=False) as ledger:
         grant = new_grant()
         await ledger.append(grant)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -21,6 +23,7 @@ from tests.ledger.scene import (
     revoked,
     stored,
 )
+from tests.support.pg_bouncer import PgBouncer
 
 COMMITTED, CONFLICT = AppendVerdict.COMMITTED, AppendVerdict.CONFLICT
 RECORDED = RecordVerdict.RECORDED
@@ -39,12 +42,39 @@ async def _warm(ledger: PostgresLedger) -> UserGrant:
     return other.fork()
 
 
+def _directly(store: PostgresStore, stack: ExitStack) -> tuple[Cut, PostgresStore]:
+    cut = stack.enter_context(Cut(store.conninfo))
+    return cut, replace(store, conninfo=cut.conninfo)
+
+
+def _before_the_pooler(
+    store: PostgresStore, stack: ExitStack
+) -> tuple[Cut, PostgresStore]:
+    bouncer = stack.enter_context(PgBouncer(store.conninfo))
+    cut = stack.enter_context(Cut(bouncer.conninfo))
+    return cut, replace(store, through=cut.conninfo, pooled=True)
+
+
+def _behind_the_pooler(
+    store: PostgresStore, stack: ExitStack
+) -> tuple[Cut, PostgresStore]:
+    cut = stack.enter_context(Cut(store.conninfo))
+    bouncer = stack.enter_context(PgBouncer(cut.conninfo))
+    return cut, replace(store, through=bouncer.conninfo, pooled=True)
+
+
+WAYS = [_directly, _before_the_pooler, _behind_the_pooler]
+
+
 @pytest.mark.parametrize("order", [ASKED, ANSWERED])
+@pytest.mark.parametrize("way", WAYS)
 async def test_callers_see_nothing_of_a_lost_answer(
-    postgres: PostgresStore, order: str
+    postgres: PostgresStore,
+    way: Callable[[PostgresStore, ExitStack], tuple[Cut, PostgresStore]],
+    order: str,
 ) -> None:
-    with Cut(postgres.conninfo) as cut:
-        through = replace(postgres, conninfo=cut.conninfo)
+    with ExitStack() as stack:
+        cut, through = way(postgres, stack)
         async with opened(through, listen=False) as ledger:
             assert isinstance(ledger, PostgresLedger)
             grant = await _warm(ledger)
@@ -52,6 +82,10 @@ async def test_callers_see_nothing_of_a_lost_answer(
             cut.order(order)
             entry = hand_out(grant)
             assert (await ledger.record(entry)).verdict is RECORDED
+            if order == ANSWERED:
+                # Ready again, and in no transaction: the commit was done.
+                assert cut.lost.endswith(b"Z\x00\x00\x00\x05I")
+                assert b"appended" in cut.lost
             assert proven(postgres) == before + 1
             cut.order(order)
             draft = intended(grant)[0]

@@ -6,12 +6,15 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from grantledger.adapters.bootstrap.ledgers import place_of
 from grantledger.adapters.keys.clock import SystemClock
-from grantledger.adapters.ledger.postgres.connections import Place
+from grantledger.adapters.ledger.postgres.connections import SILENT_SECONDS, Place
 from grantledger.adapters.ledger.postgres.schema import migrate, newest_schema
+from grantledger.adapters.settings import parse
 from grantledger.domain.errors import (
     ConfigurationError,
     LedgerError,
@@ -19,6 +22,7 @@ from grantledger.domain.errors import (
     Unavailable,
 )
 from grantledger.domain.ports import AppendVerdict, RecordVerdict
+from tests.contract.cut import Cut
 from tests.contract.stores import PostgresStore, opened, proven
 from tests.ledger.scene import denial, hand_out, intended, new_grant
 
@@ -97,6 +101,46 @@ def test_tls_options_and_schemes_are_passed_through(scheme: str) -> None:
     options = place.options()
     assert (options["sslmode"], options["sslrootcert"]) == ("verify-full", "ca.pem")
     assert place.name == "postgresql://db:5433/grants schema grantledger"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"host=/nowhere dbname=grants password={CANARY}",
+        f"dbname = grants user=me password={CANARY} host=/nowhere",
+    ],
+)
+def test_a_place_in_libpqs_own_words_is_no_files_name(said: str) -> None:
+    """Its password would stand in the error that there is no such file."""
+    settings = parse(f'[ledger]\nurl = "{said}"', Path("/"), {})
+    place = place_of(settings)
+    assert place is not None
+    with pytest.raises(Unavailable) as caught:
+        migrate(place)
+    assert CANARY not in repr(caught.value)
+    assert place.name in str(caught.value)
+
+
+def test_a_network_that_swallows_everything_ends_a_connection(
+    postgres: PostgresStore,
+) -> None:
+    """Without it the system waits for a quarter of an hour."""
+    with Cut(postgres.conninfo) as cut:
+        place = Place(cut.conninfo, postgres.name)
+        with (
+            place.connect() as connection,
+            socket.fromfd(
+                connection.fileno(), socket.AF_INET, socket.SOCK_STREAM
+            ) as its,
+        ):
+            level = socket.IPPROTO_TCP
+            unanswered = its.getsockopt(level, socket.TCP_USER_TIMEOUT)
+            idle = its.getsockopt(level, socket.TCP_KEEPIDLE)
+            assert its.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert unanswered == SILENT_SECONDS * 1000
+        assert idle < SILENT_SECONDS
+        other = Place(f"{cut.conninfo} tcp_user_timeout=5000", postgres.name)
+        assert other.options()["tcp_user_timeout"] == "5000"
 
 
 def test_tls_that_the_server_lacks_is_not_given_up(postgres: PostgresStore) -> None:

@@ -21,7 +21,7 @@ def start(tmp_path: Path, postgres: PostgresStore) -> Iterator[Start]:
     """A function that makes the scene; see `pg_scene` for what it takes."""
     with ExitStack() as stack:
 
-        def begin(*, server: dict[str, Any] | None = None, **said: object) -> Scene:
+        def begin(*, server: dict[str, Any] | None = None, **said: Any) -> Scene:  # noqa: ANN401 - as it takes them
             return stack.enter_context(
                 pg_scene(tmp_path, postgres, server=server, **said)
             )

@@ -23,6 +23,8 @@ class PgHome(Home):
 
     url: str = ""
     schema: str = ""
+    pooler: str = "none"
+    listen_url: str = ""
 
     @property
     def spool(self) -> list[Path]:
@@ -31,7 +33,8 @@ class PgHome(Home):
 
     def text(self) -> str:
         where = f"[ledger]\nurl = {toml(self.url)}\nschema = {toml(self.schema)}"
-        return f"{super().text()}\n{where}"
+        listen = f"\nlisten_url = {toml(self.listen_url)}" if self.listen_url else ""
+        return f"{super().text()}\n{where}\npooler = {toml(self.pooler)}{listen}"
 
 
 @contextmanager
@@ -40,6 +43,7 @@ def pg_scene(
     store: PostgresStore,
     *,
     server: Mapping[str, Any] | None = None,
+    pooled_at: str | None = None,
     **said: object,
 ) -> Generator[Scene]:
     """Yield a scene on the store's schema; its servers stop at the end.
@@ -47,6 +51,7 @@ def pg_scene(
     Args:
         folder: for the settings and the key ring.
         store: whose schema it is; from now on it opens with the scene's keys.
+        pooled_at: how the ledger is reached through a pooler in transaction mode.
         server: settings of the development server that are not usual.
         said: of the provider; the rest is usual.
     """
@@ -55,7 +60,12 @@ def pg_scene(
         chosen = DevSettings(**usual | dict(server or {}))
         dev = stack.enter_context(DevServer("B", chosen))
         proxy = stack.enter_context(FaultProxy(dev.issuer))
-        home = PgHome(folder, url=store.conninfo, schema=store.name)
+        home = PgHome(
+            folder,
+            url=pooled_at or store.conninfo,
+            schema=store.name,
+            pooler="transaction" if pooled_at else "none",
+        )
         store.ring = KeyRing.load(folder / "keyring.json")
         scene = Scene(home, dev, proxy)
         scene.configure(**{"http_budget_seconds": BUDGET_SECONDS} | said)

@@ -31,8 +31,21 @@ def place_of(settings: Settings) -> Place | None:
     Raises:
         ConfigurationError: the URL or the schema is malformed.
     """
-    url = settings.ledger_url[1]
-    return Place(url, settings.file.ledger.schema) if is_url(url) else None
+    said, url = settings.file.ledger, settings.ledger_url[1]
+    pooled = said.pooler == "transaction"
+    return Place(url, said.schema, pooled=pooled) if is_url(url) else None
+
+
+def listening_place_of(settings: Settings) -> Place | None:
+    """Return where changes are listened for, None where that is the ledger's place.
+
+    Raises:
+        ConfigurationError: the URL is malformed.
+    """
+    origin, url = settings.listen_url
+    if url is None:
+        return None
+    return Place(url, settings.file.ledger.schema, setting=origin)
 
 
 def clock_of(settings: Settings, local: Clock) -> Clock:
@@ -85,6 +98,7 @@ def open_ledger(
         random=os.urandom,
         rates=rates,
         max_queued=said.queue_limit,
+        listen_at=listening_place_of(settings),
     )
     return ledger, database_clock
 

@@ -68,18 +68,19 @@ async def check_leaves(ledger: StoredLedger) -> LeafReport:
 
 def _check_schema(place: Place) -> LeafReport:
     try:
-        with place.connect() as connection:
-            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            connection.read_only = True
-            with connection.transaction(), ExitStack() as stack:
+        with (
+            place.connect() as connection,
+            place.reading(connection),
+            ExitStack() as stack,
+        ):
 
-                def query(statement: str) -> Iterable[Any]:
-                    # A cursor on the server: a log does not fit into memory.
-                    name = f"c{sha256(statement.encode()).hexdigest()[:8]}"
-                    cursor = stack.enter_context(connection.cursor(name))
-                    return cursor.execute(statement.encode())
+            def query(statement: str) -> Iterable[Any]:
+                # A cursor on the server: a log does not fit into memory.
+                name = f"c{sha256(statement.encode()).hexdigest()[:8]}"
+                cursor = stack.enter_context(connection.cursor(name))
+                return cursor.execute(statement.encode())
 
-                return _checked(query, POSTGRES)
+            return _checked(query, POSTGRES)
     except psycopg.Error as cause:
         raise translated(cause, place.name, running=True) from cause
 

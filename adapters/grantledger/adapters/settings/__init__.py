@@ -18,6 +18,7 @@ from grantledger.adapters.settings.resolved import (
     KEYRING_ENV,
     KEYRING_FILE_ENV,
     LEDGER_ENV,
+    LISTEN_ENV,
     SQLITE_PREFIX,
     Settings,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "KEYRING_ENV",
     "KEYRING_FILE_ENV",
     "LEDGER_ENV",
+    "LISTEN_ENV",
     "MAX_LISTED",
     "SQLITE_PREFIX",
     "BrokerSettings",

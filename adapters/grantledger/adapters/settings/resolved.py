@@ -24,6 +24,7 @@ LEDGER_ENV = "GRANTLEDGER_LEDGER"
 KEYRING_ENV = "GRANTLEDGER_KEYRING"
 KEYRING_FILE_ENV = "GRANTLEDGER_KEYRING_FILE"
 DATABASE_ENV = "DATABASE_URL"
+LISTEN_ENV = "GRANTLEDGER_LISTEN"
 SQLITE_PREFIX = "sqlite:///"
 MAX_SECRET_BYTES = 64 * 1024
 
@@ -83,6 +84,14 @@ class Settings:
         said = ((n, self._environ.get(n)) for n in (LEDGER_ENV, DATABASE_ENV))
         usual = ("ledger.url", self.file.ledger.url)
         return next(((name, url) for name, url in said if url), usual)
+
+    @property
+    def listen_url(self) -> tuple[str, str | None]:
+        """(Where the listener's URL was said, the URL); it may hold a password."""
+        said = self._environ.get(LISTEN_ENV)
+        if said:
+            return LISTEN_ENV, said
+        return "ledger.listen_url", self.file.ledger.listen_url
 
     @property
     def keyring_file(self) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -33,6 +33,8 @@ class LedgerSettings(_Settings):
     Attributes:
         url: `sqlite:///path` (four slashes: absolute), a path, or `postgresql://…`.
         schema, spool: with PostgreSQL only: the tenant's; and for untaken answers.
+        pooler: `transaction` where the URL leads to a pooler in that mode.
+        listen_url: the server itself, for LISTEN; the URL where no pooler is.
         queue_limit: appends, and likewise entries, that wait at most.
         hand_outs_per_second: of one caller; denials likewise.
     """
@@ -40,6 +42,8 @@ class LedgerSettings(_Settings):
     url: Text = "sqlite:///grantledger.db"
     schema: Name = "grantledger"
     spool: Text = "grantledger.spool"
+    pooler: Literal["none", "transaction"] = "none"
+    listen_url: Text | None = None
     queue_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 8192
     hand_outs_per_second: Annotated[float, msgspec.Meta(ge=1, le=1e9)] = 10_000.0
     denials_per_second: Annotated[float, msgspec.Meta(ge=1, le=1e6)] = 10.0

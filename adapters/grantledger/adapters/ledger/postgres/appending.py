@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import psycopg
+
 from grantledger.adapters.keys.envelope import DataKey
 from grantledger.adapters.ledger.data_keys import DataKeys, WrappedKey
 from grantledger.adapters.ledger.postgres.columns import (
@@ -32,10 +34,23 @@ class Appending(Columns):
 
     Args:
         size: how many leaves the log has, as far as the caller knows.
+        alone: the pipeline of a transaction that the append ends; None where it is
+            one by itself, or where others end it.
+
+    Attributes:
+        ended: whether the append has ended the transaction.
     """
 
-    def __init__(self, connection: Connection, keys: DataKeys, size: int) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        keys: DataKeys,
+        size: int,
+        alone: psycopg.Pipeline | None = None,
+    ) -> None:
         super().__init__(size)
+        self._alone = alone
+        self.ended = False
         self._connection = connection
         self._cursor = PgCursor(connection)
         self._keys = keys
@@ -95,6 +110,11 @@ class Appending(Columns):
             recorded_at: the time that stands in the leaves; None where none does.
         """
         found = self._connection.execute(APPEND, self.arguments(recorded_at))
+        if self._alone is not None:
+            # Sent with it: the lock waits for no further exchange.
+            self._connection.execute("COMMIT")
+            self._alone.sync()
+            self.ended = True
         return Appended(*only_row(found.fetchone()))
 
     def stored_at(self, number: int) -> bytes | None:

@@ -1,14 +1,17 @@
 """Connections to the ledger's schema that keep acknowledged commits.
 
-Every connection has the schema alone in its search path, waits a bounded time for
+Every transaction has the schema alone in its search path, waits a bounded time for
 locks, and asks for a durable commit. A transaction that a dead replica has left open
-gives its lock back after `IDLE_SECONDS`.
+gives its lock back after `IDLE_SECONDS`. A connection has these settings from its
+beginning; behind a pooler, which gives every transaction another session, each
+transaction brings its own and leaves none behind.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -16,9 +19,7 @@ from typing import Any
 
 import psycopg
 from eventsourcing.persistence import Cursor
-from psycopg import IsolationLevel, sql
 from psycopg.conninfo import conninfo_to_dict
-from psycopg_pool import ConnectionPool
 
 from grantledger.domain.errors import ConfigurationError
 
@@ -29,16 +30,22 @@ CONNECT_SECONDS = 5
 LOCK_SECONDS = 5
 IDLE_SECONDS = 10
 STATEMENT_SECONDS = 30
-POOL_SECONDS = 5.0
+SILENT_SECONDS = 20
+"""How long a network may answer nothing until the connection counts as lost."""
+
+
+WRITING = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 _SCHEME = re.compile(r"postgres(?:ql)?(?:\+[a-z0-9_.-]+)?://", re.IGNORECASE)
+_PAIR = re.compile(r"(?:^|\s)(?:host|hostaddr|dbname|user|service)\s*=")
 # It is part of a channel's name, of which PostgreSQL takes 63 bytes.
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,49}")
 
 
 def is_url(text: str) -> bool:
-    """Tell whether the text names a PostgreSQL database."""
-    return _SCHEME.match(text) is not None
+    """Tell whether the text names a PostgreSQL database, in one of libpq's ways."""
+    return _SCHEME.match(text) is not None or _PAIR.search(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,8 @@ class Place:
             it, TLS options (`sslmode`, `sslrootcert`, ...) included. It may hold a
             password, so it is not shown.
         schema: small letters, digits and `_`, at most 50.
+        pooled: a pooler in transaction mode is between, such as pgbouncer.
+        setting: which setting said where, for messages.
 
     Raises:
         ConfigurationError: one of the two is malformed.
@@ -57,6 +66,8 @@ class Place:
 
     conninfo: str = field(repr=False)
     schema: str = DEFAULT_SCHEMA
+    pooled: bool = False
+    setting: str = "ledger.url"
 
     def __post_init__(self) -> None:
         """Refuse what libpq would not take."""
@@ -74,7 +85,8 @@ class Place:
         except psycopg.ProgrammingError:
             # `from None`: the cause quotes the URL, password and all.
             raise ConfigurationError(
-                "ledger.url: no PostgreSQL URL that libpq understands", "ledger.url"
+                f"{self.setting}: no PostgreSQL URL that libpq understands",
+                self.setting,
             ) from None
 
     @property
@@ -92,14 +104,25 @@ class Place:
 
     def options(self) -> dict[str, Any]:
         """Return the arguments of `psycopg.connect`."""
-        usual = {"application_name": "grantledger", "connect_timeout": CONNECT_SECONDS}
-        return {**usual, **self._options(), "autocommit": True}
+        usual = {
+            "application_name": "grantledger",
+            "connect_timeout": CONNECT_SECONDS,
+            "tcp_user_timeout": SILENT_SECONDS * 1000,
+            "keepalives_idle": SILENT_SECONDS // 2,
+            "keepalives_interval": SILENT_SECONDS // 4,
+        }
+        said = {**usual, **self._options(), "autocommit": True}
+        # A statement prepared in one session is not there in the next.
+        return {**said, "prepare_threshold": None} if self.pooled else said
 
     def connect(self) -> Connection:
         """Return a connection in the ledger's schema, outside any pool.
 
+        Behind a pooler it has no settings outside `writing` and `reading`.
+
         Raises:
             psycopg.OperationalError: the server cannot be reached, or refuses.
+            ConfigurationError: a pooler is between, and `pooled` does not say so.
         """
         connection: Connection = psycopg.connect(**self.options())
         try:
@@ -109,45 +132,70 @@ class Place:
             raise
         return connection
 
-    def readers(self, size: int) -> ConnectionPool[Connection]:
-        """Return an open pool of connections that read, each in one snapshot."""
-
-        def prepare(connection: Connection) -> None:
-            self.prepare(connection)
-            connection.isolation_level = IsolationLevel.REPEATABLE_READ
-            connection.read_only = True
-
-        return ConnectionPool(
-            kwargs=self.options(),
-            min_size=1,
-            max_size=size,
-            timeout=POOL_SECONDS,
-            reconnect_timeout=POOL_SECONDS,
-            configure=prepare,
-            open=True,
-        )
-
     def prepare(self, connection: Connection) -> None:
-        """Give a connection the settings that the ledger relies on."""
-        settings = {
-            "search_path": f'"{self.schema}", pg_temp',
-            "lock_timeout": f"{LOCK_SECONDS}s",
-            "statement_timeout": f"{STATEMENT_SECONDS}s",
-            "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
-            "default_transaction_isolation": "read committed",
-        }
-        connection.execute(
-            sql.SQL("SELECT {}").format(
-                sql.SQL(", ").join(
-                    sql.SQL("set_config({}, {}, false)").format(name, value)
-                    for name, value in settings.items()
-                )
-            )
+        """Give a connection the settings that the ledger relies on.
+
+        Raises:
+            ConfigurationError: see `connect`; no session has been changed.
+        """
+        if self.pooled:
+            return
+        # A pooler makes up the number that it tells its clients.
+        pid = connection.info.backend_pid
+        settings = self._settings(local=False)
+        found = connection.execute(
+            f"SELECT {settings} WHERE pg_backend_pid() = {pid}".encode()
         )
-        # An operator may ask for more than `on`, such as remote_apply, never for less.
-        connection.execute(
-            "SELECT set_config('synchronous_commit', 'on', false)"
-            " WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"
+        if found.fetchone() is None:
+            raise ConfigurationError(
+                f"{self.setting} leads to a connection pooler: set ledger.pooler to"
+                ' "transaction", and ledger.listen_url to the server itself',
+                "ledger.pooler",
+            )
+
+    def writing(self, connection: Connection) -> AbstractContextManager[None]:
+        """Run what follows in one READ COMMITTED transaction, durable on return."""
+        return self._transaction(connection, WRITING)
+
+    def reading(self, connection: Connection) -> AbstractContextManager[None]:
+        """Run what follows in one transaction that sees one state and only reads."""
+        return self._transaction(connection, READING)
+
+    @contextmanager
+    def _transaction(self, connection: Connection, begin: str) -> Generator[None]:
+        if self.pooled:
+            # One exchange, since it is one text.
+            begin = f"{begin}; {self.settle}"
+        connection.execute(begin.encode())
+        try:
+            yield
+        except BaseException:
+            with suppress(psycopg.Error):
+                connection.execute("ROLLBACK")
+            raise
+        if connection.execute("COMMIT").statusmessage != "COMMIT":
+            raise psycopg.errors.InFailedSqlTransaction("nothing was committed")
+
+    @property
+    def settle(self) -> str:
+        """The statement that gives the open transaction its settings."""
+        return f"SELECT {self._settings(local=True)}"
+
+    def _settings(self, *, local: bool) -> str:
+        settings = {
+            "search_path": f"'\"{self.schema}\", pg_temp'",
+            "lock_timeout": f"'{LOCK_SECONDS}s'",
+            "statement_timeout": f"'{STATEMENT_SECONDS}s'",
+            "idle_in_transaction_session_timeout": f"'{IDLE_SECONDS}s'",
+            # An operator may ask for more than `on`, never for less.
+            "synchronous_commit": "CASE current_setting('synchronous_commit')"
+            " WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END",
+        }
+        if not local:
+            settings["default_transaction_isolation"] = "'read committed'"
+        return ", ".join(
+            f"set_config('{name}', {value}, {local})"
+            for name, value in settings.items()
         )
 
 

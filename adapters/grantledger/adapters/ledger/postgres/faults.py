@@ -33,6 +33,8 @@ _READ_ONLY = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)
 _WORDS: tuple[tuple[type[Exception], str], ...] = (
     (errors.LockNotAvailable, "is locked by another transaction"),
     (errors.ReadOnlySqlTransaction, "is on a server that takes no writes"),
+    # What a standby says to BEGIN READ WRITE; nothing else here is an optional feature.
+    (errors.FeatureNotSupported, "is on a server that takes no writes"),
     (errors.DiskFull, "cannot grow: the disk is full"),
     (errors.TooManyConnections, "has no connection left"),
     (errors.AdminShutdown, "was cut off by its server"),

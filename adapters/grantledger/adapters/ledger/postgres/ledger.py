@@ -22,7 +22,8 @@ from grantledger.adapters.ledger.postgres.connections import (
     server_time,
 )
 from grantledger.adapters.ledger.postgres.faults import STORAGE_ERRORS, translated
-from grantledger.adapters.ledger.postgres.listening import Listener
+from grantledger.adapters.ledger.postgres.listening import Listener, can_listen
+from grantledger.adapters.ledger.postgres.readers import CUT_OFF, Readers
 from grantledger.adapters.ledger.postgres.transaction import PostgresTransaction
 from grantledger.adapters.ledger.rates import Rates
 from grantledger.adapters.ledger.reading import LeafReader, LogSql
@@ -59,6 +60,7 @@ class PostgresLedger(StoredLedger):
         rates: Rates | None = None,
         max_queued: int = 8192,
         listen: bool = True,
+        listen_at: Place | None = None,
     ) -> None:
         self.place = place
         self._clock = clock
@@ -70,12 +72,13 @@ class PostgresLedger(StoredLedger):
         self._transaction = PostgresTransaction(
             place, mapper, rows, keys, clock, ids, node
         )
-        self._pool = place.readers(READERS)
+        self._connections = Readers(place, clock.monotonic)
         self._writer = GroupCommit(
             self._transaction, clock, rates=rates, max_queued=max_queued
         )
         self._writer.on_change(self._waiting.notify)
-        self._listener = Listener(place, self._heard) if listen else None
+        at = listen_at or (None if place.pooled else place)
+        self._listener = Listener(at, self._heard) if listen and at else None
 
     @classmethod
     def open(
@@ -90,6 +93,7 @@ class PostgresLedger(StoredLedger):
         rates: Rates | None = None,
         max_queued: int = 8192,
         listen: bool = True,
+        listen_at: Place | None = None,
     ) -> PostgresLedger:
         """Open an existing ledger of this program's schema.
 
@@ -103,31 +107,18 @@ class PostgresLedger(StoredLedger):
             rates: limits of one caller.
             max_queued: appends, and likewise entries, waiting at most.
             listen: hear of other replicas' appends, instead of polling for them.
+            listen_at: where, if not at `place`; behind a pooler nothing is heard.
 
         Raises:
+            ConfigurationError: a pooler is where none was said to be.
             LedgerError: there is none, or not of this version (see `schema.check`).
             WrongKey: the ring is not the one it was written with; nothing is written.
             Unavailable: the server cannot be reached.
         """
         try:
-            with place.connect() as connection:
-                schema.check(connection, place)
-                clock.told(server_time(connection))
-                stored = schema.key_checks(connection)
-                ring.verify_check_values(stored)
-                newer = [
-                    pair
-                    for pair in ring.check_values().items()
-                    if pair[0] not in stored
-                ]
-                if newer:
-                    ids_, values = zip(*newer, strict=True)
-                    connection.execute(
-                        "SELECT ledger_keep_key_checks(%s, %b)",
-                        (list(ids_), list(values)),
-                    )
-                    # Another replica, with another ring, may have been faster.
-                    ring.verify_check_values(schema.key_checks(connection))
+            _take_up(place, ring, clock)
+            if listen and listen_at is not None:
+                can_listen(listen_at)
             return cls(
                 place,
                 ring,
@@ -138,6 +129,7 @@ class PostgresLedger(StoredLedger):
                 rates=rates,
                 max_queued=max_queued,
                 listen=listen,
+                listen_at=listen_at,
             )
         except STORAGE_ERRORS as cause:
             raise translated(cause, place.name) from cause
@@ -149,16 +141,18 @@ class PostgresLedger(StoredLedger):
         for _ in range(READ_TRIES - 1):
             connection: Connection | None = None
             try:
-                with self._pool.connection() as connection, connection.transaction():
-                    return work(PgCursor(connection))
+                with self._connections.connection() as connection:
+                    return self._read_on(connection, work)
+            except CUT_OFF:
+                continue  # perhaps as soon as it was made
             except psycopg.Error:
                 if connection is None or not connection.closed:
                     raise
-        with self._pool.connection() as last:
+        with self._connections.connection() as last:
             return self._read_on(last, work)
 
     def _read_on(self, connection: Connection, work: Callable[[Cursor], T]) -> T:
-        with connection.transaction():
+        with self.place.reading(connection):
             # A replica that only reads knows the time as well as one that writes.
             if not self._clock.fresh:
                 self._clock.told(server_time(connection))
@@ -168,7 +162,8 @@ class PostgresLedger(StoredLedger):
         return translated(cause, self.name, running=True)
 
     def _store_client(self, provider: str, sealed: bytes) -> None:
-        with self.place.connect() as connection:
+        place = self.place
+        with place.connect() as connection, place.writing(connection):
             connection.execute("SELECT ledger_keep_client(%s, %b)", (provider, sealed))
 
     def _heard(self, grant_id: UUID | None) -> None:
@@ -188,4 +183,28 @@ class PostgresLedger(StoredLedger):
         if self._listener is not None:
             self._listener.close()
         self._readers.close()
-        self._pool.close()
+        self._connections.close()
+
+
+def _take_up(place: Place, ring: KeyRing, clock: DatabaseClock) -> None:
+    """See that there is a ledger that this ring opens; remember the ring's new keys.
+
+    The clock is told the time.
+    """
+    with place.connect() as connection:
+        # A standby can be read.
+        with place.reading(connection):
+            schema.check(connection, place)
+            clock.told(server_time(connection))
+            stored = schema.key_checks(connection)
+        ring.verify_check_values(stored)
+        newer = [pair for pair in ring.check_values().items() if pair[0] not in stored]
+        if not newer:
+            return
+        ids, values = zip(*newer, strict=True)
+        with place.writing(connection):
+            connection.execute(
+                "SELECT ledger_keep_key_checks(%s, %b)", (list(ids), list(values))
+            )
+            # Another replica, with another ring, may have been faster.
+            ring.verify_check_values(schema.key_checks(connection))

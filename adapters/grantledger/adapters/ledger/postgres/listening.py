@@ -17,9 +17,21 @@ import psycopg
 from psycopg import sql
 
 from grantledger.adapters.ledger.postgres.connections import Connection, Place
+from grantledger.domain.errors import ConfigurationError
 
 PAUSE_SECONDS = 0.5
 CHECK_SECONDS = 10.0
+
+
+def can_listen(place: Place) -> bool:
+    """Tell whether the server can be reached there now; if not, it may be later.
+
+    Raises:
+        ConfigurationError: a pooler is there, behind which nothing would be heard.
+    """
+    with suppress(psycopg.Error), place.connect():
+        return True
+    return False
 
 
 class Listener:
@@ -59,7 +71,11 @@ class Listener:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            with suppress(psycopg.Error, OSError), self._place.connect() as connection:
+            # A pooler may have come between since the ledger was opened.
+            with (
+                suppress(psycopg.Error, OSError, ConfigurationError),
+                self._place.connect() as connection,
+            ):
                 self._listen(connection)
             if self._listening:
                 self._listening = False

@@ -53,12 +53,11 @@ def migrate(place: Place) -> int:
         Unavailable: the server cannot be reached.
     """
     try:
-        with place.connect() as connection:
+        with place.connect() as connection, place.writing(connection):
             # The wait for another's migration is not cut short by the usual limits.
-            connection.execute("SET statement_timeout = 0")
-            connection.execute("SET lock_timeout = 0")
-            with connection.transaction():
-                return _migrated(connection, place)
+            connection.execute("SET LOCAL statement_timeout = 0")
+            connection.execute("SET LOCAL lock_timeout = 0")
+            return _migrated(connection, place)
     except STORAGE_ERRORS as cause:
         raise translated(cause, place.name) from cause
 

@@ -23,7 +23,11 @@ from grantledger.adapters.ledger.deciding import (
 )
 from grantledger.adapters.ledger.postgres.appending import Appending, lock
 from grantledger.adapters.ledger.postgres.clock import DatabaseClock
-from grantledger.adapters.ledger.postgres.connections import Connection, Place
+from grantledger.adapters.ledger.postgres.connections import (
+    WRITING,
+    Connection,
+    Place,
+)
 from grantledger.adapters.ledger.postgres.faults import STORAGE_ERRORS, translated
 from grantledger.adapters.ledger.rows import GrantRows
 from grantledger.adapters.ledger.units import Batch, BatchVerdicts
@@ -35,6 +39,10 @@ APPENDED = "appended"
 
 class NotAppendedError(psycopg.OperationalError):
     """The append function refused under the lock; nothing was written."""
+
+
+class NotReplicatedError(psycopg.OperationalError):
+    """The wait for the standby was cancelled: it may not have the commit."""
 
 
 class PostgresTransaction(Deciding):
@@ -58,7 +66,9 @@ class PostgresTransaction(Deciding):
         super().__init__(mapper, rows, keys, ids, node, STORAGE_ERRORS)
         self._place = place
         self._clock = clock
-        self._connection: Connection | None = place.connect()
+        self._warning: str | None = None
+        self._connection: Connection | None = None
+        self._connected()
         # What `_newest` is true for; None: the next run locks first and looks.
         self._size: int | None = None
         self._unsure: tuple[Batch, Work] | None = None
@@ -112,8 +122,24 @@ class PostgresTransaction(Deciding):
 
     def _connected(self) -> Connection:
         if self._connection is None:
+            self._warning = None
             self._connection = self._place.connect()
+            self._connection.add_notice_handler(self._noticed)
         return self._connection
+
+    def _noticed(self, said: psycopg.errors.Diagnostic) -> None:
+        if said.severity_nonlocalized == "WARNING":
+            self._warning = said.message_primary
+
+    def _refuse_warned(self) -> None:
+        """Take a commit with a warning for one whose answer was lost.
+
+        So PostgreSQL says that a commit, here already, is perhaps not on the standby.
+        What follows, under the lock, is not acknowledged before both are there.
+        """
+        warning, self._warning = self._warning, None
+        if warning is not None:
+            raise NotReplicatedError(warning)
 
     def _at_once(self, batch: Batch) -> BatchVerdicts | None:
         """Decide on what is known and append; None if that does not stand."""
@@ -123,18 +149,30 @@ class PostgresTransaction(Deciding):
             or any(unit.lease_over is not None for unit in batch.appends)
         ):
             return None
-        writes = Appending(self._connected(), self._keys, self._size)
+        connection = self._connected()
+        if not self._place.pooled:
+            return self._alone(batch, Appending(connection, self._keys, self._size))
+        with connection.pipeline() as alone:
+            # Sent, and not waited for.
+            connection.execute(WRITING)
+            connection.execute(self._place.settle.encode())
+            writes = Appending(connection, self._keys, self._size, alone)
+            verdicts = self._alone(batch, writes)
+            if not writes.ended:
+                connection.execute("ROLLBACK")
+        return verdicts
+
+    def _alone(self, batch: Batch, writes: Appending) -> BatchVerdicts | None:
         work = Work(writes, self._clock.now())
-        if self._appended(batch, work, writes):
-            return work.verdicts
-        return None
+        return work.verdicts if self._appended(batch, work, writes) else None
 
     def _under_lock(self, batch: Batch, unsure: Work | None) -> BatchVerdicts:
         """Decide and append while nobody else can."""
         connection = self._connected()
         work: Work | None = None
+        appended = True
         try:
-            with connection.transaction():
+            with self._place.writing(connection):
                 locked = lock(connection)
                 self._clock.told(locked.at)
                 if locked.size != self._size:
@@ -142,9 +180,12 @@ class PostgresTransaction(Deciding):
                 self._size = locked.size
                 writes = Appending(connection, self._keys, locked.size)
                 if unsure is not None and _is_stored(writes, unsure):
-                    return self._again(writes, batch, unsure.verdicts)
-                work = Work(writes, self._clock.now())
-                appended = self._appended(batch, work, writes, locked=True)
+                    verdicts = self._again(writes, batch, unsure.verdicts)
+                else:
+                    work = Work(writes, self._clock.now())
+                    appended = self._appended(batch, work, writes, locked=True)
+                    verdicts = work.verdicts
+            self._refuse_warned()
         except BaseException:
             if work is not None:
                 self._forget(work)
@@ -153,7 +194,7 @@ class PostgresTransaction(Deciding):
         self._unsure = None
         if not appended:
             raise NotAppendedError("the time under the lock was left behind")
-        return work.verdicts
+        return verdicts
 
     def _appended(
         self, batch: Batch, work: Work, writes: Appending, *, locked: bool = False
@@ -172,6 +213,7 @@ class PostgresTransaction(Deciding):
             self._unsure = batch, work
             asked = self._clock.monotonic()
             said = writes.append(work.now)
+            self._refuse_warned()
         except BaseException:
             self._forget(work)
             raise
