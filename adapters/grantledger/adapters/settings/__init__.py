@@ -33,6 +33,7 @@ from grantledger.adapters.settings.shape import (
     LedgerSettings,
     ProviderSettings,
     UnknownOutcomeSettings,
+    WorkerSettings,
 )
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "ProviderSettings",
     "Settings",
     "UnknownOutcomeSettings",
+    "WorkerSettings",
     "config_path",
     "load",
     "parse",

@@ -10,7 +10,6 @@ from uuid import UUID
 from grantledger.adapters.keys.envelope import DataKey
 from grantledger.adapters.ledger.data_keys import DataKeys, WrappedKey
 from grantledger.adapters.ledger.postgres.columns import (
-    APPEND,
     LOCK,
     Appended,
     Columns,
@@ -94,8 +93,8 @@ class Appending(Columns):
         Args:
             recorded_at: the time that stands in the leaves; None where none does.
         """
-        found = self._connection.execute(APPEND, self.arguments(recorded_at))
-        return Appended(*only_row(found.fetchone()))
+        found = self._connection.execute(*self.call(recorded_at))
+        return Appended(*only_row(found.fetchone())[:3])
 
     def stored_at(self, number: int) -> bytes | None:
         """Return the bytes of the leaf with this number, counted from 1."""

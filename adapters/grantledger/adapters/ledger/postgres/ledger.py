@@ -16,6 +16,7 @@ from grantledger.adapters.ledger.group_commit import GroupCommit
 from grantledger.adapters.ledger.postgres import schema
 from grantledger.adapters.ledger.postgres.clock import DatabaseClock
 from grantledger.adapters.ledger.postgres.connections import Connection, PgCursor, Place
+from grantledger.adapters.ledger.postgres.duties import PostgresDuties
 from grantledger.adapters.ledger.postgres.faults import STORAGE_ERRORS, translated
 from grantledger.adapters.ledger.postgres.listening import Listener
 from grantledger.adapters.ledger.postgres.transaction import PostgresTransaction
@@ -69,6 +70,7 @@ class PostgresLedger(StoredLedger):
             self._transaction, clock, rates=rates, max_queued=max_queued
         )
         self._writer.on_change(self._waiting.notify)
+        self._duties = PostgresDuties(place, self._read, self._in_thread)
         self._listener = Listener(place, self._heard) if listen else None
 
     @classmethod
@@ -137,6 +139,11 @@ class PostgresLedger(StoredLedger):
 
     # -- what `StoredLedger` builds on
 
+    @property
+    def duties(self) -> PostgresDuties:
+        """What workers look up and claim."""
+        return self._duties
+
     def _reading(self, work: Callable[[Cursor], T]) -> T:
         """Read in one snapshot, on another connection if the first was cut off."""
         for _ in range(READ_TRIES - 1):
@@ -183,4 +190,5 @@ class PostgresLedger(StoredLedger):
         if self._listener is not None:
             self._listener.close()
         self._readers.shutdown()
+        self._duties.close()
         self._pool.close()
