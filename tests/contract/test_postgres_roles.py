@@ -16,7 +16,7 @@ from grantledger.adapters.ledger.postgres.schema import ROLES
 from grantledger.domain.errors import LedgerReadOnly
 from grantledger.domain.ports import AppendVerdict, RecordVerdict
 from tests.contract.stores import PostgresStore, opened, proven
-from tests.ledger.scene import denial, hand_out, intended, new_grant, stored
+from tests.ledger.scene import NOW, denial, hand_out, intended, new_grant, stored
 
 APP, OWNER = "grantledger_app", "grantledger_owner"
 MAINTENANCE, AUDITOR = "grantledger_maintenance", "grantledger_auditor"
@@ -30,6 +30,8 @@ TABLES = [
     "key_checks",
     "meta",
     "provider_clients",
+    "upkeep",
+    "claims",
 ]
 CHANGES = {
     "UPDATE": "UPDATE {0} SET {1} = {1}",
@@ -100,6 +102,9 @@ async def test_the_application_role_is_enough_for_the_broker(
             said = await ledger.record(hand_out(draft.fork()))
             assert said.verdict is RecordVerdict.RECORDED
             await ledger.record(denial())
+            assert await ledger.duties.complete() == 0
+            await ledger.duties.reschedule(draft.fork())
+            assert await ledger.duties.claim(grant.id, uuid4(), NOW, 60)
             await ledger.keep_client("cloud", b"sealed")
             assert await ledger.client("cloud") == b"sealed"
             assert await stored(ledger, grant.id) == draft.fork()
@@ -168,7 +173,7 @@ def test_the_functions_go_by_no_callers_search_path(roles: PostgresStore) -> Non
         " WHERE pronamespace = ?::regnamespace",
         roles.name,
     )
-    assert len(found) == 5
+    assert len(found) == 8
     for name, definer, config in found:
         assert definer, name
         assert config == [f'search_path="{roles.name}", pg_temp'], name

@@ -30,20 +30,6 @@ UNKEPT = (
 )
 
 
-def unused(slots: int) -> str:
-    """Return the query for grants by slot; one look at the index for each.
-
-    CROSS JOIN makes SQLite go from the slots to the index.
-    """
-    values = ",".join("(?,?)" for _ in range(slots))
-    return (
-        f"WITH s (slot, since) AS (VALUES {values})"  # noqa: S608 - question marks only
-        " SELECT u.grant_id FROM s CROSS JOIN upkeep u WHERE u.provider = ?"
-        " AND u.slot = s.slot AND u.used_at IS NOT NULL AND u.used_at <= s.since"
-        " AND (u.retry_at IS NULL OR u.retry_at <= ?) LIMIT ?"
-    )
-
-
 class Reads(Protocol):
     """Reads in a transaction of the store, apart from the event loop."""
 
@@ -73,6 +59,15 @@ class StoredDuties(ABC):
         self._in_thread = in_thread
 
     @abstractmethod
+    def _unused(
+        self, provider: str, since: Sequence[int], now: int, limit: int
+    ) -> tuple[str, tuple[object, ...]]:
+        """Return the query for grants by slot, and its values; times in micros.
+
+        It looks once at the index for each slot.
+        """
+
+    @abstractmethod
     def _claim(
         self, grant_id: UUID, holder: UUID, now: datetime, seconds: float
     ) -> bool:
@@ -92,9 +87,8 @@ class StoredDuties(ABC):
         self, provider: str, since: Sequence[datetime], now: datetime, limit: int
     ) -> Sequence[UUID]:
         """Return unused grants; see `ports.Duties.unused`."""
-        pairs = [v for slot, at in enumerate(since) for v in (slot, micros(at))]
-        values = (*pairs, provider, micros(now), limit)
-        return await self._ids(unused(len(since)), values)
+        times = [micros(at) for at in since]
+        return await self._ids(*self._unused(provider, times, micros(now), limit))
 
     async def unkept(self, provider: str, now: datetime, limit: int) -> Sequence[UUID]:
         """Return grants about to expire; see `ports.Duties.unkept`."""

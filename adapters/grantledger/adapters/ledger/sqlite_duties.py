@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -23,6 +24,20 @@ class SqliteDuties(StoredDuties):
     ) -> None:
         super().__init__(read, in_thread)
         self._store = store
+
+    def _unused(
+        self, provider: str, since: Sequence[int], now: int, limit: int
+    ) -> tuple[str, tuple[object, ...]]:
+        values = ",".join("(?,?)" for _ in since)
+        pairs = [value for pair in enumerate(since) for value in pair]
+        # CROSS JOIN: from the slots to the index, whatever the statistics say.
+        return (
+            f"WITH s (slot, since) AS (VALUES {values})"  # noqa: S608 - question marks only
+            " SELECT u.grant_id FROM s CROSS JOIN upkeep u WHERE u.provider = ?"
+            " AND u.slot = s.slot AND u.used_at IS NOT NULL AND u.used_at <= s.since"
+            " AND (u.retry_at IS NULL OR u.retry_at <= ?) LIMIT ?",
+            (*pairs, provider, now, limit),
+        )
 
     def _claim(
         self, grant_id: UUID, holder: UUID, now: datetime, seconds: float
