@@ -5,9 +5,10 @@ Counted in steps of SQLite's virtual machine, not in seconds.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from uuid import UUID
 
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.sqlite import SQLiteCursor
@@ -143,7 +144,7 @@ async def test_a_workers_look_costs_the_same_however_many_grants_there_are(
         for size in (10, 1000):
             for n in range(size):
                 await ledger.append(new_grant(f"user-{size}-{n}"))
-            looks = {
+            looks: dict[str, Callable[[], Awaitable[Sequence[UUID]]]] = {
                 "unused": lambda: ledger.duties.unused(
                     "cloud", unused_since(rules, NOW), NOW, 100
                 ),

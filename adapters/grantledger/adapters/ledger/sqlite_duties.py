@@ -31,13 +31,13 @@ class SqliteDuties(StoredDuties):
         values = ",".join("(?,?)" for _ in since)
         pairs = [value for pair in enumerate(since) for value in pair]
         # CROSS JOIN: from the slots to the index, whatever the statistics say.
-        return (
+        query = (
             f"WITH s (slot, since) AS (VALUES {values})"  # noqa: S608 - question marks only
             " SELECT u.grant_id FROM s CROSS JOIN upkeep u WHERE u.provider = ?"
             " AND u.slot = s.slot AND u.used_at IS NOT NULL AND u.used_at <= s.since"
-            " AND (u.retry_at IS NULL OR u.retry_at <= ?) LIMIT ?",
-            (*pairs, provider, now, limit),
+            " AND (u.retry_at IS NULL OR u.retry_at <= ?) LIMIT ?"
         )
+        return query, (*pairs, provider, now, limit)
 
     def _claim(
         self, grant_id: UUID, holder: UUID, now: datetime, seconds: float
