@@ -83,8 +83,16 @@ async def test_who_revokes_and_a_worker_ask_once(start: Start) -> None:
     scene = herd.scene
     async with workers(scene, 3, herd.clock) as lives:
         await herd.join(lives[0], 20)
-        revocations = [lives[0].broker.revoke(CALLER, key) for key in herd.keys]
-        await asyncio.gather(*revocations, settled(lives[1:]))
+        ended = asyncio.Event()
+
+        async def tend(life: Life) -> None:
+            while not ended.is_set():
+                await life.broker.tend(1000)
+
+        tending = [asyncio.create_task(tend(life)) for life in lives[1:]]
+        await asyncio.gather(*(lives[0].broker.revoke(CALLER, k) for k in herd.keys))
+        ended.set()
+        await asyncio.gather(*tending)
         await settled(lives)
         assert scene.server.state.revocation_requests == 20
 
