@@ -56,9 +56,9 @@ LEASE_SECONDS = BUDGET_SECONDS + MARGIN_SECONDS
 SHORT = {"http_budget_seconds": 1.0}
 
 
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for `condition()` to hold, ten seconds at most."""
-    async with asyncio.timeout(10):
+async def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Wait for `condition()` to hold, so many seconds at most."""
+    async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - another thread makes it true
             await asyncio.sleep(0.005)
 

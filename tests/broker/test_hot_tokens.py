@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from grantledger.adapters.devserver import Profile
 from grantledger.domain.values import GrantStatus, Source
 from tests.broker.conftest import Start
 from tests.broker.herd import begun, redemptions, workers
@@ -24,7 +25,7 @@ async def ask(life: Life, times: int = HOT) -> list[Source]:
 
 @pytest.mark.parametrize("profile", ["A", "B"])
 async def test_nobody_waits_for_a_token_that_many_ask_for(
-    start: Start, profile: str
+    start: Start, profile: Profile
 ) -> None:
     herd = begun(start, profile, None)
     async with herd.scene.open(clock=herd.clock) as life:

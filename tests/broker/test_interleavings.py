@@ -100,6 +100,7 @@ class Life:
             base_scopes=("openid",),
             http_budget_seconds=3.0,
             takeover_margin_seconds=1.0,
+            rotation_interval_seconds=60.0,
         )
         server = Server(
             rotation,
@@ -166,8 +167,10 @@ class Life:
             self.do(lambda r: self.hand_out(r, scopes))
         elif roll < 0.74:
             self.do(lambda r: r.broker.rotate(CALLER, KEY))
-        elif roll < 0.95:
+        elif roll < 0.89:
             self.do(lambda r: r.broker.tend())
+        elif roll < 0.95:
+            self.do(lambda r: r.broker.upkeep.rotate())
         else:
             self.do(lambda r: r.broker.revoke(CALLER, KEY))
 

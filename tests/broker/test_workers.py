@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,10 @@ async def test_three_workers_rotate_each_grant_once(
     start: Start, *, kept: bool
 ) -> None:
     """Also where the server keeps the refresh token, so that no new one tells."""
-    said = {"rotation_interval_seconds": 3600, "rotations_per_minute": 6000}
+    said: dict[str, Any] = {
+        "rotation_interval_seconds": 3600,
+        "rotations_per_minute": 6000,
+    }
     herd = begun(start, life=None, **GENERIC, **said)
     scene = herd.scene
     async with workers(scene, 3, herd.clock) as lives:

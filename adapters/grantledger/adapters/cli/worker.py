@@ -29,14 +29,16 @@ def worker(
     done = anyio.run(lambda: _run(config, once=once, as_json=as_json))
     if done is None:
         return
-    paused = ", ".join(done.paused) or "none"
-    cut = "" if done.whole else " Stopped before the end."
-    words = (
-        f"{done.due} grants had a lost lease or an owed revocation, {done.still_due} "
-        f"still do; {done.expired} expired; {done.rotated} rotated, {done.failed} "
-        f"failed; providers paused: {paused}.{cut}"
-    )
-    output.show(as_json, done, Text(words))
+    facts = [
+        ("due", f"{done.due} lost leases and owed revocations"),
+        ("still due", str(done.still_due)),
+        ("expired", str(done.expired)),
+        ("rotated", str(done.rotated)),
+        ("failed", str(done.failed)),
+        ("paused", ", ".join(done.paused) or "no provider"),
+    ]
+    cut = [] if done.whole else [Text("Stopped before the end.")]
+    output.show(as_json, done, output.facts(facts), *cut)
 
 
 async def _run(config: Path | None, *, once: bool, as_json: bool) -> Round | None:
