@@ -156,9 +156,9 @@ def test_a_grant_that_has_ended_is_never_due() -> None:
 NAN = float("nan")
 
 
-@pytest.mark.parametrize("value", [59.9, NAN, 1e12])
+@pytest.mark.parametrize("value", [9.9, NAN, 1e12])
 def test_an_interval_out_of_bounds_is_refused_by_name(value: float) -> None:
-    with pytest.raises(ConfigurationError, match="60 or more") as refused:
+    with pytest.raises(ConfigurationError, match="10 or more") as refused:
         replace(RULES, rotation_interval_seconds=value)
     assert refused.value.field == "rotation_interval_seconds"
 

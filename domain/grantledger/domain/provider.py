@@ -16,7 +16,7 @@ from grantledger.domain.values import Scopes
 MAX_SECONDS = 315_360_000.0
 """Ten years: what is longer is a mistake, and no date can be reckoned with NaN."""
 
-MIN_INTERVAL_SECONDS = 60.0
+MIN_INTERVAL_SECONDS = 10.0
 MIN_ROTATIONS, MAX_ROTATIONS = 1.0, 60_000.0
 
 
