@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from grantledger.adapters.devserver import Profile
+from grantledger.domain.errors import LedgerError, Unavailable
 from grantledger.domain.values import (
     GrantKey,
     GrantStatus,
     ReauthorizationReason,
     RotationReason,
 )
+from tests.broker.between import LedgerBetween
 from tests.broker.conftest import Start
 from tests.broker.herd import GENERIC, LIFE_SECONDS, begun, redemptions
 from tests.broker.scene import CALLER, TOKEN
@@ -153,6 +155,25 @@ async def test_a_429_pauses_the_whole_provider_for_as_long_as_it_says(
         await herd.check(life)
 
 
+async def test_a_server_that_falls_silent_costs_few_grants(start: Start) -> None:
+    """Each unanswered redemption may cost one: no more are sent for a minute."""
+    herd = begun(start, http_budget_seconds=1.0)
+    scene = herd.scene
+    async with scene.open(clock=herd.clock, provision=False) as life:
+        await herd.join(life, 12, LIFE_SECONDS)
+        herd.clock.wait(LAST)
+        scene.proxy.plan(TOKEN, Fault.TIMEOUT_BEFORE, times=100)
+        kept = await life.broker.upkeep.rotate()
+        assert (kept.rotated, kept.paused) == (0, ("cloud",))
+        lost = [g for g in await herd.grants(life) if not g.state.usable]
+        assert len(lost) <= 4
+        scene.proxy.clear()
+        herd.clock.wait(55)
+        assert (await life.broker.upkeep.rotate()).rotated == 0
+        herd.clock.wait(6)
+        assert (await life.broker.upkeep.rotate()).rotated == 12 - len(lost)
+
+
 async def test_an_outage_at_one_provider_keeps_no_other_waiting(start: Start) -> None:
     herd = begun(start)
     scene = herd.scene
@@ -272,6 +293,65 @@ async def test_a_server_that_keeps_the_refresh_token_is_not_asked_twice(
         herd.clock.wait(1800)
         assert (await life.broker.upkeep.rotate()).rotated == 0
         assert redemptions(scene) == 1
+
+
+async def test_a_grant_that_was_narrowed_at_the_server_is_kept_alive(
+    start: Start,
+) -> None:
+    """Its scopes are refused; without the parameter the server gives what is left."""
+    herd = begun(start)
+    scene = herd.scene
+    async with scene.open(clock=herd.clock, provision=False) as life:
+        await herd.join(life, 1, LIFE_SECONDS)
+        scene.server.state.narrow_grant("family-1", ("openid", "email"))
+        herd.clock.wait(LAST)
+        assert (await life.broker.upkeep.rotate()).rotated == 1
+        assert scene.presented() == ["invalid_scope", "rotated"]
+        (grant,) = await herd.grants(life)
+        assert grant.state.access_tokens[-1].scopes == ("email", "openid")
+        await herd.check_states(life)
+
+
+async def test_a_failure_without_a_time_is_not_repeated_at_once(start: Start) -> None:
+    herd = begun(start)
+    scene = herd.scene
+    async with scene.open(clock=herd.clock, provision=False) as life:
+        await herd.join(life, 1, LIFE_SECONDS)
+        herd.clock.wait(FIRST)
+        refused = Fault.status(
+            400, '{"error": "invalid_scope"}', {"Content-Type": "application/json"}
+        )
+        scene.proxy.plan(TOKEN, refused, times=100)
+        herd.clock.wait(LAST - FIRST)
+        for _ in range(5):
+            await life.broker.upkeep.rotate()
+        assert scene.proxy.count(TOKEN) == 2
+        scene.proxy.clear()
+        herd.clock.wait(290)
+        assert (await life.broker.upkeep.rotate()).rotated == 0
+        herd.clock.wait(11)
+        await life.broker.upkeep.rotate()
+        assert scene.proxy.count(TOKEN) == 3
+
+
+async def test_a_ledger_that_cannot_be_used_ends_the_round(start: Start) -> None:
+    herd = begun(start)
+    async with herd.scene.open(clock=herd.clock, provision=False) as opened:
+        await herd.join(opened, 2, LIFE_SECONDS)
+        herd.clock.wait(LAST)
+        between = LedgerBetween(opened.env.ledger)
+        life = opened.over(between)
+        between.refuses = {"RedemptionIntended"}
+        between.error = LedgerError("closed")
+        with pytest.raises(LedgerError, match="closed"):
+            await life.broker.upkeep.rotate()
+        between.unreadable = True
+        between.error = Unavailable("gone")
+        for work in (life.broker.upkeep.rotate, life.broker.upkeep.expire):
+            herd.clock.wait(LIFE_SECONDS)
+            with pytest.raises(Unavailable, match="gone"):
+                await work()
+        assert redemptions(herd.scene) == 0
 
 
 async def test_a_refusal_ends_the_grant_and_pauses_nobody(start: Start) -> None:

@@ -10,8 +10,7 @@ from grantledger.domain.context import backoff_seconds
 
 BURST_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 1.0
-LONGEST_BACKOFF_SECONDS = 300.0
-LONGEST_PAUSE_SECONDS = 3600.0
+LONGEST_PAUSE_SECONDS = 300.0
 
 
 class Pace:
@@ -58,7 +57,7 @@ class Pace:
 
         Args:
             now: monotonic seconds.
-            seconds: what the server wants, an hour at most.
+            seconds: what the server wants, five minutes at most.
             jitter: in [0, 1).
         """
         wait = min(seconds, LONGEST_PAUSE_SECONDS)
@@ -67,7 +66,7 @@ class Pace:
                 self._failures,
                 jitter,
                 base=FIRST_PAUSE_SECONDS,
-                cap=LONGEST_BACKOFF_SECONDS,
+                cap=LONGEST_PAUSE_SECONDS,
             )
             wait = max(wait, backoff)
             self._failures += 1

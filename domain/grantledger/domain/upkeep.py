@@ -6,13 +6,14 @@ takes what is due in an order of its own, so that few of them meet.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
 from grantledger.domain.endings import turned
-from grantledger.domain.errors import GrantledgerError, Unavailable
+from grantledger.domain.errors import GrantledgerError, LedgerError, Unavailable
 from grantledger.domain.hand_out import HandOuts, asked_scopes
 from grantledger.domain.hot import HotToken
 from grantledger.domain.pace import Pace
@@ -33,6 +34,9 @@ AT_ONCE = 4
 LOOK_AHEAD = 8
 EXPIRED_AT_ONCE = 1000
 ROUND_SECONDS = 5.0
+SILENCE_SECONDS = 60.0
+REST_SECONDS = 300.0
+MAX_RESTING = 10_000
 
 _OF_THE_PROVIDER = frozenset(
     {
@@ -41,6 +45,8 @@ _OF_THE_PROVIDER = frozenset(
         FailureClass.INVALID_CLIENT,
         FailureClass.EXPIRED_CLIENT,
         FailureClass.MISCONFIGURED,
+        FailureClass.INVALID_TARGET,
+        FailureClass.AMBIGUOUS,
     }
 )
 
@@ -87,6 +93,7 @@ class Upkeep:
         self._worker = env.ids.uuid()
         self._paces: dict[str, Pace] = {}
         self._stuck: dict[str, int] = {}
+        self._resting: OrderedDict[UUID, float] = OrderedDict()
         self._unexpired = 0
         self._complete = False
 
@@ -207,7 +214,11 @@ class Upkeep:
             found += [one for one in turned(more, self._worker) if one not in found]
         due: list[UserGrant] = []
         stuck = 0
+        at = env.clock.monotonic()
         for grant_id in found:
+            if self._resting.get(grant_id, at) > at:
+                stuck += 1
+                continue
             try:
                 grant = await env.ledger.get(grant_id)
             except Unavailable:
@@ -247,7 +258,22 @@ class Upkeep:
             actor=env.system().actor,
             request_id=env.ids.request_id(),
         )
-        return lambda: self._redeem(provider, grant.id, ask)
+
+        async def work() -> bool:
+            failed = await self._redeem(provider, grant.id, ask)
+            if failed is FailureClass.INVALID_SCOPE and ask.scopes:
+                # The grant was narrowed at the server; without the parameter it says
+                # what is left (RFC 6749 section 6).
+                failed = await self._redeem(provider, grant.id, replace(ask, scopes=()))
+            if failed is not None and failed not in _OF_THE_PROVIDER:
+                # Some failures leave no time in the grant: not again at once.
+                self._resting[grant.id] = env.clock.monotonic() + REST_SECONDS
+                self._resting.move_to_end(grant.id)
+                while len(self._resting) > MAX_RESTING:
+                    self._resting.popitem(last=False)
+            return failed is None
+
+        return work
 
     # -- hot tokens
 
@@ -289,34 +315,43 @@ class Upkeep:
             pace = self._pace(token.provider, provider)
             if env.clock.monotonic() < pace.paused_until:
                 return False
-            return await self._redeem(provider, token.grant_id, ask)
+            return await self._redeem(provider, token.grant_id, ask) is None
 
         return work
 
     # -- one redemption
 
-    async def _redeem(self, provider: Provider, grant_id: UUID, ask: Ask) -> bool:
-        """Redeem, and tell whether it went well; a provider that fails is paused.
+    async def _redeem(
+        self, provider: Provider, grant_id: UUID, ask: Ask
+    ) -> FailureClass | None:
+        """Redeem; return what it failed of, None if it went well.
+
+        A provider that fails is paused.
 
         Raises:
-            Unavailable: the ledger cannot be used.
+            LedgerError, Unavailable: the ledger cannot be used.
         """
         env = self._env
         pace = self._pace(provider.rules.name, provider)
         try:
             after = await self._redeemer.redeem(provider, grant_id, ask)
+        except LedgerError:
+            raise
         except GrantledgerError:
             # The ledger's own trouble is raised here; the server's stands in the grant.
             grant = await env.ledger.get(grant_id)
-            state = grant.state if grant else None
-            if state and state.last_failure in _OF_THE_PROVIDER:
-                retry_at = state.retry_at or env.clock.now()
+            failure = grant.state.last_failure if grant else None
+            if grant is not None and failure in _OF_THE_PROVIDER:
+                retry_at = grant.state.retry_at or env.clock.now()
                 asked = (retry_at - env.clock.now()).total_seconds()
+                if failure is FailureClass.AMBIGUOUS:
+                    # Each unanswered request may cost a grant, and nobody is waiting.
+                    asked = max(asked, SILENCE_SECONDS)
                 pace.failed(env.clock.monotonic(), asked, env.ids.jitter())
-            return False
+            return failure or FailureClass.TRANSIENT
         pace.succeeded()
         self._hand_outs.renewed(after)
-        return True
+        return None
 
     def _pace(self, name: str, provider: Provider) -> Pace:
         pace = self._paces.get(name)
