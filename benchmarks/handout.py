@@ -168,6 +168,7 @@ async def run(directory: Path, seconds: float, rounds: int) -> dict[str, list[fl
     )
     env = Surroundings(
         ledger=ledger,
+        duties=ledger.duties,
         clock=clock,
         ids=ids,
         fingerprints=KeyedFingerprinter(ring),

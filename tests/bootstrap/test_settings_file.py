@@ -80,6 +80,9 @@ family_revocation = false
 revocation = true
 exchange_strategy = "refresh"
 exchange_target = "audience"
+rotation_interval_seconds = 86400
+keep_alive = true
+rotations_per_minute = 30
 """
 
 

@@ -140,7 +140,7 @@ async def test_an_error_that_nobody_foresaw_does_not_end_the_tending(
             clock.failing = False
             await until_grant(opened, KEY, resolved)
     told = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    assert told == ["what is due could not be looked after: RuntimeError"]
+    assert set(told) == {"what is due could not be looked after: RuntimeError"}
 
 
 async def test_a_disk_that_fails_for_a_while_does_not_end_the_tending(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,9 +56,9 @@ LEASE_SECONDS = BUDGET_SECONDS + MARGIN_SECONDS
 SHORT = {"http_budget_seconds": 1.0}
 
 
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for `condition()` to hold, ten seconds at most."""
-    async with asyncio.timeout(10):
+async def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    """Wait for `condition()` to hold, so many seconds at most."""
+    async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - another thread makes it true
             await asyncio.sleep(0.005)
 
@@ -100,6 +101,12 @@ class Home:
 
     def settings(self) -> Settings:
         return parse(self.text(), self.path, {})
+
+    def sql(self, statement: str) -> None:
+        """Run a statement behind the ledger's back."""
+        with closing(sqlite3.connect(self.ledger_path)) as connection:
+            connection.execute(statement)
+            connection.commit()
 
     def write(self) -> Path:
         """Store the settings as a file, for another process."""

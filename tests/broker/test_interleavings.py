@@ -20,6 +20,7 @@ from grantledger.domain.errors import GrantledgerError, ReauthorizationRequired
 from grantledger.domain.grant_events import (
     Provisioned,
     RedemptionFailed,
+    RedemptionIntended,
     Revoked,
     Rotated,
 )
@@ -35,6 +36,7 @@ from grantledger.domain.provider import (
 from grantledger.domain.requests import Caller, HandedOut, TokenRequest
 from grantledger.domain.user_grant import Consent
 from grantledger.domain.values import (
+    ActorKind,
     FailureClass,
     GrantStatus,
     Outcome,
@@ -100,6 +102,7 @@ class Life:
             base_scopes=("openid",),
             http_budget_seconds=3.0,
             takeover_margin_seconds=1.0,
+            rotation_interval_seconds=10.0,
         )
         server = Server(
             rotation,
@@ -166,8 +169,10 @@ class Life:
             self.do(lambda r: self.hand_out(r, scopes))
         elif roll < 0.74:
             self.do(lambda r: r.broker.rotate(CALLER, KEY))
-        elif roll < 0.95:
+        elif roll < 0.89:
             self.do(lambda r: r.broker.tend())
+        elif roll < 0.95:
+            self.do(lambda r: r.broker.upkeep.rotate())
         else:
             self.do(lambda r: r.broker.revoke(CALLER, KEY))
 
@@ -380,6 +385,13 @@ def test_lives_are_eventful() -> None:
         asyncio.run(life.run())
         seen |= {type(one).__name__ for one in life.world.log}
         seen |= {
+            "unasked for"
+            for one in life.world.events()
+            if isinstance(one, RedemptionIntended)
+            and one.actor_kind is ActorKind.SYSTEM
+            and one.retry_of is None
+        }
+        seen |= {
             f"{one.outcome}" for one in life.world.log if isinstance(one, AccessEntry)
         }
     assert seen >= {
@@ -393,6 +405,7 @@ def test_lives_are_eventful() -> None:
         "UpstreamRevocationConfirmed",
         "UpstreamRevocationFailed",
         "LateAnswerKept",
+        "unasked for",
         "handed_out",
         "denied",
     }

@@ -40,6 +40,7 @@ from grantledger.domain.values import (
     TokenFingerprint,
     TokenKind,
 )
+from tests.broker.duties import DutiesPort
 from tests.domain.arrange import NOW, mark
 from tests.domain.model import Server
 
@@ -100,6 +101,9 @@ class World:
     spool: dict[UUID, tuple[UUID, TokenAnswer]] = field(
         default_factory=dict[UUID, tuple[UUID, TokenAnswer]]
     )
+    claims: dict[UUID, tuple[UUID, datetime]] = field(
+        default_factory=dict[UUID, tuple[UUID, datetime]]
+    )
     crashed: bool = False
     ids: count[int] = field(default_factory=lambda: count(1))
 
@@ -158,6 +162,7 @@ class Replica:
         provider = Provider(rules=world.rules, server=ServerPort(self))
         self.env = Surroundings(
             ledger=LedgerPort(self),
+            duties=DutiesPort(self),
             clock=self,
             ids=self,
             fingerprints=self,

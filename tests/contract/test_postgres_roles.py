@@ -19,7 +19,7 @@ from grantledger.adapters.ledger.postgres.schema import ROLES, migrate, newest_s
 from grantledger.domain.errors import LedgerReadOnly
 from grantledger.domain.ports import AppendVerdict, RecordVerdict
 from tests.contract.stores import PostgresStore, opened, proven
-from tests.ledger.scene import denial, hand_out, intended, new_grant, stored
+from tests.ledger.scene import NOW, denial, hand_out, intended, new_grant, stored
 
 APP, OWNER = "grantledger_app", "grantledger_owner"
 MAINTENANCE, AUDITOR = "grantledger_maintenance", "grantledger_auditor"
@@ -62,6 +62,9 @@ EXECUTORS = {
     "ledger_append": {APP},
     "ledger_keep_key_checks": {APP},
     "ledger_keep_client": {APP},
+    "ledger_schedule": {APP},
+    "ledger_complete_schedule": {APP},
+    "ledger_claim": {APP},
     "ledger_erase": {MAINTENANCE},
 }
 
@@ -229,6 +232,9 @@ async def test_the_application_role_is_enough_for_the_broker(
             said = await ledger.record(hand_out(draft.fork()))
             assert said.verdict is RecordVerdict.RECORDED
             await ledger.record(denial())
+            assert await ledger.duties.complete() == 0
+            await ledger.duties.reschedule(draft.fork())
+            assert await ledger.duties.claim(grant.id, uuid4(), NOW, 60)
             await ledger.keep_client("cloud", b"sealed")
             assert await ledger.client("cloud") == b"sealed"
             assert await stored(ledger, grant.id) == draft.fork()

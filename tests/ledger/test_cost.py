@@ -5,8 +5,10 @@ Counted in steps of SQLite's virtual machine, not in seconds.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from uuid import UUID
 
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.sqlite import SQLiteCursor
@@ -16,6 +18,7 @@ from grantledger.adapters.ledger.connections import (
     LedgerConnectionPool,
     LedgerDatastore,
 )
+from grantledger.adapters.ledger.duties import ENDED, UNKEPT
 from grantledger.adapters.ledger.recorders import (
     insert_leaves,
     read_head,
@@ -24,10 +27,11 @@ from grantledger.adapters.ledger.recorders import (
 from grantledger.adapters.ledger.rows import SELECT
 from grantledger.adapters.ledger.sqlite_ledger import SqliteLedger
 from grantledger.domain.ports import AppendVerdict, RecordVerdict
+from grantledger.domain.schedule import SLOTS, unused_since
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import GrantKey
 from tests.ledger.parts import batch, parts
-from tests.ledger.scene import Scene, hand_out, intended, new_grant, stored
+from tests.ledger.scene import NOW, RULES, Scene, hand_out, intended, new_grant, stored
 
 DUE = (
     "SELECT grant_id FROM current_grants WHERE due_at IS NOT NULL"
@@ -129,6 +133,37 @@ async def test_a_hand_out_costs_the_same_whatever_was_handed_out(scene: Scene) -
     assert len(set(costs[10:])) == 1
 
 
+async def test_a_workers_look_costs_the_same_however_many_grants_there_are(
+    scene: Scene,
+) -> None:
+    """None of them is due; a fixed number of looks at the index tells."""
+    steps = Steps()
+    rules = replace(RULES, rotation_interval_seconds=3600.0)
+    costs: list[dict[str, int]] = []
+    async with scene.opened(store=steps.store(scene)) as ledger:
+        for size in (10, 1000):
+            for n in range(size):
+                await ledger.append(new_grant(f"user-{size}-{n}"))
+            looks: dict[str, Callable[[], Awaitable[Sequence[UUID]]]] = {
+                "unused": lambda: ledger.duties.unused(
+                    "cloud", unused_since(rules, NOW), NOW, 100
+                ),
+                "unkept": lambda: ledger.duties.unkept("cloud", NOW, 100),
+                "ended": lambda: ledger.duties.ended(NOW, 100),
+                "due": lambda: ledger.due(NOW, 100),
+            }
+            cost: dict[str, int] = {}
+            for name, look in looks.items():
+                steps.taken = 0
+                assert await look() == []
+                cost[name] = steps.taken
+            costs.append(cost)
+    # A slot with grants in it takes a step or two more than one without.
+    assert abs(costs[0].pop("unused") - costs[1].pop("unused")) < 2 * SLOTS
+    assert costs[0] == costs[1]
+    assert max(costs[0].values()) < 50
+
+
 def test_no_query_of_a_decision_scans_a_table(scene: Scene) -> None:
     queries = [
         SELECT + "WHERE provider=? AND subject_digest=?",
@@ -137,6 +172,8 @@ def test_no_query_of_a_decision_scans_a_table(scene: Scene) -> None:
         "SELECT 1 FROM current_grants WHERE provider=? AND subject_digest=?",
         "SELECT dek_id, kek_id, wrapped FROM data_keys WHERE grant_id=?",
         DUE,
+        ENDED,
+        UNKEPT,
         "SELECT entry FROM sealed WHERE leaf_index=?",
         "SELECT leaf_index FROM journal_index WHERE live_until > ?",
     ]

@@ -29,6 +29,7 @@ from grantledger.domain.requests import (
 )
 from grantledger.domain.session_exchange import SessionExchanges
 from grantledger.domain.surroundings import Surroundings
+from grantledger.domain.upkeep import Upkeep
 from grantledger.domain.user_grant import Consent, UserGrant
 from grantledger.domain.values import (
     AccessToken,
@@ -42,13 +43,18 @@ from grantledger.domain.values import (
 
 
 class Broker:
-    """Grants and tokens of users, for authenticated callers."""
+    """Grants and tokens of users, for authenticated callers.
+
+    Attributes:
+        upkeep: what a worker does though nobody asks.
+    """
 
     def __init__(self, env: Surroundings) -> None:
         self.env = env
         self._redeemer = Redeemer(env)
         self._hand_outs = HandOuts(env, self._redeemer)
         self._endings = Endings(env, self._redeemer)
+        self.upkeep = Upkeep(env, self._redeemer, self._hand_outs)
         self._exchanges = SessionExchanges(env, self._hand_outs)
 
     async def hand_out(self, caller: Caller, request: TokenRequest) -> HandedOut:

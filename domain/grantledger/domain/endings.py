@@ -33,6 +33,7 @@ class Endings:
         self._env = env
         self._redeemer = redeemer
         self._stuck = 0
+        self._worker = env.ids.uuid()
 
     async def revoke(
         self,
@@ -98,7 +99,10 @@ class Endings:
         )
 
     async def settle(self, grant_id: UUID) -> UserGrant | None:
-        """Ask the server once for each obligation that is due; record its words."""
+        """Ask the server once for each obligation that is due; record its words.
+
+        What another worker has claimed is left to it.
+        """
         env = self._env
         return await env.runner.shared(
             ("settle", grant_id), lambda: self._settle(grant_id)
@@ -107,6 +111,7 @@ class Endings:
     async def _settle(self, grant_id: UUID) -> UserGrant | None:
         env = self._env
         tried: set[str] = set()
+        claimed = False
         while True:
             grant = await env.ledger.get(grant_id)
             if grant is None:
@@ -117,8 +122,21 @@ class Endings:
             ]
             if not due:
                 return grant
+            if not claimed:
+                # Read again under the claim: whoever had it before may have asked.
+                claimed = await self._claim(provider, grant_id)
+                if not claimed:
+                    return grant
+                continue
             tried.add(due[0].id)
             await self._ask(provider, grant_id, due[0])
+            claimed = False
+
+    async def _claim(self, provider: Provider, grant_id: UUID) -> bool:
+        env = self._env
+        return await env.duties.claim(
+            grant_id, self._worker, env.clock.now(), provider.rules.lease_seconds
+        )
 
     async def _ask(
         self, provider: Provider, grant_id: UUID, obligation: Obligation
@@ -182,7 +200,7 @@ class Endings:
         self._stuck = len(stuck)
         # No lease waits for a slow revocation endpoint: the rest is for next time.
         deadline = env.clock.monotonic() + SETTLE_SECONDS
-        for grant_id in owing:
+        for grant_id in turned(owing, self._worker):
             if env.clock.monotonic() >= deadline:
                 break
             try:
@@ -199,6 +217,12 @@ class Endings:
             provider = self._env.provider(grant.state.provider)
             await self._redeemer.look_after(provider, grant)
         return grant
+
+
+def turned(grants: Sequence[UUID], worker: UUID) -> Sequence[UUID]:
+    """Return the grants in an order of this worker's own, so that few meet at one."""
+    start = worker.int % max(1, len(grants))
+    return [*grants[start:], *grants[:start]]
 
 
 def still_live(

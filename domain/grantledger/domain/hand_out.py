@@ -20,6 +20,7 @@ from grantledger.domain.errors import (
     Unavailable,
 )
 from grantledger.domain.grant_state import HeldAccessToken
+from grantledger.domain.hot import HotTokens
 from grantledger.domain.journal import AccessEntry, EntryPrivate
 from grantledger.domain.policy import CallerRule
 from grantledger.domain.ports import RecordVerdict
@@ -105,6 +106,7 @@ class HandOuts:
         self._env = env
         self._redeemer = redeemer
         self._views: OrderedDict[GrantKey, View] = OrderedDict()
+        self.hot = HotTokens()
 
     async def hand_out(self, caller: Caller, request: TokenRequest) -> HandedOut:
         """Return an access token; its journal entry is durable.
@@ -198,6 +200,7 @@ class HandOuts:
                 continue
             if token.token is None:  # pragma: no cover - _pick leaves such out
                 raise NotProvisioned("the token is not shared")
+            self.hot.note(grant.id, key.provider, token, pick.until, now)
             return HandedOut(
                 access_token=token.token,
                 token_type="Bearer",  # noqa: S106 - a type's name
@@ -253,6 +256,11 @@ class HandOuts:
     def forget(self, key: GrantKey) -> None:
         """Drop what is cached of a grant; correctness never needs it."""
         self._views.pop(key, None)
+
+    def renewed(self, grant: UserGrant) -> None:
+        """Hand out from this state of the grant on."""
+        state = grant.state
+        self._keep(GrantKey(state.provider, state.subject, state.label), grant)
 
     async def _load(self, key: GrantKey) -> View:
         grant = await self._env.ledger.find(key)

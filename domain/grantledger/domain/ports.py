@@ -218,6 +218,57 @@ class Ledger(Protocol):
         ...
 
 
+class Duties(Protocol):
+    """What workers look up, and claim so that no two do the same work."""
+
+    async def unused(
+        self, provider: str, since: Sequence[datetime], now: datetime, limit: int
+    ) -> Sequence[UUID]:
+        """Return usable grants whose refresh token was not used since `since[slot]`.
+
+        Those whose last failure forbids another try before `now` are left out.
+        """
+        ...
+
+    async def unkept(self, provider: str, now: datetime, limit: int) -> Sequence[UUID]:
+        """Return usable grants whose refresh token has to be used to live on.
+
+        The soonest to end first; left out are those that `unused` leaves out.
+        """
+        ...
+
+    async def ended(self, before: datetime, limit: int) -> Sequence[UUID]:
+        """Return usable grants whose refresh token's stated life is over by `before`.
+
+        Likewise those of which nobody knows when to look after them.
+        """
+        ...
+
+    async def reschedule(self, grant: UserGrant) -> None:
+        """Find the grant from now on when its state says so."""
+        ...
+
+    async def complete(self) -> int:
+        """Have every usable grant that no look-up finds looked at; return how many."""
+        ...
+
+    async def claim(
+        self, grant_id: UUID, holder: UUID, now: datetime, seconds: float
+    ) -> bool:
+        """Make the grant's obligations the holder's alone; tell whether they are.
+
+        A claim of its own is prolonged. It stands between workers only: that an
+        answer is recorded once is decided by the grant's version.
+
+        Args:
+            grant_id: whose obligations.
+            holder: a worker, the same for as long as it runs.
+            now: aware UTC.
+            seconds: for how long, unless it is claimed again.
+        """
+        ...
+
+
 class Spool(Protocol):
     """Answers that the ledger could not take yet, sealed on local disk."""
 
@@ -239,6 +290,10 @@ class Runner(Protocol):
 
     async def shared(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
         """Run `work` once for all concurrent callers of `key`; shielded from them."""
+        ...
+
+    async def together(self, works: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+        """Return what each gives, once all have ended; raise what the first raised."""
         ...
 
     def start(self, work: Callable[[], Awaitable[object]]) -> None:

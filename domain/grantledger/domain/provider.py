@@ -16,6 +16,9 @@ from grantledger.domain.values import Scopes
 MAX_SECONDS = 315_360_000.0
 """Ten years: what is longer is a mistake, and no date can be reckoned with NaN."""
 
+MIN_INTERVAL_SECONDS = 10.0
+MIN_ROTATIONS, MAX_ROTATIONS = 1.0, 60_000.0
+
 
 @dataclass(frozen=True, slots=True)
 class RetryWithinGrace:
@@ -87,6 +90,10 @@ class ProviderRules:
         single_access_token: the server keeps one live access token per grant.
         family_revocation: revoking a refresh token ends its whole family.
         revocation: False where the server has no revocation endpoint at all.
+        rotation_interval_seconds: a worker rotates a grant that was not used for so
+            long, within the last quarter of it; None: never.
+        keep_alive: a worker uses a refresh token before its stated end.
+        rotations_per_minute: of one worker, those that nobody asked for.
     """
 
     name: str
@@ -112,6 +119,9 @@ class ProviderRules:
     revocation: bool = True
     exchange_strategy: ExchangeStrategy = ExchangeStrategy.TOKEN_EXCHANGE
     exchange_target: ExchangeTarget = ExchangeTarget.AUDIENCE
+    rotation_interval_seconds: float | None = None
+    keep_alive: bool = False
+    rotations_per_minute: float = 600.0
 
     @property
     def lease_seconds(self) -> float:
@@ -140,6 +150,7 @@ class ProviderRules:
                     f"at most {MAX_SECONDS:g}",
                     name,
                 )
+        self._check_upkeep()
         if not 0 <= self.cache_early_refresh_seconds <= MAX_SECONDS:
             raise ConfigurationError(
                 f"provider {self.name}: cache_early_refresh_seconds must be 0 or more, "
@@ -155,6 +166,27 @@ class ProviderRules:
                 f" = {self.lease_seconds:g} s must be below the grace of"
                 f" {rule.seconds:g} s, which is at most {MAX_SECONDS:g}",
                 "unknown_outcome",
+            )
+
+    @property
+    def rotates(self) -> bool:
+        """Whether workers rotate grants here that nobody asks for."""
+        return self.keep_alive or self.rotation_interval_seconds is not None
+
+    def _check_upkeep(self) -> None:
+        interval = self.rotation_interval_seconds
+        if interval is not None and not MIN_INTERVAL_SECONDS <= interval <= MAX_SECONDS:
+            raise ConfigurationError(
+                f"provider {self.name}: rotation_interval_seconds must be "
+                f"{MIN_INTERVAL_SECONDS:g} or more, at most {MAX_SECONDS:g}",
+                "rotation_interval_seconds",
+            )
+        rate = self.rotations_per_minute
+        if not MIN_ROTATIONS <= rate <= MAX_ROTATIONS:
+            raise ConfigurationError(
+                f"provider {self.name}: rotations_per_minute must be "
+                f"{MIN_ROTATIONS:g} or more, at most {MAX_ROTATIONS:g}",
+                "rotations_per_minute",
             )
 
     def resource_for(self, audience: str | None) -> str | None:

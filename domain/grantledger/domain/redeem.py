@@ -134,15 +134,12 @@ class Redeemer:
     @staticmethod
     def _serves(grant: UserGrant, ask: Ask) -> bool:
         """Tell whether somebody else's redemption has brought what is asked."""
+        newer = [t for t in grant.state.access_tokens if t.version > ask.seen]
         if ask.purpose is Purpose.ROTATE:
             refresh = grant.state.refresh
-            return refresh is not None and refresh.version > ask.seen
-        return any(
-            t.version > ask.seen
-            and t.asked == ask.scopes
-            and t.audience == ask.audience
-            for t in grant.state.access_tokens
-        )
+            # A server that keeps the refresh token shows its use by a token alone.
+            return refresh is not None and (refresh.version > ask.seen or bool(newer))
+        return any(t.asked == ask.scopes and t.audience == ask.audience for t in newer)
 
     async def _attempt(
         self, provider: Provider, grant: UserGrant, ask: Ask

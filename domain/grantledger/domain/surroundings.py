@@ -11,6 +11,7 @@ from grantledger.domain.policy import Policy
 from grantledger.domain.ports import (
     AuthorizationServer,
     Clock,
+    Duties,
     Fingerprinter,
     Ids,
     Ledger,
@@ -44,6 +45,7 @@ class Surroundings:
     """
 
     ledger: Ledger
+    duties: Duties
     clock: Clock
     ids: Ids
     fingerprints: Fingerprinter

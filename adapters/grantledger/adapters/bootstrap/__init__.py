@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from grantledger.adapters.bootstrap.opened import OpenBroker, open_broker
+from grantledger.adapters.bootstrap.worker import Round
 
-__all__ = ["OpenBroker", "open_broker"]
+__all__ = ["OpenBroker", "Round", "open_broker"]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,6 +14,7 @@ import anyio
 from grantledger.adapters.bootstrap.ledgers import clock_of, open_ledger, spool_of
 from grantledger.adapters.bootstrap.providers import WiredProvider
 from grantledger.adapters.bootstrap.wiring import Wiring
+from grantledger.adapters.bootstrap.worker import Worker
 from grantledger.adapters.keys.clock import RandomIds, SystemClock
 from grantledger.adapters.keys.fingerprints import KeyedFingerprinter
 from grantledger.adapters.keys.ring import KeyRing
@@ -47,7 +47,6 @@ from grantledger.domain.user_grant import Consent, UserGrant
 from grantledger.domain.values import FailureClass, GrantKey, Secret, TokenKind
 
 DRAIN_SECONDS = 15.0
-TEND_SECONDS = 1.0
 KEY_PAUSES_SECONDS = (0.2, 1.0)
 
 _log = logging.getLogger("grantledger.bootstrap")
@@ -65,6 +64,7 @@ class OpenBroker:
     broker: Broker
     ledger: StoredLedger
     wiring: Wiring
+    worker: Worker
     runner: TaskRunner
     clock: Clock
     unread: Mapping[Path, LedgerError] = field(default_factory=dict[Path, LedgerError])
@@ -253,6 +253,7 @@ async def open_broker(
     clock: Clock | None = None,
     ids: Ids | None = None,
     tend: bool = True,
+    rotate: bool = True,
 ) -> AsyncGenerator[OpenBroker]:
     """Open the ledger and run a broker over it; on leaving, drain and close.
 
@@ -260,7 +261,9 @@ async def open_broker(
         settings: see `grantledger.adapters.settings`.
         clock: time; the machine's own by default.
         ids: randomness; the machine's own by default.
-        tend: look after lost leases and obligations in the background.
+        tend: look after what is owed in the background: lost leases, obligations,
+            clients that are to be renewed.
+        rotate: beside that, rotate in time, watch for expiry, renew hot tokens.
 
     Raises:
         ConfigurationError: a setting is wrong; nothing was opened.
@@ -276,11 +279,12 @@ async def open_broker(
     wiring = Wiring(settings, ring, clock, ids, runner)
     ledger, clock = open_ledger(settings, ring, clock, ids)
     unread = Unread()
-    tending: list[asyncio.Task[None]] = []
+    worker: Worker | None = None
     try:
         await wiring.load(ledger)
         env = Surroundings(
             ledger=ledger,
+            duties=ledger.duties,
             clock=clock,
             ids=ids,
             fingerprints=KeyedFingerprinter(ring),
@@ -296,18 +300,14 @@ async def open_broker(
         )
         broker = Broker(env)
         await _recover(broker)
+        worker = Worker(broker, wiring, said.worker)
         if tend:
-            # Apart, because a slow registration endpoint must not hold up a lease.
-            tending = [
-                asyncio.create_task(_regularly(broker.tend)),
-                asyncio.create_task(_regularly(wiring.tend)),
-            ]
-        yield OpenBroker(broker, ledger, wiring, runner, clock, unread.files)
+            worker.start(rotating=rotate)
+        yield OpenBroker(broker, ledger, wiring, worker, runner, clock, unread.files)
     finally:
         with anyio.CancelScope(shield=True):
-            for task in tending:
-                task.cancel()
-            await asyncio.gather(*tending, return_exceptions=True)
+            if worker is not None:
+                await worker.stop()
             await runner.drain(
                 drain_seconds(wiring.providers, said.broker.spool_after_seconds)
             )
@@ -349,20 +349,3 @@ class Unread:
         if path not in self.files:
             self.files[path] = error
             _log.error("an answer on disk cannot be read and is kept: %s", error)
-
-
-async def _regularly(work: Callable[[], Awaitable[object]]) -> None:
-    """Do the work again and again, whatever becomes of it."""
-    before = ""
-    while True:
-        await anyio.sleep(TEND_SECONDS)
-        try:
-            await work()
-            before = ""
-        except Exception as error:  # noqa: BLE001 - what is due next must not wait for ever
-            # Of an error that is not ours the message may quote what nobody may read.
-            ours = isinstance(error, GrantledgerError)
-            now = f"{type(error).__name__}: {error}" if ours else type(error).__name__
-            if now != before:
-                _log.warning("what is due could not be looked after: %s", now)
-            before = now

@@ -34,12 +34,14 @@ class OutcomeRule(StrEnum):
 
 # Nextcloud's OIDC app 2.5: a used token is refused and, after 5 s, its family with
 # it. An answer that was lost took the family's successor along, so that one more try
-# risks nothing that is not lost already.
+# risks nothing that is not lost already. A refresh token lives for a quarter of an hour
+# from its last use: a grant whose job runs once a night needs a worker to live on.
 _NEXTCLOUD_2_5: Mapping[str, Any] = {
     "unknown_outcome": RetryOnce(),
     "single_access_token": True,
     "family_revocation": True,
     "exchange_target": ExchangeTarget.RESOURCE,
+    "keep_alive": True,
     "default_expires_in_seconds": 900,
 }
 # 2.0: rotates in place at every use, ignores `scope`, has neither token exchange nor
@@ -51,6 +53,7 @@ _NEXTCLOUD_2_0: Mapping[str, Any] = {
     "absent_refresh_token": AbsentRefreshToken.CONSUMED,
     "revocation": False,
     "exchange_strategy": ExchangeStrategy.TOKEN_EXCHANGE,
+    "keep_alive": True,
     "default_expires_in_seconds": 900,
 }
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -70,6 +73,9 @@ _PLAIN = (
     "single_access_token",
     "family_revocation",
     "revocation",
+    "rotation_interval_seconds",
+    "keep_alive",
+    "rotations_per_minute",
 )
 
 

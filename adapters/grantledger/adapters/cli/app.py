@@ -21,6 +21,7 @@ from grantledger.adapters.cli.serve import client_secret, serve
 from grantledger.adapters.cli.setup import init
 from grantledger.adapters.cli.token import token
 from grantledger.adapters.cli.verify import verify
+from grantledger.adapters.cli.worker import worker
 
 app = typer.Typer(
     name="grantledger",
@@ -47,6 +48,7 @@ for _command, _name in (
     (rotate, "rotate"),
     (revoke, "revoke"),
     (settle, "settle"),
+    (worker, "worker"),
     (verify, "verify"),
 ):
     app.command(_name)(_command)

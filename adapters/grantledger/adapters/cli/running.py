@@ -35,7 +35,8 @@ def with_broker(
     """
 
     async def run() -> T:
-        async with open_broker(load(config), tend=tend) as opened:
+        # What nobody asks for is a worker's business, not of a moment's command.
+        async with open_broker(load(config), tend=tend, rotate=False) as opened:
             return await work(opened)
 
     return anyio.run(run)

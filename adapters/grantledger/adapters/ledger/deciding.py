@@ -18,6 +18,7 @@ from grantledger.adapters.ledger.data_keys import DataKeys, WrappedKey
 from grantledger.adapters.ledger.leaves import fits, read_leaf
 from grantledger.adapters.ledger.recorders import SealedStoredEvent
 from grantledger.adapters.ledger.rows import EPOCH, GrantRows, micros
+from grantledger.adapters.ledger.schedule_rows import Scheduled, scheduled
 from grantledger.adapters.ledger.units import AppendUnit, Batch, BatchVerdicts
 from grantledger.domain.errors import GrantledgerError, LedgerError
 from grantledger.domain.event_base import GrantEvent
@@ -72,8 +73,8 @@ class Writes(Protocol):
         """Write events at the head; return the index of the first."""
         ...
 
-    def row(self, columns: tuple[object, ...]) -> None:
-        """Write a grant's row."""
+    def row(self, columns: tuple[object, ...], schedule: Scheduled) -> None:
+        """Write a grant's row, and when it is looked after."""
         ...
 
     def journal(self, index: int, live_until: int, grants: bytes) -> None:
@@ -207,7 +208,7 @@ class Deciding:
         if wrapped is not None:
             self._keep(work, key, wrapped)
         self._insert(work, stored)
-        writes.row(row)
+        writes.row(row, scheduled(grant))
         self._newest[grant.id] = grant.version
         work.verdicts.changed.append(grant.id)
         return AppendVerdict.COMMITTED

@@ -7,7 +7,7 @@ their own, and the ledger decides between the two.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -34,6 +34,16 @@ class TaskRunner:
             self._flights[flight] = task
             task.add_done_callback(lambda _: self._flights.pop(flight, None))
         return await asyncio.shield(task)
+
+    async def together(self, works: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+        """Return what each gives, once all have ended; raise what the first raised."""
+        said = await asyncio.gather(*(work() for work in works), return_exceptions=True)
+        done: list[T] = []
+        for one in said:
+            if isinstance(one, BaseException):
+                raise one
+            done.append(one)
+        return done
 
     def start(self, work: Callable[[], Awaitable[object]]) -> None:
         """Run `work` with nobody waiting for it; what it raises is dropped."""

@@ -19,6 +19,7 @@ from grantledger.adapters.ledger.group_commit import GroupCommit
 from grantledger.adapters.ledger.rates import Rates
 from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.rows import SELECT, GrantRows
+from grantledger.adapters.ledger.sqlite_duties import SqliteDuties
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.adapters.ledger.transaction import LedgerTransaction
 from grantledger.domain.errors import GrantledgerError
@@ -75,6 +76,7 @@ class SqliteLedger(StoredLedger):
             self._transaction, clock, rates=rates, max_queued=max_queued
         )
         self._writer.on_change(self._waiting.notify)
+        self._duties = SqliteDuties(self._store, self._read, self._in_thread)
 
     @classmethod
     def open(
@@ -141,6 +143,11 @@ class SqliteLedger(StoredLedger):
             )
 
     # -- what `StoredLedger` builds on
+
+    @property
+    def duties(self) -> SqliteDuties:
+        """What workers look up and claim."""
+        return self._duties
 
     def _reading(self, work: Callable[[Cursor], T]) -> T:
         with self._store.transaction(commit=False) as c:

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from eventsourcing.persistence import Cursor
 
+from grantledger.adapters.ledger.duties import StoredDuties
 from grantledger.adapters.ledger.group_commit import GroupCommit
 from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.rows import GrantRows, micros
@@ -66,6 +67,11 @@ class StoredLedger(ABC):
     # -- what a store provides
 
     _writer: GroupCommit
+
+    @property
+    @abstractmethod
+    def duties(self) -> StoredDuties:
+        """What workers look up and claim."""
 
     @abstractmethod
     def _reading(self, work: Callable[[Cursor], T]) -> T:

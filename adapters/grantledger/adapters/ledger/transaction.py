@@ -29,6 +29,7 @@ from grantledger.adapters.ledger.recorders import (
     write_head,
 )
 from grantledger.adapters.ledger.rows import GrantRows
+from grantledger.adapters.ledger.schedule_rows import Scheduled, write_schedule
 from grantledger.adapters.ledger.stored_ledger import newest
 from grantledger.adapters.ledger.units import Batch, BatchVerdicts
 from grantledger.domain.errors import GrantledgerError
@@ -86,8 +87,9 @@ class _Writes:
         insert: Callable[..., list[int]] = self._recorder._insert_events  # type: ignore[assignment] # noqa: SLF001 - the library's own hook
         return insert(self.c, stored, head=self.head)[0] - 1
 
-    def row(self, columns: tuple[object, ...]) -> None:
+    def row(self, columns: tuple[object, ...], schedule: Scheduled) -> None:
         GrantRows.write(self.c, columns)
+        write_schedule(self.c, schedule)
 
     def journal(self, index: int, live_until: int, grants: bytes) -> None:
         self.c.execute(

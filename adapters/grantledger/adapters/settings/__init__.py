@@ -34,6 +34,7 @@ from grantledger.adapters.settings.shape import (
     LedgerSettings,
     ProviderSettings,
     UnknownOutcomeSettings,
+    WorkerSettings,
 )
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "ProviderSettings",
     "Settings",
     "UnknownOutcomeSettings",
+    "WorkerSettings",
     "config_path",
     "load",
     "parse",

@@ -113,6 +113,9 @@ class ProviderSettings(_Settings):
     revocation: bool | None = None
     exchange_strategy: Text | None = None
     exchange_target: Text | None = None
+    rotation_interval_seconds: float | None = None
+    keep_alive: bool | None = None
+    rotations_per_minute: float | None = None
 
 
 class CallerSettings(_Settings):
@@ -190,6 +193,19 @@ class HttpSettings(_Settings):
     ] = []
 
 
+class WorkerSettings(_Settings):
+    """What runs beside the broker; times in seconds.
+
+    Attributes:
+        pause_seconds: between two rounds, more or less by a quarter.
+        hot_hand_outs: of one token, that make a replica refresh it before its end; 0:
+            none ever does.
+    """
+
+    pause_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 1.0
+    hot_hand_outs: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 3
+
+
 class FileSettings(_Settings):
     """The whole file."""
 
@@ -197,6 +213,7 @@ class FileSettings(_Settings):
     keys: KeySettings = msgspec.field(default_factory=KeySettings)
     broker: BrokerSettings = msgspec.field(default_factory=BrokerSettings)
     http: HttpSettings = msgspec.field(default_factory=HttpSettings)
+    worker: WorkerSettings = msgspec.field(default_factory=WorkerSettings)
     providers: dict[str, ProviderSettings] = {}
     callers: Annotated[list[CallerSettings], msgspec.Meta(max_length=MAX_LISTED)] = []
     policy_version: Name | None = None

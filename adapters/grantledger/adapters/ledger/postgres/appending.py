@@ -12,7 +12,6 @@ import psycopg
 from grantledger.adapters.keys.envelope import DataKey
 from grantledger.adapters.ledger.data_keys import DataKeys, WrappedKey
 from grantledger.adapters.ledger.postgres.columns import (
-    APPEND,
     LOCK,
     Appended,
     Columns,
@@ -109,13 +108,13 @@ class Appending(Columns):
         Args:
             recorded_at: the time that stands in the leaves; None where none does.
         """
-        found = self._connection.execute(APPEND, self.arguments(recorded_at))
+        found = self._connection.execute(*self.call(recorded_at))
         if self._alone is not None:
             # Sent with it: the lock waits for no further exchange.
             self._connection.execute("COMMIT")
             self._alone.sync()
             self.ended = True
-        return Appended(*only_row(found.fetchone()))
+        return Appended(*only_row(found.fetchone())[:3])
 
     def stored_at(self, number: int) -> bytes | None:
         """Return the bytes of the leaf with this number, counted from 1."""

@@ -39,12 +39,31 @@ _ROWS = (
     "bytea",
 )
 _JOURNAL = ("bigint", "bigint", "bytea")
+_SCHEDULE = (
+    "text",
+    "bigint",
+    "text",
+    "bigint",
+    "bigint",
+    "bigint",
+    "bigint",
+    "bigint",
+)
 _GROUPS = (_LEAVES, _PARTS, _KEYS, _ROWS, _JOURNAL)
 LOCK = b"SELECT head_size, locked_at FROM ledger_lock()"
 _ARRAYS = ", ".join(f"%b::{kind}[]" for group in _GROUPS for kind in group)
-APPEND = (
+_SCHEDULED = ", ".join(f"%b::{kind}[]" for kind in _SCHEDULE)
+SCHEDULE = f"SELECT ledger_schedule({_SCHEDULED})".encode()
+_APPEND = (
     "SELECT verdict, head_size, appended_at"  # noqa: S608 - constants only
     f" FROM ledger_append(%s::bigint, %s::timestamptz, {_ARRAYS})"
+)
+APPEND = _APPEND.encode()
+# One statement, so that both are written or neither; what was not appended is not
+# scheduled. A function in FROM is run before what is selected from it.
+APPEND_AND_SCHEDULE = (
+    "SELECT verdict, head_size, appended_at, CASE WHEN verdict = 'appended'"  # noqa: S608 - constants only
+    f" THEN ledger_schedule({_SCHEDULED}) END FROM ({_APPEND} OFFSET 0) a"
 ).encode()
 
 
@@ -85,6 +104,7 @@ class Columns:
         # By grant: of two versions in one batch the later row is the one to keep.
         self._rows: dict[object, Row] = {}
         self._journal: list[Row] = []
+        self._scheduled: dict[object, Row] = {}
 
     @property
     def size(self) -> int:
@@ -137,13 +157,22 @@ class Columns:
             )
         return first
 
-    def row(self, columns: Row) -> None:
-        """Write a grant's row."""
+    def row(self, columns: Row, schedule: Row) -> None:
+        """Write a grant's row, and when it is looked after."""
         self._rows[columns[0]] = columns
+        self._scheduled[columns[0]] = schedule
 
     def journal(self, index: int, live_until: int, grants: bytes) -> None:
         """Write which grants a journal event speaks of."""
         self._journal.append((index, live_until, grants))
+
+    def call(self, recorded_at: datetime | None) -> tuple[bytes, list[object]]:
+        """Return the statement that writes all of it, and its values."""
+        if not self._scheduled:
+            return APPEND, self.arguments(recorded_at)
+        scheduled = zip(*self._scheduled.values(), strict=True)
+        times = [list(column) for column in scheduled]
+        return APPEND_AND_SCHEDULE, [*times, *self.arguments(recorded_at)]
 
     def arguments(self, recorded_at: datetime | None) -> list[object]:
         """Return the values of `APPEND`."""

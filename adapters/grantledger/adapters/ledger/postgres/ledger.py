@@ -21,6 +21,7 @@ from grantledger.adapters.ledger.postgres.connections import (
     Place,
     server_time,
 )
+from grantledger.adapters.ledger.postgres.duties import PostgresDuties
 from grantledger.adapters.ledger.postgres.faults import STORAGE_ERRORS, translated
 from grantledger.adapters.ledger.postgres.listening import Listener, can_listen
 from grantledger.adapters.ledger.postgres.readers import CUT_OFF, Readers
@@ -77,6 +78,7 @@ class PostgresLedger(StoredLedger):
             self._transaction, clock, rates=rates, max_queued=max_queued
         )
         self._writer.on_change(self._waiting.notify)
+        self._duties = PostgresDuties(place, self._read, self._in_thread)
         at = listen_at or (None if place.pooled else place)
         self._listener = Listener(at, self._heard) if listen and at else None
 
@@ -136,6 +138,11 @@ class PostgresLedger(StoredLedger):
 
     # -- what `StoredLedger` builds on
 
+    @property
+    def duties(self) -> PostgresDuties:
+        """What workers look up and claim."""
+        return self._duties
+
     def _reading(self, work: Callable[[Cursor], T]) -> T:
         """Read in one snapshot, on another connection if the first was cut off."""
         for _ in range(READ_TRIES - 1):
@@ -183,6 +190,7 @@ class PostgresLedger(StoredLedger):
         if self._listener is not None:
             self._listener.close()
         self._readers.close()
+        self._duties.close()
         self._connections.close()
 
 

@@ -71,7 +71,8 @@ BEGIN
         SELECT p.oid::regprocedure AS name FROM pg_proc p
         WHERE p.pronamespace = home::regnamespace AND p.proname IN (
             'ledger_lock', 'ledger_append', 'ledger_keep_key_checks',
-            'ledger_keep_client'
+            'ledger_keep_client', 'ledger_schedule', 'ledger_complete_schedule',
+            'ledger_claim'
         )
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO grantledger_app', thing.name);

@@ -1,0 +1,124 @@
+"""What workers look up and claim (the Duties port), whatever kind of store.
+
+A store says how it is read, and has three writes of its own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from eventsourcing.persistence import Cursor
+
+from grantledger.adapters.ledger.rows import micros
+from grantledger.adapters.ledger.schedule_rows import Scheduled, scheduled
+from grantledger.domain.user_grant import UserGrant
+
+T = TypeVar("T")
+
+ENDED = (
+    "SELECT grant_id FROM upkeep WHERE ends_at IS NOT NULL AND ends_at <= ?"
+    " ORDER BY ends_at LIMIT ?"
+)
+UNKEPT = (
+    "SELECT grant_id FROM upkeep WHERE provider = ? AND keep_at IS NOT NULL"
+    " AND keep_at <= ? AND (retry_at IS NULL OR retry_at <= ?)"
+    " ORDER BY keep_at LIMIT ?"
+)
+
+
+class Reads(Protocol):
+    """Reads in a transaction of the store, apart from the event loop."""
+
+    def __call__(self, work: Callable[[Cursor], T]) -> Awaitable[T]:
+        """Return what the work reads."""
+        ...
+
+
+class InThread(Protocol):
+    """Does work of the store, apart from the event loop."""
+
+    def __call__(self, work: Callable[[], T]) -> Awaitable[T]:
+        """Return what the work gives."""
+        ...
+
+
+class StoredDuties(ABC):
+    """Base of the stores' duties.
+
+    Args:
+        read: reads in a transaction.
+        in_thread: runs what writes.
+    """
+
+    def __init__(self, read: Reads, in_thread: InThread) -> None:
+        self._read = read
+        self._in_thread = in_thread
+
+    @abstractmethod
+    def _unused(
+        self, provider: str, since: Sequence[int], now: int, limit: int
+    ) -> tuple[str, tuple[object, ...]]:
+        """Return the query for grants by slot, and its values; times in micros.
+
+        It looks once at the index for each slot.
+        """
+
+    @abstractmethod
+    def _claim(
+        self, grant_id: UUID, holder: UUID, now: datetime, seconds: float
+    ) -> bool:
+        """Claim the grant's obligations; tell whether they are the holder's."""
+
+    @abstractmethod
+    def _schedule(self, row: Scheduled) -> None:
+        """Store a row of `upkeep`."""
+
+    @abstractmethod
+    def _complete(self) -> int:
+        """Make the rows of `upkeep` that are missing; return how many."""
+
+    # -- ports.Duties
+
+    async def unused(
+        self, provider: str, since: Sequence[datetime], now: datetime, limit: int
+    ) -> Sequence[UUID]:
+        """Return unused grants; see `ports.Duties.unused`."""
+        times = [micros(at) for at in since]
+        return await self._ids(*self._unused(provider, times, micros(now), limit))
+
+    async def unkept(self, provider: str, now: datetime, limit: int) -> Sequence[UUID]:
+        """Return grants about to expire; see `ports.Duties.unkept`."""
+        at = micros(now)
+        return await self._ids(UNKEPT, (provider, at, at, limit))
+
+    async def ended(self, before: datetime, limit: int) -> Sequence[UUID]:
+        """Return grants whose time is over; see `ports.Duties.ended`."""
+        return await self._ids(ENDED, (micros(before), limit))
+
+    async def reschedule(self, grant: UserGrant) -> None:
+        """Keep anew when to look after a grant."""
+        row = scheduled(grant)
+        await self._in_thread(lambda: self._schedule(row))
+
+    async def complete(self) -> int:
+        """Have every usable grant looked at; see `ports.Duties.complete`."""
+        return await self._in_thread(self._complete)
+
+    async def claim(
+        self, grant_id: UUID, holder: UUID, now: datetime, seconds: float
+    ) -> bool:
+        """Claim a grant's obligations; see `ports.Duties.claim`."""
+        return await self._in_thread(
+            lambda: self._claim(grant_id, holder, now, seconds)
+        )
+
+    async def _ids(self, query: str, values: tuple[object, ...]) -> Sequence[UUID]:
+        def read(c: Cursor) -> list[UUID]:
+            c.execute(query, values)
+            return [UUID(hex=row[0]) for row in c.fetchall()]
+
+        return await self._read(read)

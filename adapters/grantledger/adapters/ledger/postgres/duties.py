@@ -1,0 +1,94 @@
+"""The Duties port over one schema of a PostgreSQL database."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from grantledger.adapters.ledger.duties import InThread, Reads, StoredDuties
+from grantledger.adapters.ledger.postgres.columns import SCHEDULE, only_row
+from grantledger.adapters.ledger.postgres.connections import Connection, Place
+from grantledger.adapters.ledger.schedule_rows import Scheduled
+
+# LATERAL, ordered and limited: the planner would take a third of all grants to be due.
+UNUSED = (
+    "SELECT u.grant_id FROM unnest(?::bigint[], ?::bigint[]) AS s (slot, since)"
+    " CROSS JOIN LATERAL (SELECT grant_id FROM upkeep WHERE provider = ?"
+    " AND slot = s.slot AND used_at IS NOT NULL AND used_at <= s.since"
+    " AND (retry_at IS NULL OR retry_at <= ?) ORDER BY used_at LIMIT ?) u LIMIT ?"
+)
+
+
+class PostgresDuties(StoredDuties):
+    """Implements ports.Duties; claims are judged by the server's time.
+
+    It writes on a connection of its own, made when it is first needed.
+    """
+
+    def __init__(self, place: Place, read: Reads, in_thread: InThread) -> None:
+        super().__init__(read, in_thread)
+        self._place = place
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            self._drop()
+
+    def _unused(
+        self, provider: str, since: Sequence[int], now: int, limit: int
+    ) -> tuple[str, tuple[object, ...]]:
+        return UNUSED, (
+            list(range(len(since))),
+            list(since),
+            provider,
+            now,
+            limit,
+            limit,
+        )
+
+    def _claim(
+        self,
+        grant_id: UUID,
+        holder: UUID,
+        now: datetime,  # noqa: ARG002 - the server's own time decides
+        seconds: float,
+    ) -> bool:
+        return bool(
+            self._call(
+                b"SELECT ledger_claim(%s, %s, %s)",
+                [grant_id.hex, holder.hex, float(seconds)],
+            )
+        )
+
+    def _schedule(self, row: Scheduled) -> None:
+        self._call(SCHEDULE, [[value] for value in row])
+
+    def _complete(self) -> int:
+        return int(self._call(b"SELECT ledger_complete_schedule()", []))
+
+    def _call(self, statement: bytes, values: list[object]) -> Any:  # noqa: ANN401 - whatever the function returns
+        with self._lock:
+            if self._connection is None:
+                self._connection = self._place.connect()
+            try:
+                with self._place.writing(self._connection):
+                    found = self._connection.execute(statement, values)
+                    return only_row(found.fetchone())[0]
+            except psycopg.Error:
+                # The next call makes another: nobody knows what this one still does.
+                self._drop()
+                raise
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(psycopg.Error):
+                connection.close()

@@ -1,0 +1,70 @@
+"""The Duties port over one SQLite file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from grantledger.adapters.ledger.connections import LedgerDatastore
+from grantledger.adapters.ledger.duties import InThread, Reads, StoredDuties
+from grantledger.adapters.ledger.rows import micros
+from grantledger.adapters.ledger.schedule_rows import (
+    COMPLETE,
+    Scheduled,
+    write_schedule,
+)
+
+
+class SqliteDuties(StoredDuties):
+    """Implements ports.Duties; claims are judged by the worker's own time."""
+
+    def __init__(
+        self, store: LedgerDatastore, read: Reads, in_thread: InThread
+    ) -> None:
+        super().__init__(read, in_thread)
+        self._store = store
+
+    def _unused(
+        self, provider: str, since: Sequence[int], now: int, limit: int
+    ) -> tuple[str, tuple[object, ...]]:
+        values = ",".join("(?,?)" for _ in since)
+        pairs = [value for pair in enumerate(since) for value in pair]
+        # CROSS JOIN: from the slots to the index, whatever the statistics say.
+        query = (
+            f"WITH s (slot, since) AS (VALUES {values})"  # noqa: S608 - question marks only
+            " SELECT u.grant_id FROM s CROSS JOIN upkeep u WHERE u.provider = ?"
+            " AND u.slot = s.slot AND u.used_at IS NOT NULL AND u.used_at <= s.since"
+            " AND (u.retry_at IS NULL OR u.retry_at <= ?) LIMIT ?"
+        )
+        return query, (*pairs, provider, now, limit)
+
+    def _claim(
+        self, grant_id: UUID, holder: UUID, now: datetime, seconds: float
+    ) -> bool:
+        at, until = micros(now), micros(now + timedelta(seconds=seconds))
+        with self._store.transaction(commit=True) as c:
+            c.execute(
+                "DELETE FROM claims WHERE until <= ? AND grant_id <> ?",
+                (at, grant_id.hex),
+            )
+            # A ledger that takes no more writes could not keep the server's answer.
+            c.execute(
+                "INSERT INTO claims SELECT ?, ?, ? FROM log_head WHERE closed IS NULL"
+                " ON CONFLICT (grant_id) DO UPDATE"
+                " SET holder=excluded.holder, until=excluded.until"
+                " WHERE holder=excluded.holder OR until <= ?",
+                (grant_id.hex, holder.hex, until, at),
+            )
+            c.execute("SELECT changes()")
+            return int(c.fetchone()[0]) > 0
+
+    def _schedule(self, row: Scheduled) -> None:
+        with self._store.transaction(commit=True) as c:
+            write_schedule(c, row)
+
+    def _complete(self) -> int:
+        with self._store.transaction(commit=True) as c:
+            c.execute(COMPLETE)
+            c.execute("SELECT changes()")
+            return int(c.fetchone()[0])
