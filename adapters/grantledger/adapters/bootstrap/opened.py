@@ -12,7 +12,11 @@ from pathlib import Path
 
 import anyio
 
-from grantledger.adapters.bootstrap.ledgers import open_ledger, spool_of
+from grantledger.adapters.bootstrap.ledgers import (
+    OpenLedger,
+    open_ledger,
+    spool_of,
+)
 from grantledger.adapters.bootstrap.providers import WiredProvider
 from grantledger.adapters.bootstrap.wiring import Wiring
 from grantledger.adapters.keys.clock import RandomIds, SystemClock
@@ -253,6 +257,7 @@ async def open_broker(
     clock: Clock | None = None,
     ids: Ids | None = None,
     tend: bool = True,
+    opening: OpenLedger = open_ledger,
 ) -> AsyncGenerator[OpenBroker]:
     """Open the ledger and run a broker over it; on leaving, drain and close.
 
@@ -261,6 +266,7 @@ async def open_broker(
         clock: time; the machine's own by default.
         ids: randomness; the machine's own by default.
         tend: look after lost leases and obligations in the background.
+        opening: how the ledger is opened, where not as the settings say alone.
 
     Raises:
         ConfigurationError: a setting is wrong; nothing was opened.
@@ -274,7 +280,7 @@ async def open_broker(
     spool = spool_of(settings)
     runner = TaskRunner()
     wiring = Wiring(settings, ring, clock, ids, runner)
-    ledger, clock = open_ledger(settings, ring, clock, ids)
+    ledger, clock = opening(settings, ring, clock, ids)
     unread = Unread()
     tending: list[asyncio.Task[None]] = []
     try:
