@@ -32,7 +32,6 @@ GRACE_SECONDS = 120
 BUDGET_SECONDS = 2.0
 MARGIN_SECONDS = 1.0
 LEASE_SECONDS = BUDGET_SECONDS + MARGIN_SECONDS
-SPOOL_AFTER_SECONDS = 0.01
 
 
 def subject(number: int) -> str:
@@ -109,7 +108,8 @@ class Ground:
         said: dict[str, object] = {
             # Each answer is looked at again before it leaves: a step of its own.
             "release_limit_seconds": 1e-9,
-            "spool_after_seconds": SPOOL_AFTER_SECONDS,
+            # At the first refusal: no step depends on how fast the machine is.
+            "spool_after_seconds": 0,
         }
         parts = ["[broker]", *(f"{key} = {toml(value)}" for key, value in said.items())]
         if isinstance(self.store, PostgresStore):
@@ -122,12 +122,29 @@ class Ground:
         path.write_text("\n".join(parts), encoding="utf-8")
 
     def job(
-        self, number: int, operation: str, provider: str, target: str = ""
+        self,
+        number: int,
+        operation: str,
+        provider: str,
+        target: str = "",
+        *,
+        first: bool = True,
     ) -> Job:
-        """Return a job on a grant of its own, with what it needs from the server."""
+        """Return a job on a grant of its own, with what it needs from the server.
+
+        Args:
+            number: of the grant.
+            operation: see `Job`.
+            provider: whose grant.
+            target: the point to die at, empty for none.
+            first: False for a second process on the same grant.
+        """
         site = self.sites[provider]
         who = subject(number)
-        grant = site.server.issue_grant(who, site.client.client_id, SCOPES)
+        token = ""
+        if first:
+            grant = site.server.issue_grant(who, site.client.client_id, SCOPES)
+            token = grant.refresh_token or ""
         session = ""
         if operation == "exchange":
             session = site.server.issue_session_token(who, site.client.client_id)
@@ -136,10 +153,10 @@ class Ground:
             operation=operation,
             provider=provider,
             subject=who,
-            token=grant.refresh_token or "",
+            token=token,
             session=session,
             client_id=site.client.client_id,
-            trace=self.folder / f"{number}.points",
+            trace=self.folder / f"{number}.{1 if first else 2}.points",
             target=target,
             out=self.folder / f"{number}.out",
             lease_seconds=LEASE_SECONDS,
@@ -198,6 +215,14 @@ def grounds(kind: str, dsn: str, folder: Path, users: int) -> Generator[Ground]:
         yield Ground(folder, kind, store, sites)
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended: its exit status, or minus the signal."""
+
+    pid: int
+    status: int
+
+
 class Forks:
     """A warm process of its own that forks the brokers; see `child`."""
 
@@ -219,8 +244,8 @@ class Forks:
     ) -> None:
         self._process.communicate(timeout=60)
 
-    def run(self, job: Job, victim: Victim | None = None) -> int:
-        """Return the exit status of a fork that does the job."""
+    def run(self, job: Job, victim: Victim | None = None) -> Ended:
+        """Return how a fork ended that does the job."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -230,4 +255,4 @@ class Forks:
         pid = int(stdout.readline())
         if victim is not None:
             victim.is_process(pid)
-        return int(stdout.readline())
+        return Ended(pid, int(stdout.readline()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -13,8 +12,8 @@ import httpx
 import msgspec
 
 from grantledger.adapters.bootstrap import OpenBroker
-from grantledger.adapters.devserver.tokens import sha256
 from grantledger.domain.broker import Broker
+from grantledger.domain.errors import ReauthorizationRequired
 from grantledger.domain.requests import HandedOut, TokenRequest
 from grantledger.domain.user_grant import Consent
 from grantledger.domain.values import AccessToken, GrantKey, RefreshToken, parse_scopes
@@ -23,6 +22,7 @@ from tests.broker.scene import CALLER, SCOPES
 from tests.crash.passing import Passing
 from tests.crash.ports import LedgerSteps
 
+DRAIN_SECONDS = 30.0
 CALLBACK = "http://127.0.0.1:9/callback"
 
 
@@ -68,6 +68,7 @@ class Life:
     ledger: LedgerSteps
     passing: Passing
     clock: MovableClock
+    printed: int = 0
 
     @property
     def key(self) -> GrantKey:
@@ -82,6 +83,11 @@ class Life:
             refresh_token=RefreshToken(self.job.token),
         )
 
+    async def arm(self) -> None:
+        """Count points from now on."""
+        grant = await self.opened.ledger.find(self.key)
+        self.passing.arm(grant.version if grant else 0, self.printed)
+
     async def provision(self) -> None:
         await self.broker.provision(CALLER, self.consent())
 
@@ -93,15 +99,16 @@ class Life:
 
     def told(self, handed: HandedOut) -> None:
         """Let the token leave this process."""
-        self.passing.step("answer")
-        os.write(1, f"{sha256(handed.access_token.reveal())}\n".encode())
-        self.passing.at("printed")
+        step = self.passing.step("answer")
+        os.write(1, f"{handed.access_token.reveal()}\n".encode())
+        self.printed += 1
+        self.passing.at(step, "printed")
 
     def done(self) -> None:
         """Say that the operation has returned."""
-        self.passing.step("answer")
+        step = self.passing.step("answer")
         os.write(1, b"done\n")
-        self.passing.at("printed")
+        self.passing.at(step, "printed")
 
 
 Work = Callable[[Life], Awaitable[object]]
@@ -159,7 +166,7 @@ async def consent(life: Life) -> None:
         url = f"{start.url}&login_hint={life.job.subject}"
         answer = await browser.get(url)
     parameters = dict(parse_qsl(urlsplit(answer.headers["location"]).query))
-    life.passing.arm()
+    await life.arm()
     life.passing.step("code")
     await opened.finish_consent(
         CALLER, life.job.provider, start.session, parameters
@@ -194,6 +201,14 @@ async def take_over(life: Life) -> None:
     await life.token()
 
 
+async def last_try(life: Life) -> None:
+    """Take over what was sent already: the server refuses, and that is recorded."""
+    try:
+        await take_over(life)
+    except ReauthorizationRequired:
+        life.done()
+
+
 async def hand_out(life: Life) -> None:
     await life.token()
 
@@ -209,6 +224,7 @@ OPERATIONS = {
     "obligation": Operation(revoked, settle),
     "spool": Operation(spooling, hand_out),
     "takeover": Operation(nothing, take_over),
+    "last-try": Operation(nothing, last_try),
 }
 SELF_ARMED = {"consent"}
 
@@ -218,7 +234,7 @@ async def run(life: Life) -> None:
     operation = OPERATIONS[life.job.operation]
     await operation.before(life)
     if life.job.operation not in SELF_ARMED:
-        life.passing.arm()
+        await life.arm()
     await operation.act(life)
+    await life.opened.runner.drain(DRAIN_SECONDS)
     life.passing.armed = False
-    await asyncio.sleep(0)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
+
+ARMED = "armed at "
 
 
 class Passing:
@@ -25,32 +28,74 @@ class Passing:
         self._file = os.open(trace, flags, 0o600)
         self._target = target
         self._steps: Counter[str] = Counter()
-        self._step = ""
+        self._writing = ""
         self.armed = False
 
-    def arm(self) -> None:
-        """Count from now on."""
+    def arm(self, version: int, printed: int) -> None:
+        """Count from now on.
+
+        Args:
+            version: of the grant, so that what comes later is the operation's.
+            printed: how many tokens have left so far.
+        """
+        os.write(self._file, f"{ARMED}{version} {printed}\n".encode())
         self.armed = True
 
-    def step(self, name: str) -> None:
-        """Begin a step."""
-        if self.armed:
-            self._steps[name] += 1
-            number = self._steps[name]
-            self._step = name if number == 1 else f"{name} #{number}"
-            self.at("called")
+    def step(self, name: str, *, writes: bool = False) -> str:
+        """Begin a step, and return its name; the next transaction is of one that writes.
 
-    def at(self, place: str) -> None:
-        """Pass a place in the step."""
+        Tasks may run side by side, but one writes at a time.
+        """
+        if not self.armed:
+            return name
+        self._steps[name] += 1
+        number = self._steps[name]
+        step = name if number == 1 else f"{name} #{number}"
+        if writes:
+            self._writing = step
+        self.at(step, "called")
+        return step
+
+    def writing(self, place: str) -> None:
+        """Pass a place in the transaction of the step that writes."""
+        self.at(self._writing, place)
+
+    def at(self, step: str, place: str) -> None:
+        """Pass a place in a step."""
         if self.armed:
-            point = f"{self._step}: {place}"
+            point = f"{step}: {place}"
             os.write(self._file, f"{point}\n".encode())
             if point == self._target:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-def passed(trace: Path) -> list[str]:
-    """Return the points that were passed, oldest first."""
-    if not trace.exists():
-        return []
-    return trace.read_text(encoding="utf-8").splitlines()
+@dataclass(frozen=True)
+class Trace:
+    """What a process has passed.
+
+    Attributes:
+        version: of the grant before the operation, None if it did not get so far.
+        printed: tokens that had left before it.
+        points: oldest first.
+    """
+
+    version: int | None
+    printed: int
+    points: tuple[str, ...]
+
+    def of_step(self, step: str) -> set[str]:
+        """Return the places that were passed in a step."""
+        return {
+            place
+            for name, _, place in (point.rpartition(": ") for point in self.points)
+            if name == step
+        }
+
+
+def passed(trace: Path) -> Trace:
+    """Return what a process has passed."""
+    lines = trace.read_text(encoding="utf-8").splitlines() if trace.exists() else []
+    if not lines:
+        return Trace(None, 0, ())
+    version, printed = lines[0].removeprefix(ARMED).split()
+    return Trace(int(version), int(printed), tuple(lines[1:]))

@@ -69,17 +69,18 @@ class LedgerSteps:
     ) -> AppendVerdict:
         names = [type(event).__name__ for event in grant.pending_events]
         refused = self.refuses.intersection(names)
-        self._passing.step(("refused " if refused else "append ") + "+".join(names))
+        kind = "refused" if refused else "append"
+        step = self._passing.step(f"{kind} {'+'.join(names)}", writes=not refused)
         if refused:
             raise Unavailable("the ledger takes nothing")
         verdict = await self._inner.append(grant, lane, lease_over=lease_over)
-        self._passing.at("returned")
+        self._passing.at(step, "returned")
         return verdict
 
     async def record(self, entry: AccessEntry) -> Recorded:
-        self._passing.step(f"record {entry.outcome}")
+        step = self._passing.step(f"record {entry.outcome}", writes=True)
         recorded = await self._inner.record(entry)
-        self._passing.at("returned")
+        self._passing.at(step, "returned")
         return recorded
 
     async def is_newest(self, grant_id: UUID, version: int) -> bool:
@@ -120,7 +121,7 @@ class ServerSteps:
         resource: str | None,
         budget_seconds: float,
     ) -> TokenAnswer | UpstreamFailure:
-        self._passing.step("redeem")
+        step = self._passing.step("redeem")
         answer = await self._inner.redeem(
             refresh_token,
             scopes=scopes,
@@ -128,7 +129,7 @@ class ServerSteps:
             resource=resource,
             budget_seconds=budget_seconds,
         )
-        self._passing.at("returned")
+        self._passing.at(step, "returned")
         return answer
 
     async def exchange(
@@ -140,7 +141,7 @@ class ServerSteps:
         resource: str | None,
         budget_seconds: float,
     ) -> TokenAnswer | UpstreamFailure:
-        self._passing.step("exchange")
+        step = self._passing.step("exchange")
         answer = await self._inner.exchange(
             subject_token,
             scopes=scopes,
@@ -148,15 +149,15 @@ class ServerSteps:
             resource=resource,
             budget_seconds=budget_seconds,
         )
-        self._passing.at("returned")
+        self._passing.at(step, "returned")
         return answer
 
     async def revoke(
         self, token: str, kind: TokenKind, *, budget_seconds: float
     ) -> RevocationConfirmed | UpstreamFailure:
-        self._passing.step("revoke")
+        step = self._passing.step("revoke")
         answer = await self._inner.revoke(token, kind, budget_seconds=budget_seconds)
-        self._passing.at("returned")
+        self._passing.at(step, "returned")
         return answer
 
 
@@ -181,15 +182,15 @@ class SpoolSteps:
         self._ledger = ledger
 
     async def put(self, grant_id: UUID, attempt_id: UUID, answer: TokenAnswer) -> None:
-        self._passing.step("spool")
+        step = self._passing.step("spool")
         await self._inner.put(grant_id, attempt_id, answer)
-        self._passing.at("returned")
+        self._passing.at(step, "returned")
         self._ledger.refuses = set()
 
     async def remove(self, attempt_id: UUID) -> None:
-        self._passing.step("unspool")
+        step = self._passing.step("unspool")
         await self._inner.remove(attempt_id)
-        self._passing.at("returned")
+        self._passing.at(step, "returned")
 
     async def waiting(self) -> Sequence[tuple[UUID, UUID, TokenAnswer]]:
         self._passing.step("spooled")

@@ -43,7 +43,7 @@ class FileCursor(SQLiteCursor):
     def executemany(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the library's
         super().executemany(*args, **kwargs)
         if str(args[0]).startswith(INSERT_EVENTS):
-            self.passing.at("inserted")
+            self.passing.writing("inserted")
 
 
 class FileConnection(LedgerConnection):
@@ -62,10 +62,10 @@ class FileConnection(LedgerConnection):
             return
         passing = self.cursor_class.passing
         with super().transaction(commit=True) as c:
-            passing.at("begun")
+            passing.writing("begun")
             yield c
-            passing.at("committing")
-        passing.at("committed")
+            passing.writing("committing")
+        passing.writing("committed")
 
 
 def file_store(path: str, passing: Passing) -> LedgerDatastore:
@@ -91,9 +91,9 @@ class PgConnection(psycopg.Connection[tuple[Any, ...]]):
         self._asking = alone
         done = super().execute(query, *args, **kwargs)
         if alone:
-            self.passing.at("committed")
+            self.passing.writing("committed")
         else:
-            self.passing.at("begun" if query == LOCK else "inserted")
+            self.passing.writing("begun" if query == LOCK else "inserted")
         return done
 
     @contextmanager
@@ -103,7 +103,7 @@ class PgConnection(psycopg.Connection[tuple[Any, ...]]):
             # What this connection is asked for next is COMMIT.
             self._asking = self.passing is not None
         if self.passing is not None:
-            self.passing.at("committed")
+            self.passing.writing("committed")
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the library's
         if self._asking:
@@ -116,7 +116,7 @@ class PgConnection(psycopg.Connection[tuple[Any, ...]]):
         try:
             state = next(gen)
             if self.passing is not None:
-                self.passing.at("asked")
+                self.passing.writing("asked")
             while True:
                 ready = yield state
                 state = gen.send(ready)

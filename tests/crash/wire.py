@@ -24,6 +24,10 @@ PATHS = {
     "token": "/token",
     "revocation": "/revoke",
 }
+ASKING = {"code", "exchange", "redeem", "revoke", "verify"}
+"""The steps that ask a server; one at a time does."""
+
+CALLED = ": called"
 PID_SECONDS = 10.0
 
 
@@ -46,10 +50,12 @@ class Victim:
 
     def passes(self, place: str) -> bool:
         """Note a place; tell whether the process was killed there."""
-        points = passed(self._trace)
-        if not points:
+        points = reversed(passed(self._trace).points)
+        calls = (p.removesuffix(CALLED) for p in points if p.endswith(CALLED))
+        step = next((call for call in calls if call.split(" ")[0] in ASKING), None)
+        if step is None:
             return False  # still in the life before its operation
-        point = f"{points[-1].rpartition(': ')[0]}: {place}"
+        point = f"{step}: {place}"
         with self._trace.open("a", encoding="utf-8") as file:
             file.write(f"{point}\n")
         if point != self._target:
