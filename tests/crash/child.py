@@ -32,7 +32,7 @@ async def live(job: Job) -> None:
     if job.operation == "recover":
         await recover(job)
         return
-    passing = Passing(job.trace, job.target)
+    passing = Passing(job.trace, job.target, job.delay_seconds)
     clock = MovableClock()
     ways = opening(passing, crowded=job.crowded)
     settings = load(job.config, {})

@@ -128,6 +128,7 @@ class Ground:
         provider: str,
         target: str = "",
         *,
+        delay_seconds: float = 0.0,
         first: bool = True,
     ) -> Job:
         """Return a job on a grant of its own, with what it needs from the server.
@@ -137,6 +138,7 @@ class Ground:
             operation: see `Job`.
             provider: whose grant.
             target: the point to die at, empty for none.
+            delay_seconds: to die wherever it is by then; 0 for not.
             first: False for a second process on the same grant.
         """
         site = self.sites[provider]
@@ -158,6 +160,7 @@ class Ground:
             client_id=site.client.client_id,
             trace=self.folder / f"{number}.{1 if first else 2}.points",
             target=target,
+            delay_seconds=delay_seconds,
             out=self.folder / f"{number}.out",
             lease_seconds=LEASE_SECONDS,
             crowded=self.kind == CROWDED,

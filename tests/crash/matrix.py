@@ -7,22 +7,23 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 from tests.crash.ground import CROWDED, KINDS, Forks, grounds
-from tests.crash.points import CASES, Case, points
-from tests.crash.rounds import Kill, play
-from tests.crash.verdict import OUTCOMES, VIOLATION, judge
+from tests.crash.points import CASES, points
+from tests.crash.rounds import ANYWHERE, Kill, play
+from tests.crash.verdict import OUTCOMES, VIOLATION, Judged, judge
 
 PER_ROUND = 40
 LANES = 2
+LONGEST_SECONDS = 0.08
+"""About as long as an operation takes."""
 
-Judged = tuple[Kill, str, list[str]]
+ANYWHERE_SHARE = 8
+"""One kill in so many is at no named point."""
 
 
-def every_kill() -> list[Kill]:
+def at_points() -> list[Kill]:
     """Return every point of every row, on every store, at every server."""
     return [
         Kill(case, provider, kind, point)
@@ -43,38 +44,50 @@ def undisturbed() -> list[Kill]:
     ]
 
 
-def chosen(number: int, seed: int) -> list[Kill]:
+def anywhere(number: int, dice: random.Random) -> list[Kill]:
+    """Return so many kills after a random time, wherever that is."""
+    places = undisturbed()
+    return [
+        Kill(one.case, one.provider, one.kind, ANYWHERE, dice.uniform(0.001, longest))
+        for one in dice.choices(places, k=number)
+        for longest in (LONGEST_SECONDS,)
+    ]
+
+
+def long_form(number: int, seed: int) -> list[Kill]:
     """Return so many kills: every point first, each on a store that the seed picks.
 
-    Then the others, in the seed's order, and all of them again if there are more.
+    Then the others in the seed's order, all of them again if there are more, and
+    among them those at no named point.
     """
     dice = random.Random(seed)
-    everything = every_kill()
+    everything = at_points()
     dice.shuffle(everything)
     firsts: dict[tuple[str, str], Kill] = {}
     for kill in everything:
         firsts.setdefault((kill.case.row, kill.point), kill)
     taken = set(firsts.values())
     order = [*firsts.values(), *(kill for kill in everything if kill not in taken)]
-    rounds, rest = divmod(number, len(order))
-    return order * rounds + order[:rest]
+    loose = number // ANYWHERE_SHARE
+    times, rest = divmod(number - loose, len(order))
+    return [*order * times, *order[:rest], *anywhere(loose, dice)]
 
 
-def sampled(number: int, seed: int) -> list[Kill]:
-    """Return a sample in which every row and every kind of place is met.
+def sample(number: int, seed: int) -> list[Kill]:
+    """Return so many kills, each point on a store and at a server that the seed picks.
 
-    So many neighbouring seeds as the points are more than `number` meet them all.
+    The seed chooses a part of the points; seeds in a row meet all of them.
     """
-    dice = random.Random("one order for all seeds")
+    dice = random.Random(seed)
+    loose = number // ANYWHERE_SHARE
+    number -= loose
     by_point: dict[tuple[str, str], list[Kill]] = {}
-    for kill in every_kill():
+    for kill in at_points():
         by_point.setdefault((kill.case.row, kill.point), []).append(kill)
-    keys = list(by_point)
-    dice.shuffle(keys)
-    start = seed * number % len(keys)
-    turn = [*keys[start:], *keys[:start]][:number]
-    pick = random.Random(seed)
-    return [pick.choice(by_point[key]) for key in turn]
+    # Every so-manieth point: each part meets every row.
+    step = -(-len(by_point) // number)
+    part = list(by_point.values())[seed % step :: step]
+    return [*map(dice.choice, part), *anywhere(loose, dice)]
 
 
 def run(kills: Sequence[Kill], dsn: str, folder: Path) -> Iterator[list[Judged]]:
@@ -90,10 +103,8 @@ def run(kills: Sequence[Kill], dsn: str, folder: Path) -> Iterator[list[Judged]]
         for kind in KINDS
         for part in parts([kill for kill in kills if kill.kind == kind])
     ]
-    # Rounds of different stores side by side: one waits while the other works.
-    rounds.sort(key=lambda part: kills.index(part[0]))
-    names = count(1)
-    jobs = [(part, dsn, folder / f"round-{next(names)}") for part in rounds]
+    jobs = [(part, dsn, folder / f"{n}") for n, part in enumerate(rounds)]
+    # Two rounds side by side: one waits for a lease while the other works.
     with ThreadPoolExecutor(LANES) as lanes:
         yield from lanes.map(lambda job: one_round(*job), jobs)
 
@@ -110,11 +121,7 @@ def one_round(kills: Sequence[Kill], dsn: str, folder: Path) -> list[Judged]:
     kind = kills[0].kind
     with grounds(kind, dsn, folder, len(kills)) as ground, Forks() as forks:
         deaths, answers = play(ground, forks, kills)
-        judged = asyncio.run(judge(ground, deaths, answers))
-    return [
-        (kill, outcome, wrong)
-        for kill, (outcome, wrong) in zip(kills, judged, strict=True)
-    ]
+        return asyncio.run(judge(ground, deaths, answers))
 
 
 def table(judged: Iterable[Judged]) -> str:
@@ -124,15 +131,14 @@ def table(judged: Iterable[Judged]) -> str:
         for kind in (CROWDED, *KINDS):
             for point in points(case.row, kind):
                 rows.setdefault((case.row, point), Counter())
-    for kill, outcome, _ in judged:
-        rows.setdefault((kill.case.row, kill.point), Counter())[outcome] += 1
+        rows.setdefault((case.row, ANYWHERE), Counter())
+    for one in judged:
+        kill = one.death.kill
+        rows.setdefault((kill.case.row, kill.point), Counter())[one.outcome] += 1
     lines = [line("operation", "point", "kills", *OUTCOMES)]
     lines.append(line("---", "---", *("--:" for _ in range(len(OUTCOMES) + 1))))
-    for (row, point), found in rows.items():
-        if found:
-            lines.append(counted(row, point, found))
-    total = sum(rows.values(), Counter[str]())
-    lines.append(counted("all", "", total))
+    lines += [counted(*key, found) for key, found in rows.items() if found]
+    lines.append(counted("all", "", sum(rows.values(), Counter[str]())))
     return "\n".join(lines)
 
 
@@ -145,16 +151,3 @@ def counted(row: str, point: str, found: Counter[str]) -> str:
 def line(*cells: str) -> str:
     """Return one line of a Markdown table."""
     return f"| {' | '.join(cells)} |"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the command line asked for."""
-
-    kills: int
-    seed: int
-
-
-def cases_named(rows: Sequence[str]) -> tuple[Case, ...]:
-    """Return the cases of these rows, all without any."""
-    return tuple(case for case in CASES if not rows or case.row in rows)

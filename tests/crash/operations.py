@@ -37,6 +37,7 @@ class Job(msgspec.Struct, frozen=True):
         session: a session token to be exchanged.
         trace: where passed points are written.
         target: the point to die at, empty for none.
+        delay_seconds: see `Passing`.
         out: where the process's standard output goes.
         lease_seconds: how long an intent is its holder's alone.
         crowded: see `stores.opening`.
@@ -54,6 +55,7 @@ class Job(msgspec.Struct, frozen=True):
     target: str
     out: Path
     lease_seconds: float
+    delay_seconds: float = 0.0
     crowded: bool = False
     subjects: tuple[tuple[str, str], ...] = ()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +23,16 @@ class Passing:
     Args:
         trace: the file; others may write to it as well.
         target: where to die, empty for nowhere.
+        delay_seconds: to die so long after `arm`, wherever that is; 0 for not.
     """
 
-    def __init__(self, trace: Path, target: str = "") -> None:
+    def __init__(
+        self, trace: Path, target: str = "", delay_seconds: float = 0.0
+    ) -> None:
         flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY
         self._file = os.open(trace, flags, 0o600)
         self._target = target
+        self._delay_seconds = delay_seconds
         self._steps: Counter[str] = Counter()
         self._writing = ""
         self.armed = False
@@ -40,6 +46,12 @@ class Passing:
         """
         os.write(self._file, f"{ARMED}{version} {printed}\n".encode())
         self.armed = True
+        if self._delay_seconds:
+            threading.Thread(target=self._die_later, daemon=True).start()
+
+    def _die_later(self) -> None:
+        time.sleep(self._delay_seconds)
+        die()
 
     def step(self, name: str, *, writes: bool = False) -> str:
         """Begin a step, and return its name; the next transaction is of one that writes.
@@ -66,7 +78,12 @@ class Passing:
             point = f"{step}: {place}"
             os.write(self._file, f"{point}\n".encode())
             if point == self._target:
-                os.kill(os.getpid(), signal.SIGKILL)
+                die()
+
+
+def die() -> None:
+    """End this process as a power cut would."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,12 @@ ROWS: Mapping[str, tuple[Step, ...]] = {
         writes("append Provisioned+Exchanged"),
         *ANSWER,
     ),
+    "consent, no endpoint": (
+        Step("code", ("token", "keys")),
+        reads("find"),
+        writes("append Provisioned+UpstreamRevocationAbandoned+Exchanged"),
+        *ANSWER,
+    ),
     "exchange": (
         Step("verify", ("keys",)),
         reads("find"),
@@ -218,7 +224,8 @@ CASES = (
     Case("redeem", "redeem", "abg"),
     Case("rotate", "rotate", "abg"),
     Case("provision", "provision", "abg"),
-    Case("consent", "consent", "abg"),
+    Case("consent", "consent", "bg"),
+    Case("consent", "consent, no endpoint", "a"),
     Case("exchange", "exchange", "bg"),
     Case("exchange", "exchange, falls back", "a"),
     Case("revoke", "revoke", "bg"),

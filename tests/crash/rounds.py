@@ -17,18 +17,23 @@ from tests.crash.recovering import Answered
 from tests.crash.wire import Victim
 
 
+ANYWHERE = "anywhere"
+
+
 @dataclass(frozen=True)
 class Kill:
     """A process that is to die.
 
     Attributes:
-        point: where; empty for a process that lives.
+        point: where; empty for a process that lives, `ANYWHERE` for no named one.
+        delay_seconds: with `ANYWHERE`, how long after the operation's begin.
     """
 
     case: Case
     provider: str
     kind: str
     point: str
+    delay_seconds: float = 0.0
 
     def __str__(self) -> str:
         where = f"{self.kind}, {self.provider.upper()}"
@@ -73,18 +78,28 @@ def play(
             until = time.monotonic() + LEASE_SECONDS
     for number, kill in numbered:
         if number not in firsts:
-            job = ground.job(number, kill.case.operation, kill.provider, kill.point)
+            job = job_of(ground, number, kill)
             done[number] = die(ground, forks, kill, job)
     # The store's own time has to pass the lease, not only the taker's clock.
     time.sleep(max(0.0, until - time.monotonic()))
     for number, before in firsts.items():
         kill = kills[number]
-        job = ground.job(
-            number, kill.case.operation, kill.provider, kill.point, first=False
-        )
+        job = job_of(ground, number, kill)
         done[number] = die(ground, forks, kill, job, before)
     deaths = [done[number] for number, _ in numbered]
     return deaths, recovered(ground, forks, deaths)
+
+
+def job_of(ground: Ground, number: int, kill: Kill) -> Job:
+    """Return the job in which the process is to die."""
+    return ground.job(
+        number,
+        kill.case.operation,
+        kill.provider,
+        "" if kill.point == ANYWHERE else kill.point,
+        delay_seconds=kill.delay_seconds,
+        first=not kill.case.first,
+    )
 
 
 def first(
