@@ -284,7 +284,7 @@ async def test_an_intent_that_was_refused_leaves_nothing_behind(start: Start) ->
 async def test_a_token_that_the_lost_answer_has_ended_is_not_handed_out(
     start: Start,
 ) -> None:
-    """One live token per grant: the rotation whose answer was lost ended the held one."""
+    """With one live token per grant, the lost rotation ended the held one."""
     scene = start("B")
     clock = MovableClock()
     async with a_dead_holder(scene, clock, held=True) as life:

@@ -1,6 +1,6 @@
 """Kill so many processes, print the table points by outcome; 1 on any violation.
 
-    python -m tests.crash --kills 1200 --seed 7
+python -m tests.crash --kills 1200 --seed 7
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 
 import psycopg
 
-from tests.crash.matrix import long_form, run, table
+from tests.crash.matrix import long_form, run
+from tests.crash.report import counts, ranges, table
 from tests.crash.verdict import Judged
 from tests.support.postgres import a_server
 
@@ -25,7 +26,9 @@ def main() -> int:
     """Run the long form; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash")
     parser.add_argument("--kills", type=int, default=1200)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().getrandbits(31))
+    parser.add_argument(
+        "--seed", type=int, default=random.SystemRandom().getrandbits(31)
+    )
     said = parser.parse_args()
     kills = long_form(said.kills, said.seed)
     began = time.monotonic()
@@ -36,7 +39,8 @@ def main() -> int:
             judged += some
             wrong = [str(one) for one in some if one.wrong]
             tell(f"{len(judged)} judged, {time.monotonic() - began:.0f} s", *wrong)
-    sys.stdout.write(f"{table(judged)}\n")
+    rows = counts(judged)
+    sys.stdout.write(f"{table(rows)}\n\n{ranges(rows)}\n")
     return int(any(one.wrong for one in judged))
 
 

@@ -37,7 +37,7 @@ async def live(job: Job) -> None:
     ways = opening(passing, crowded=job.crowded)
     settings = load(job.config, {})
     async with open_broker(settings, clock=clock, tend=False, opening=ways) as opened:
-        env, ledger = in_steps(opened.broker.env, passing)
+        env, ledger = in_steps(opened.broker.env, passing, job.fault)
         await run(Life(job, opened, Broker(env), ledger, passing, clock))
 
 

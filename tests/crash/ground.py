@@ -1,4 +1,4 @@
-"""Where processes live and die: one ledger, a server of each profile, a wire to each."""
+"""Where processes live and die: a ledger, a server of each profile, the wires."""
 
 from __future__ import annotations
 
@@ -28,9 +28,11 @@ from tests.house.tree import ROOT
 CROWDED = "postgresql, locked"
 KINDS = ("sqlite", "postgresql", CROWDED)
 PROFILES: tuple[Profile, ...] = ("A", "B", "G")
-GRACE_SECONDS = 120
+GRACE_SECONDS = 3600
+"""No round of any machine outlasts it."""
+
 BUDGET_SECONDS = 2.0
-MARGIN_SECONDS = 1.0
+MARGIN_SECONDS = 2.0
 LEASE_SECONDS = BUDGET_SECONDS + MARGIN_SECONDS
 
 
@@ -129,6 +131,7 @@ class Ground:
         target: str = "",
         *,
         delay_seconds: float = 0.0,
+        fault: str = "",
         first: bool = True,
     ) -> Job:
         """Return a job on a grant of its own, with what it needs from the server.
@@ -139,6 +142,7 @@ class Ground:
             provider: whose grant.
             target: the point to die at, empty for none.
             delay_seconds: to die wherever it is by then; 0 for not.
+            fault: see `faults`.
             first: False for a second process on the same grant.
         """
         site = self.sites[provider]
@@ -164,6 +168,7 @@ class Ground:
             out=self.folder / f"{number}.out",
             lease_seconds=LEASE_SECONDS,
             crowded=self.kind == CROWDED,
+            fault=fault,
         )
 
     def recovery(self, subjects: tuple[tuple[str, str], ...]) -> Job:

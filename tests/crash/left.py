@@ -11,7 +11,7 @@ from grantledger.adapters.devserver.tokens import sha256
 from grantledger.domain.grant_events import Provisioned, Rotated
 from grantledger.domain.grant_state import GrantState
 from grantledger.domain.journal import AccessEntry, AccessRecorded
-from grantledger.domain.values import GrantKey, TokenKind
+from grantledger.domain.values import GrantKey, TokenFingerprint, TokenKind
 from tests.crash.ground import Ground
 from tests.crash.recovering import Answered
 from tests.crash.rounds import Death
@@ -34,7 +34,7 @@ class Left:
 
     death: Death
     answered: Answered
-    printed: dict[str, str]
+    printed: dict[TokenFingerprint, str]
     state: GrantState | None
     events: list[tuple[int, Any]]
     entries: list[tuple[int, str, AccessEntry]]
@@ -42,7 +42,7 @@ class Left:
     redemptions: list[Redemption]
     children: int
     live: set[str]
-    tokens: dict[str, str]
+    tokens: dict[TokenFingerprint, str]
 
     def of(self, kind: type[Any]) -> list[Any]:
         """Return the events of a kind, oldest first."""

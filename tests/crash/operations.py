@@ -41,6 +41,7 @@ class Job(msgspec.Struct, frozen=True):
         out: where the process's standard output goes.
         lease_seconds: how long an intent is its holder's alone.
         crowded: see `stores.opening`.
+        fault: see `faults`.
         subjects: (provider, subject) of every grant, for `recover`.
     """
 
@@ -57,6 +58,7 @@ class Job(msgspec.Struct, frozen=True):
     lease_seconds: float
     delay_seconds: float = 0.0
     crowded: bool = False
+    fault: str = ""
     subjects: tuple[tuple[str, str], ...] = ()
 
 
@@ -170,9 +172,7 @@ async def consent(life: Life) -> None:
     parameters = dict(parse_qsl(urlsplit(answer.headers["location"]).query))
     await life.arm()
     life.passing.step("code")
-    await opened.finish_consent(
-        CALLER, life.job.provider, start.session, parameters
-    )
+    await opened.finish_consent(CALLER, life.job.provider, start.session, parameters)
     life.done()
 
 

@@ -54,9 +54,10 @@ class Passing:
         die()
 
     def step(self, name: str, *, writes: bool = False) -> str:
-        """Begin a step, and return its name; the next transaction is of one that writes.
+        """Begin a step, and return its name; the next transaction belongs to it.
 
-        Tasks may run side by side, but one writes at a time.
+        `writes`: it is one that has a transaction. Tasks may run side by side, but
+        one writes at a time.
         """
         if not self.armed:
             return name

@@ -14,6 +14,17 @@ from dataclasses import dataclass
 
 from tests.crash.ground import CROWDED
 
+PLACES = (
+    "called",
+    "begun",
+    "inserted",
+    "committing",
+    "asked",
+    "committed",
+    "returned",
+)
+"""Those of a transaction, on whichever store."""
+
 LOCKED = ("called", "begun", "inserted", "asked", "committed", "returned")
 """PostgreSQL, the log locked first: COMMIT is `asked` for, and not yet answered."""
 
@@ -45,7 +56,9 @@ class Step:
     printed: bool = False
 
     def places(self, kind: str) -> tuple[str, ...]:
-        """Return the places in it, in the order of passing."""
+        """Return the places in it, in the order of passing; `kind` empty: of all."""
+        if self.writes and not kind:
+            return PLACES
         if self.writes:
             locked = self.locked and kind != "sqlite"
             return LOCKED if locked else WRITES[kind]
@@ -84,7 +97,9 @@ INTENT = writes("append RedemptionIntended")
 OUTCOME = writes("append Rotated+Exchanged")
 
 
-def redeeming(*requests: str, reading: tuple[Step, ...] = (reads("get"),)) -> tuple[Step, ...]:
+def redeeming(
+    *requests: str, reading: tuple[Step, ...] = (reads("get"),)
+) -> tuple[Step, ...]:
     """Return the steps of one redemption that the server grants."""
     return (*reading, INTENT, asks("redeem", *requests), reads("get"), OUTCOME)
 
@@ -240,7 +255,10 @@ CASES = (
 
 
 def points(row: str, kind: str) -> tuple[str, ...]:
-    """Return the points of a row on a store, in the order of passing."""
+    """Return the points of a row on a store, in the order of passing.
+
+    `kind` empty: on all stores.
+    """
     seen: Counter[str] = Counter()
     found: list[str] = []
     for step in ROWS[row]:

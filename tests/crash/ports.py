@@ -34,6 +34,7 @@ from grantledger.domain.values import (
     TokenKind,
 )
 from tests.broker.clocks import MovableClock
+from tests.crash import faults
 from tests.crash.passing import Passing
 
 
@@ -197,13 +198,18 @@ class SpoolSteps:
         return await self._inner.waiting()
 
 
-def in_steps(env: Surroundings, passing: Passing) -> tuple[Surroundings, LedgerSteps]:
-    """Return the surroundings with every durable port in steps, and the ledger."""
-    ledger = LedgerSteps(env.ledger, passing)
+def in_steps(
+    env: Surroundings, passing: Passing, fault: str = ""
+) -> tuple[Surroundings, LedgerSteps]:
+    """Return the surroundings with every durable port in steps, and the ledger.
+
+    `fault` is what is wrong with them (see `faults`).
+    """
+    ledger = LedgerSteps(faults.ledger(env.ledger, fault), passing)
     providers = {
         name: replace(
             one,
-            server=ServerSteps(one.server, passing),
+            server=ServerSteps(faults.server(one.server, fault), passing),
             verifier=one.verifier and VerifierSteps(one.verifier, passing),
         )
         for name, one in env.providers.items()

@@ -1,4 +1,4 @@
-"""A fresh process after the crashes: it looks after what is due, then asks for tokens."""
+"""A fresh process after the crashes: it mends what is due, then asks for tokens."""
 
 from __future__ import annotations
 

@@ -16,7 +16,6 @@ from tests.crash.points import Case
 from tests.crash.recovering import Answered
 from tests.crash.wire import Victim
 
-
 ANYWHERE = "anywhere"
 
 
@@ -27,6 +26,7 @@ class Kill:
     Attributes:
         point: where; empty for a process that lives, `ANYWHERE` for no named one.
         delay_seconds: with `ANYWHERE`, how long after the operation's begin.
+        fault: what is wrong with its broker (see `faults`), empty for nothing.
     """
 
     case: Case
@@ -34,6 +34,7 @@ class Kill:
     kind: str
     point: str
     delay_seconds: float = 0.0
+    fault: str = ""
 
     def __str__(self) -> str:
         where = f"{self.kind}, {self.provider.upper()}"
@@ -98,13 +99,12 @@ def job_of(ground: Ground, number: int, kill: Kill) -> Job:
         kill.provider,
         "" if kill.point == ANYWHERE else kill.point,
         delay_seconds=kill.delay_seconds,
+        fault=kill.fault,
         first=not kill.case.first,
     )
 
 
-def first(
-    ground: Ground, forks: Forks, number: int, kill: Kill
-) -> tuple[Ended, Trace]:
+def first(ground: Ground, forks: Forks, number: int, kill: Kill) -> tuple[Ended, Trace]:
     """Let an earlier process die on the grant."""
     job = ground.job(number, "redeem", kill.provider, kill.case.first)
     ended = run(ground, forks, job)
@@ -140,9 +140,7 @@ def die(
     return Death(kill, job, tuple(ended), tuple(traces), tokens)
 
 
-def recovered(
-    ground: Ground, forks: Forks, deaths: Sequence[Death]
-) -> list[Answered]:
+def recovered(ground: Ground, forks: Forks, deaths: Sequence[Death]) -> list[Answered]:
     """Let a fresh process recover; return what it got for each grant."""
     job = ground.recovery(
         tuple((death.job.provider, death.job.subject) for death in deaths)

@@ -6,7 +6,7 @@ They are reached as the ledgers themselves reach them: another kind of connectio
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -97,7 +97,7 @@ class PgConnection(psycopg.Connection[tuple[Any, ...]]):
         return done
 
     @contextmanager
-    def transaction(self, *args: Any, **kwargs: Any) -> Iterator[psycopg.Transaction]:  # noqa: ANN401 - the library's
+    def transaction(self, *args: Any, **kwargs: Any) -> Generator[psycopg.Transaction]:  # noqa: ANN401 - the library's
         with super().transaction(*args, **kwargs) as transaction:
             yield transaction
             # What this connection is asked for next is COMMIT.
@@ -111,7 +111,7 @@ class PgConnection(psycopg.Connection[tuple[Any, ...]]):
             return super().wait(self._asked(gen), *args, **kwargs)
         return super().wait(gen, *args, **kwargs)
 
-    def _asked(self, gen: Any) -> Any:  # noqa: ANN401 - the library's
+    def _asked(self, gen: Any) -> Generator[Any, Any, Any]:  # noqa: ANN401 - the library's
         """Pass the place where the request has left and no answer has come."""
         try:
             state = next(gen)
@@ -138,7 +138,7 @@ class PgPlace(Place):
 
 
 class StaleClock(DatabaseClock):
-    """Makes every append lock the log first, as if other replicas wrote all the time."""
+    """Makes every append lock the log first, as if other replicas kept writing."""
 
     @property
     def fresh(self) -> bool:
@@ -161,9 +161,7 @@ def opening(passing: Passing, *, crowded: bool) -> OpenLedger:
         if place is None:
             path = settings.ledger_path
             store = file_store(str(path), passing)
-            return SqliteLedger.open(
-                path, ring, clock, ids, store=store, **said
-            ), clock
+            return SqliteLedger.open(path, ring, clock, ids, store=store, **said), clock
         database = StaleClock(clock) if crowded else DatabaseClock(clock)
         named = PgPlace(place.conninfo, place.schema, passing=passing)
         return PostgresLedger.open(named, ring, database, ids, **said), database

