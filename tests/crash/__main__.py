@@ -39,6 +39,8 @@ def main() -> int:
             judged += some
             wrong = [str(one) for one in some if one.wrong]
             tell(f"{len(judged)} judged, {time.monotonic() - began:.0f} s", *wrong)
+    outlived = sum(not one.killed for one in judged)
+    tell(f"{outlived} had ended before their time; the others were killed")
     rows = counts(judged)
     sys.stdout.write(f"{table(rows)}\n\n{ranges(rows)}\n")
     return int(any(one.wrong for one in judged))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -25,6 +26,8 @@ from tests.crash.passing import Passing
 from tests.crash.ports import in_steps
 from tests.crash.recovering import recover
 from tests.crash.stores import opening
+
+LIFE_SECONDS = 300
 
 
 async def live(job: Job) -> None:
@@ -43,6 +46,8 @@ async def live(job: Job) -> None:
 
 def forked(job: Job) -> int:
     """Return the exit status of a fork that does the job with its output in a file."""
+    # One that hangs ends by SIGALRM, and is then no death of ours.
+    signal.alarm(LIFE_SECONDS)
     flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY
     os.dup2(os.open(job.out, flags, 0o600), 1)
     os.dup2(os.open(f"{job.out}.err", flags, 0o600), 2)

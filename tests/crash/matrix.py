@@ -114,8 +114,9 @@ def run(kills: Sequence[Kill], dsn: str, folder: Path) -> Iterator[list[Judged]]
             idle.put(forks)
 
     # Rounds side by side: one waits for a lease while the others work.
-    with ExitStack() as stack, ThreadPoolExecutor(LANES) as lanes:
-        for _ in range(LANES):
+    number = min(LANES, len(rounds))
+    with ExitStack() as stack, ThreadPoolExecutor(number) as lanes:
+        for _ in range(number):
             idle.put(stack.enter_context(Forks()))
         places = [folder / str(number) for number in range(len(rounds))]
         yield from lanes.map(play_one, rounds, places)

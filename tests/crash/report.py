@@ -15,12 +15,14 @@ Rows = dict[str, dict[str, Counter[str]]]
 
 
 def counts(judged: Iterable[Judged]) -> Rows:
-    """Return what became of the kills."""
+    """Return what became of the kills; a process that had ended before is none."""
     rows: Rows = {
         case.row: {point: Counter() for point in (*points(case.row, ""), ANYWHERE)}
         for case in CASES
     }
     for one in judged:
+        if not (one.killed or one.wrong):
+            continue
         kill = one.death.kill
         rows[kill.case.row][kill.point][one.outcome] += 1
     return rows

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-
 from tests.crash.conftest import Matrix
 from tests.crash.report import counts, ranges
 from tests.crash.rounds import ANYWHERE
@@ -31,9 +29,7 @@ def test_no_crash_breaks_a_promise(matrix: Matrix) -> None:
     """Every process died where it was to, and the ledger agrees with the server."""
     print(f"seed {matrix.seed}\n{ranges(counts(matrix.killed))}")  # noqa: T201 - shown when it fails
     assert [str(one) for one in matrix.killed if one.wrong] == [], matrix.seed
-    for one in matrix.killed:
-        if one.death.kill.point != ANYWHERE:
-            assert one.death.ended[-1].status == -signal.SIGKILL
+    assert all(one.killed for one in matrix.killed if one.death.kill.point != ANYWHERE)
     # A matrix in which nothing was ever at stake proves nothing.
     met = {one.outcome for one in matrix.killed}
-    assert met > {UNTOUCHED, COMPLETE, RETRIED, CONSENT, SETTLED}, matrix.seed
+    assert met >= {UNTOUCHED, COMPLETE, RETRIED, CONSENT, SETTLED}, matrix.seed

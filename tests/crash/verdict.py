@@ -74,6 +74,11 @@ class Judged:
     outcome: str
     wrong: list[str]
 
+    @property
+    def killed(self) -> bool:
+        """Whether it was killed; one that is to die anywhere may end before."""
+        return self.death.ended[-1].status == -signal.SIGKILL
+
     def __str__(self) -> str:
         return f"{self.death.kill}: {'; '.join(self.wrong) or self.outcome}"
 
