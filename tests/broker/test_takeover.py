@@ -30,9 +30,12 @@ QUARANTINE = {"preset": "generic", "unknown_outcome": {"rule": "quarantine"}}
 
 @asynccontextmanager
 async def a_dead_holder(
-    scene: Scene, clock: MovableClock, *, sent: bool = True
+    scene: Scene, clock: MovableClock, *, sent: bool = True, held: bool = False
 ) -> AsyncGenerator[Life]:
-    """A second broker, beside one that never says what became of its intent."""
+    """A second broker, beside one that never says what became of its intent.
+
+    `held`: a token was handed out before; the intent is that of a rotation.
+    """
     reached = asyncio.Event()
 
     async def stop() -> None:
@@ -42,7 +45,9 @@ async def a_dead_holder(
     async with scene.open() as holder:
         steps = {"after": stop} if sent else {"before": stop}
         dead = holder.with_server(ServerBetween(holder.server, **steps))
-        call = asyncio.create_task(dead.token())
+        if held:
+            await holder.token()
+        call = asyncio.create_task(dead.rotate() if held else dead.token())
         await reached.wait()
         try:
             async with scene.open(clock=clock, provision=False) as life:
@@ -61,6 +66,7 @@ async def looked(life: Life, times: int = 3) -> list[str]:
 
 
 UNTOUCHED = ["Provisioned", "RedemptionIntended"]
+HELD = ["Provisioned", "RedemptionIntended", "Rotated", "Exchanged"]
 
 
 async def test_a_clock_set_forward_does_not_end_a_lease(start: Start) -> None:
@@ -273,3 +279,43 @@ async def test_an_intent_that_was_refused_leaves_nothing_behind(start: Start) ->
         await life.opened.runner.drain(5)
         assert await life.names() == ["Provisioned"]
         assert scene.proxy.count(TOKEN) == 0
+
+
+async def test_a_token_that_the_lost_answer_has_ended_is_not_handed_out(
+    start: Start,
+) -> None:
+    """With one live token per grant, the lost rotation ended the held one."""
+    scene = start("B")
+    clock = MovableClock()
+    async with a_dead_holder(scene, clock, held=True) as life:
+        await life.token()
+        assert await looked(life) == [*HELD, "RedemptionIntended"]
+        clock.wait(LEASE_SECONDS + 0.1)
+        assert (await looked(life))[-1] == "RedemptionFailed"
+        with pytest.raises(ReauthorizationRequired) as refused:
+            await life.token()
+        assert refused.value.reason is ReauthorizationReason.AMBIGUOUS_OUTCOME
+        assert scene.presented() == ["rotated", "rotated", "already_used"]
+
+
+async def test_where_the_lost_request_was_not_sent_a_fresh_token_is_handed_out(
+    start: Start,
+) -> None:
+    scene = start("B")
+    clock = MovableClock()
+    async with a_dead_holder(scene, clock, sent=False, held=True) as life:
+        await looked(life)
+        clock.wait(LEASE_SECONDS + 0.1)
+        await looked(life)
+        assert (await life.token()).source is Source.FRESH
+        await life.check()
+
+
+async def test_a_server_with_many_live_tokens_has_ended_none(start: Start) -> None:
+    scene = start("B", single_access_token=False)
+    clock = MovableClock()
+    async with a_dead_holder(scene, clock, held=True) as life:
+        await looked(life)
+        clock.wait(LEASE_SECONDS + 0.1)
+        await looked(life)
+        assert (await life.token()).source is Source.CACHED

@@ -16,7 +16,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -81,14 +81,20 @@ class _Exchange:
         request = proxy.mark_forwarded(self._number)
         return proxy.ask_upstream(request, self._handler.path)
 
-    def send(self, answer: Answer, *, byte_seconds: float = 0) -> None:
-        """Give the client `answer`; one byte per `byte_seconds`, unless 0."""
+    def send(
+        self, answer: Answer, *, byte_seconds: float = 0, length: int | None = None
+    ) -> None:
+        """Give the client `answer`; one byte per `byte_seconds`, unless 0.
+
+        `length` is what is said of the body, where that is not what it has.
+        """
         handler = self._handler
         with suppress(ConnectionError):
             handler.send_response_only(answer.status)
             for name, value in answer.headers:
                 handler.send_header(name, value)
-            handler.send_header("Content-Length", str(len(answer.body)))
+            said = len(answer.body) if length is None else length
+            handler.send_header("Content-Length", str(said))
             handler.end_headers()
             if not byte_seconds:
                 handler.wfile.write(answer.body)
@@ -98,6 +104,15 @@ class _Exchange:
                 if handler.proxy.closing.wait(byte_seconds):
                     break
         handler.close_connection = True
+
+    def send_in_halves(self, answer: Answer, stop: Callable[[], bool]) -> None:
+        """Give the client half of the body, and the rest unless `stop` says so."""
+        half = len(answer.body) // 2
+        rest = answer.body[half:]
+        self.send(answer.with_body(answer.body[:half]), length=len(answer.body))
+        if not stop():
+            with suppress(ConnectionError):
+                self._handler.wfile.write(rest)
 
     def hang(self) -> None:
         """Answer nothing until the client or the proxy closes."""

@@ -51,6 +51,10 @@ class Hold(Protocol):
         """Give the client `answer`; one byte per `byte_seconds`, unless 0."""
         ...
 
+    def send_in_halves(self, answer: Answer, stop: Callable[[], bool]) -> None:
+        """Give the client half of the body, and the rest unless `stop` says so."""
+        ...
+
     def hang(self) -> None:
         """Answer nothing until the client or the proxy closes."""
         ...

@@ -343,6 +343,9 @@ class HandOuts:
         if cached is not None:
             return cached
         grant = view.grant
+        if rules.single_access_token and grant.state.ambiguity is not None:
+            # The answer that was lost may have ended them: the provider's rule first.
+            return None
         asked = asked_scopes(rules, grant, needed)
         wide = rules.single_access_token or not rules.honours_scope
         for token in reversed(grant.state.access_tokens):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from grantledger.adapters.keys.ring import KeyRing
@@ -23,6 +24,9 @@ from grantledger.adapters.settings import Settings
 from grantledger.domain.ports import Clock, Ids
 
 SPOOL_SUFFIX = ".spool"
+
+OpenLedger = Callable[[Settings, KeyRing, Clock, Ids], tuple[StoredLedger, Clock]]
+"""Opens the ledger that the settings name; see `open_ledger`."""
 
 
 def place_of(settings: Settings) -> Place | None:

@@ -11,7 +11,12 @@ from pathlib import Path
 
 import anyio
 
-from grantledger.adapters.bootstrap.ledgers import clock_of, open_ledger, spool_of
+from grantledger.adapters.bootstrap.ledgers import (
+    OpenLedger,
+    clock_of,
+    open_ledger,
+    spool_of,
+)
 from grantledger.adapters.bootstrap.providers import WiredProvider
 from grantledger.adapters.bootstrap.wiring import Wiring
 from grantledger.adapters.bootstrap.worker import Worker
@@ -254,6 +259,7 @@ async def open_broker(
     ids: Ids | None = None,
     tend: bool = True,
     rotate: bool = True,
+    opening: OpenLedger = open_ledger,
 ) -> AsyncGenerator[OpenBroker]:
     """Open the ledger and run a broker over it; on leaving, drain and close.
 
@@ -264,6 +270,7 @@ async def open_broker(
         tend: look after what is owed in the background: lost leases, obligations,
             clients that are to be renewed.
         rotate: beside that, rotate in time, watch for expiry, renew hot tokens.
+        opening: how the ledger is opened, where not as the settings say alone.
 
     Raises:
         ConfigurationError: a setting is wrong; nothing was opened.
@@ -277,7 +284,7 @@ async def open_broker(
     spool = spool_of(settings)
     runner = TaskRunner()
     wiring = Wiring(settings, ring, clock, ids, runner)
-    ledger, clock = open_ledger(settings, ring, clock, ids)
+    ledger, clock = opening(settings, ring, clock, ids)
     unread = Unread()
     worker: Worker | None = None
     try:
