@@ -145,12 +145,21 @@ class RotationReason(StrEnum):
     STORED = "stored"
 
 
+class ErasureReason(StrEnum):
+    """Why a grant was erased; stored in clear."""
+
+    USER_REQUEST = "user_request"
+    RETENTION = "retention"
+    OPERATOR = "operator"
+
+
 class AbandonReason(StrEnum):
     """Why an obligation to revoke upstream ended without the server's word."""
 
     UNSUPPORTED = "unsupported"
     EXPIRED = "expired"
     GAVE_UP = "gave_up"
+    ERASED = "erased"
     UNKNOWN_EXPOSURE = "unknown_exposure"
 
 
