@@ -216,9 +216,7 @@ class Broker:
     ) -> ErasureReceipt:
         """Destroy what a grant holds (see `Erasing.erase`)."""
         check_key(key)
-        receipt = await self._erasing.erase(
-            caller, key, reason=reason, abandon=abandon
-        )
+        receipt = await self._erasing.erase(caller, key, reason=reason, abandon=abandon)
         self._hand_outs.forget(key)
         return receipt
 
@@ -252,5 +250,5 @@ class Broker:
         return await self._redeemer.recover()
 
     async def tend(self, limit: int = 100) -> int:
-        """Look after lost leases, obligations, and erasures cut short; return how many."""
+        """Look after lost leases, obligations, erasures cut short; return how many."""
         return await self._endings.tend(limit) + await self._erasing.tend()

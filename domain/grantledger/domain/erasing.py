@@ -7,24 +7,27 @@ that is restored can be made to forget it again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from grantledger.domain.context import Context
-from grantledger.domain.endings import Endings
+from grantledger.domain.endings import Endings, still_live
 from grantledger.domain.errors import (
     ConfigurationError,
     LedgerReadOnly,
     NotProvisioned,
     StillOwed,
 )
+from grantledger.domain.event_base import GrantEvent
+from grantledger.domain.grant_events import Erased
 from grantledger.domain.grant_state import GrantState, Obligation
 from grantledger.domain.maintenance import Erasure, ErasureList, Maintenance
 from grantledger.domain.ports import AppendVerdict, Lane, Ledger
 from grantledger.domain.requests import Caller, LiveHandOut
 from grantledger.domain.surroundings import Surroundings
 from grantledger.domain.values import (
+    AbandonReason,
     ErasureReason,
     GrantKey,
     GrantStatus,
@@ -91,8 +94,9 @@ class Erasing:
             caller: who erases it.
             key: which grant.
             reason: enumerated; stored in clear.
-            abandon: erase even though the server is still owed revocations, or an
-                answer is still out; what stays exposed is recorded.
+            abandon: erase even though the server is still owed revocations, an answer
+                is still out, or the provider is not configured any more; what stays
+                exposed is recorded.
 
         Raises:
             NotProvisioned: there is no such grant, or it is erased already.
@@ -108,16 +112,18 @@ class Erasing:
         await erasures.read()
         request_id = env.ids.request_id()
         receipt = str(env.ids.uuid())
+        asks = key.provider in env.providers or not abandon
         while True:
-            ended = await self._endings.revoke(
-                caller, key, reason=RevocationReason.OPERATOR
-            )
-            grant = await env.ledger.get(ended.grant.grant_id)
+            if asks:
+                await self._endings.revoke(
+                    caller, key, reason=RevocationReason.OPERATOR
+                )
+            grant = await env.ledger.find(key)
             if grant is None:
                 raise NotProvisioned(f"no consent is stored at {key.provider}")
             state = grant.state
-            if state.status is not GrantStatus.REVOKED:
-                continue  # consented again, or erased by somebody else, meanwhile
+            if asks and state.status is not GrantStatus.REVOKED:
+                continue  # consented again meanwhile
             if not abandon:
                 _check_owed(state, env.clock.now())
             draft = grant.fork()
@@ -127,12 +133,13 @@ class Erasing:
             if verdict is AppendVerdict.COMMITTED:
                 break
         erasure = Erasure(grant.id, receipt, ctx.at, str(reason))
+        live = still_live(await env.ledger.hand_outs(grant.id, ctx.at))
         parts = await _carry_out(maintenance, erasures, erasure)
         return ErasureReceipt(
             erasure=erasure,
             parts=parts,
-            abandoned=state.open_obligations(),
-            live=tuple(ended.live),
+            abandoned=_given_up(draft.pending_events, state),
+            live=tuple(live),
             freed=await maintenance.scrub(),
         )
 
@@ -194,9 +201,7 @@ class Erasing:
     def _means(self) -> tuple[Maintenance, ErasureList]:
         maintenance, erasures = self._env.maintenance, self._env.erasures
         if maintenance is None or erasures is None:
-            raise ConfigurationError(
-                "no erasure list is configured", "ledger.erasures"
-            )
+            raise ConfigurationError("no erasure list is configured", "ledger.erasures")
         return maintenance, erasures
 
 
@@ -257,6 +262,16 @@ async def _carry_out(
     """List it outside, then destroy it; return how many sealed parts there were."""
     await erasures.add(erasure)
     return await maintenance.destroy(erasure.grant_id)
+
+
+def _given_up(events: Sequence[object], before: GrantState) -> tuple[Obligation, ...]:
+    """Return the obligations that these events end without the server's word."""
+    state = before
+    for event in events:
+        if isinstance(event, Erased) or not isinstance(event, GrantEvent):
+            break
+        state = event.evolve(state)
+    return tuple(o for o in state.obligations if o.abandoned is AbandonReason.ERASED)
 
 
 def _check_owed(state: GrantState, now: datetime) -> None:

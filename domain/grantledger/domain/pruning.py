@@ -82,7 +82,7 @@ async def prune(
         if await ledger.append_life(life) is AppendVerdict.COMMITTED:
             gone += await maintenance.prune(life.version)
             break
-    return Pruning(plan, gone, await maintenance.scrub())
+    return Pruning(plan, gone, await maintenance.scrub(journal=True))
 
 
 async def finish(ledger: Lives, maintenance: Maintenance) -> int:

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NewType
 
+ERASED_TEXT = "(erased)"
+"""Stands in for a text that was erased; no token, and nobody's name."""
+
 TokenFingerprint = NewType("TokenFingerprint", str)
 """`hmac-sha256:<key id>:<hex>`, made by the Fingerprinter port."""
 

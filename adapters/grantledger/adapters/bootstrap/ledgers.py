@@ -7,6 +7,7 @@ from pathlib import Path
 
 from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger import datastore
+from grantledger.adapters.ledger.erasure_list import FileErasures
 from grantledger.adapters.ledger.postgres import schema
 from grantledger.adapters.ledger.postgres.clock import DatabaseClock
 from grantledger.adapters.ledger.postgres.connections import Place, is_url
@@ -15,9 +16,12 @@ from grantledger.adapters.ledger.rates import Rates
 from grantledger.adapters.ledger.sqlite_ledger import SqliteLedger
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.adapters.settings import Settings
+from grantledger.domain.errors import ConfigurationError
 from grantledger.domain.ports import Clock, Ids
 
 SPOOL_SUFFIX = ".spool"
+ERASURES_SUFFIX = ".erasures"
+ERASURES = "grantledger.erasures"
 
 
 def place_of(settings: Settings) -> Place | None:
@@ -28,6 +32,22 @@ def place_of(settings: Settings) -> Place | None:
     """
     url = settings.ledger_url[1]
     return Place(url, settings.file.ledger.schema) if is_url(url) else None
+
+
+def _maintenance_of(settings: Settings) -> Place | None:
+    """Return the ledger's place as the maintenance role; None: as the broker's own.
+
+    Raises:
+        ConfigurationError: the URL is malformed.
+    """
+    url = settings.maintenance_url
+    if url is None:
+        return None
+    if not is_url(url):
+        raise ConfigurationError(
+            "ledger.maintenance_url: a postgresql:// URL", "ledger.maintenance_url"
+        )
+    return Place(url, settings.file.ledger.schema)
 
 
 def open_ledger(
@@ -70,6 +90,7 @@ def open_ledger(
         random=os.urandom,
         rates=rates,
         max_queued=said.queue_limit,
+        maintenance=_maintenance_of(settings),
     )
     return ledger, database_clock
 
@@ -96,6 +117,23 @@ def spool_of(settings: Settings) -> Path:
     if is_url(settings.ledger_url[1]):
         return settings.path(settings.file.ledger.spool, "ledger.spool")
     return spool_directory(settings.ledger_path)
+
+
+def erasures_of(settings: Settings, ring: KeyRing) -> FileErasures:
+    """Return the erasure list: as the settings name it, or beside the ledger.
+
+    Keep copies of it apart from the ledger's: it is what makes a restored ledger
+    forget again.
+    """
+    said = settings.file.ledger.erasures
+    if said is not None:
+        path = settings.path(said, "ledger.erasures")
+    elif is_url(settings.ledger_url[1]):
+        path = settings.path(ERASURES, "ledger.erasures")
+    else:
+        ledger = settings.ledger_path
+        path = ledger.with_name(ledger.name + ERASURES_SUFFIX)
+    return FileErasures(path, ring)
 
 
 def spool_directory(ledger: Path) -> Path:

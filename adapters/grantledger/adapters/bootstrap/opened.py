@@ -12,7 +12,11 @@ from pathlib import Path
 
 import anyio
 
-from grantledger.adapters.bootstrap.ledgers import open_ledger, spool_of
+from grantledger.adapters.bootstrap.ledgers import (
+    erasures_of,
+    open_ledger,
+    spool_of,
+)
 from grantledger.adapters.bootstrap.providers import WiredProvider
 from grantledger.adapters.bootstrap.wiring import Wiring
 from grantledger.adapters.keys.clock import RandomIds, SystemClock
@@ -272,6 +276,7 @@ async def open_broker(
     ring = key_ring(settings)
     said = settings.file
     spool = spool_of(settings)
+    erasures = erasures_of(settings, ring)
     runner = TaskRunner()
     wiring = Wiring(settings, ring, clock, ids, runner)
     ledger, clock = open_ledger(settings, ring, clock, ids)
@@ -293,6 +298,8 @@ async def open_broker(
             spool_after_seconds=said.broker.spool_after_seconds,
             wait_seconds=said.broker.wait_seconds,
             cache_grants=said.broker.cache_grants,
+            maintenance=ledger,
+            erasures=erasures,
         )
         broker = Broker(env)
         await _recover(broker)

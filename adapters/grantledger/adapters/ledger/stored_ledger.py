@@ -7,7 +7,7 @@ their answers are put together stands here, once for all stores.
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,6 +18,7 @@ from uuid import UUID
 from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.ledger.group_commit import GroupCommit
+from grantledger.adapters.ledger.maintained import Maintained
 from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.rows import GrantRows, micros
 from grantledger.adapters.ledger.units import AppendUnit
@@ -34,7 +35,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.05
 
 
-class StoredLedger(ABC):
+class StoredLedger(Maintained):
     """Base of the stores' ledgers.
 
     Safe in threads; may be used from several event loops.
@@ -58,6 +59,7 @@ class StoredLedger(ABC):
         self.name = name
         self._rows = rows
         self._leaves = leaves
+        self._sql = leaves.sql
         self._failures = failures
         self._select = select
         self._waiting = Waiting()

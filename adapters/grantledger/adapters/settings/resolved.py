@@ -24,6 +24,7 @@ LEDGER_ENV = "GRANTLEDGER_LEDGER"
 KEYRING_ENV = "GRANTLEDGER_KEYRING"
 KEYRING_FILE_ENV = "GRANTLEDGER_KEYRING_FILE"
 DATABASE_ENV = "DATABASE_URL"
+MAINTENANCE_ENV = "GRANTLEDGER_MAINTENANCE"
 SQLITE_PREFIX = "sqlite:///"
 MAX_SECRET_BYTES = 64 * 1024
 
@@ -83,6 +84,11 @@ class Settings:
         said = ((n, self._environ.get(n)) for n in (LEDGER_ENV, DATABASE_ENV))
         usual = ("ledger.url", self.file.ledger.url)
         return next(((name, url) for name, url in said if url), usual)
+
+    @property
+    def maintenance_url(self) -> str | None:
+        """The ledger's URL for a role that may erase; it may hold a password."""
+        return self._environ.get(MAINTENANCE_ENV) or self.file.ledger.maintenance_url
 
     @property
     def keyring_file(self) -> Path:

@@ -18,6 +18,7 @@ from grantledger.adapters.ledger.postgres.clock import DatabaseClock
 from grantledger.adapters.ledger.postgres.connections import Connection, PgCursor, Place
 from grantledger.adapters.ledger.postgres.faults import STORAGE_ERRORS, translated
 from grantledger.adapters.ledger.postgres.listening import Listener
+from grantledger.adapters.ledger.postgres.maintenance import PostgresMaintenance
 from grantledger.adapters.ledger.postgres.transaction import PostgresTransaction
 from grantledger.adapters.ledger.rates import Rates
 from grantledger.adapters.ledger.reading import LeafReader, LogSql
@@ -54,8 +55,10 @@ class PostgresLedger(StoredLedger):
         rates: Rates | None = None,
         max_queued: int = 8192,
         listen: bool = True,
+        maintenance: Place | None = None,
     ) -> None:
         self.place = place
+        self._maintenance = PostgresMaintenance(maintenance or place)
         keys = DataKeys(ring, random)
         rows = GrantRows(ring, keys, random)
         mapper = LeafMapper(keys.cached, random)
@@ -84,6 +87,7 @@ class PostgresLedger(StoredLedger):
         rates: Rates | None = None,
         max_queued: int = 8192,
         listen: bool = True,
+        maintenance: Place | None = None,
     ) -> PostgresLedger:
         """Open an existing ledger of this program's schema.
 
@@ -97,6 +101,8 @@ class PostgresLedger(StoredLedger):
             rates: limits of one caller.
             max_queued: appends, and likewise entries, waiting at most.
             listen: hear of other replicas' appends, instead of polling for them.
+            maintenance: the same schema as a role that may erase and prune; None: as
+                this role, if it may.
 
         Raises:
             LedgerError: there is none, or not of this version (see `schema.check`).
@@ -131,6 +137,7 @@ class PostgresLedger(StoredLedger):
                 rates=rates,
                 max_queued=max_queued,
                 listen=listen,
+                maintenance=maintenance,
             )
         except STORAGE_ERRORS as cause:
             raise translated(cause, place.name) from cause
@@ -165,6 +172,18 @@ class PostgresLedger(StoredLedger):
     def _store_client(self, provider: str, sealed: bytes) -> None:
         with self.place.connect() as connection:
             connection.execute("SELECT ledger_keep_client(%s, %b)", (provider, sealed))
+
+    def _ready(self) -> None:
+        self._maintenance.ready()
+
+    def _destroy(self, grant_id: UUID) -> int:
+        return self._maintenance.erase(grant_id)
+
+    def _prune(self, version: int, start: int, count: int) -> int:
+        return self._maintenance.prune(version, start, count)
+
+    def _scrub(self, *, journal: bool) -> bool:
+        return self._maintenance.vacuum(journal=journal)
 
     def _heard(self, grant_id: UUID | None) -> None:
         """Wake who waits for the grant, or everybody."""
