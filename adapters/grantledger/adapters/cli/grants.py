@@ -23,7 +23,12 @@ from grantledger.adapters.cli.running import known_grant, with_broker
 from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.requests import RevocationReceipt
 from grantledger.domain.user_grant import UserGrant
-from grantledger.domain.values import GrantKey, GrantStatus, RevocationReason
+from grantledger.domain.values import (
+    ERASED_TEXT,
+    GrantKey,
+    GrantStatus,
+    RevocationReason,
+)
 from grantledger.projections.audit_trail import HistoryLine, history_lines
 
 MAX_TEXT_LENGTH = 500
@@ -71,7 +76,7 @@ def list_grants(
         state = grant.state
         table.add_row(
             Text(state.provider),
-            Text(state.subject),
+            Text(state.subject or ERASED_TEXT),
             Text(state.label),
             Text(state.status, style=views.STYLES[state.status]),
             str(state.generation),
