@@ -46,9 +46,9 @@ class MaintenanceBetween:
         await self.before("prune")
         return await self.inner.prune(version)
 
-    async def scrub(self, *, journal: bool = False) -> bool:
+    async def scrub(self, *, journal: bool = False, thorough: bool = False) -> bool:
         await self.before("scrub")
-        return await self.inner.scrub(journal=journal)
+        return await self.inner.scrub(journal=journal, thorough=thorough)
 
 
 class ListBetween:

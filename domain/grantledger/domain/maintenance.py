@@ -128,13 +128,14 @@ class Maintenance(Protocol):
         """
         ...
 
-    async def scrub(self, *, journal: bool = False) -> bool:
+    async def scrub(self, *, journal: bool = False, thorough: bool = False) -> bool:
         """Free the destroyed bytes on the disk; tell whether the store did all of it.
 
         What remains, where and for how long, is in the operators' documentation.
 
         Args:
             journal: leaves were pruned, too.
+            thorough: whatever it costs; others may have to wait.
         """
         ...
 

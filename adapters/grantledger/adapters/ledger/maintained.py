@@ -94,7 +94,7 @@ class Maintained(ABC):
         """Destroy what the event covers of so many leaves from `start` on."""
 
     @abstractmethod
-    def _scrub(self, *, journal: bool) -> bool:
+    def _scrub(self, *, journal: bool, thorough: bool) -> bool:
         """Free the destroyed bytes; tell whether the store did all of it."""
 
     # -- maintenance.Maintenance
@@ -149,9 +149,11 @@ class Maintained(ABC):
             gone += await self._in_thread(destroy)
         return gone
 
-    async def scrub(self, *, journal: bool = False) -> bool:
+    async def scrub(self, *, journal: bool = False, thorough: bool = False) -> bool:
         """Free the destroyed bytes; see `Maintenance.scrub`."""
-        return await self._in_thread(lambda: self._scrub(journal=journal))
+        return await self._in_thread(
+            lambda: self._scrub(journal=journal, thorough=thorough)
+        )
 
     # -- shared by the stores
 

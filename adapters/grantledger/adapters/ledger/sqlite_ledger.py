@@ -12,6 +12,7 @@ from eventsourcing.sqlite import SQLiteCursor
 
 from grantledger.adapters.keys.ring import KeyRing, Random
 from grantledger.adapters.ledger import datastore as files
+from grantledger.adapters.ledger import destroying
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.connections import LedgerDatastore
 from grantledger.adapters.ledger.data_keys import DataKeys
@@ -21,9 +22,8 @@ from grantledger.adapters.ledger.rates import Rates
 from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.rows import SELECT, GrantRows
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
-from grantledger.adapters.ledger.tombstones import is_erased
 from grantledger.adapters.ledger.transaction import LedgerTransaction
-from grantledger.domain.errors import GrantledgerError, IntegrityError, LedgerError
+from grantledger.domain.errors import GrantledgerError, IntegrityError
 from grantledger.domain.ports import Clock, Ids
 
 T = TypeVar("T")
@@ -169,42 +169,14 @@ class SqliteLedger(StoredLedger):
         """Whoever may write the file may do this, too."""
 
     def _destroy(self, grant_id: UUID) -> int:
-        with self._store.transaction(commit=False) as c:
-            # Found before the write lock is taken: for an erased grant nothing is
-            # sealed any more, so this is all there is.
-            c.execute(
-                "SELECT leaf_index, entry, field FROM sealed WHERE grant_id=?",
-                (grant_id.hex,),
-            )
-            parts = [tuple(row) for row in c.fetchall()]
-        with self._store.transaction(commit=True) as c:
-            if not is_erased(c, grant_id):
-                raise LedgerError(
-                    f"the log does not say that grant {grant_id} is erased"
-                )
-            c.execute("DELETE FROM data_keys WHERE grant_id=?", (grant_id.hex,))
-            c.executemany(
-                "DELETE FROM sealed WHERE leaf_index=? AND entry=? AND field=?", parts
-            )
-        return len(parts)
+        return destroying.destroy(self._store, grant_id)
 
     def _prune(self, version: int, start: int, count: int) -> int:
         with self._store.transaction(commit=True) as c:
-            chosen = [(index,) for index in self.chosen(c, version, start, count)]
-            c.executemany("UPDATE stored_events SET state=x'' WHERE rowid=?+1", chosen)
-            c.executemany("DELETE FROM sealed WHERE leaf_index=?", chosen)
-            c.executemany("DELETE FROM journal_index WHERE leaf_index=?", chosen)
-        return len(chosen)
+            return destroying.prune(c, self.chosen(c, version, start, count))
 
-    def _scrub(self, *, journal: bool) -> bool:  # noqa: ARG002 - one log holds all
-        """Empty the write-ahead log: freed pages are zeroed already (secure_delete)."""
-        connection = self._store.dedicated()
-        try:
-            c = connection.cursor()
-            c.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            return bool(c.fetchone()[0] == 0)
-        finally:
-            connection.close()
+    def _scrub(self, *, journal: bool, thorough: bool) -> bool:  # noqa: ARG002 - one file holds all
+        return destroying.scrub(self._store, self.path, thorough=thorough)
 
     def _close(self) -> None:
         self._writer.close()

@@ -182,8 +182,8 @@ class PostgresLedger(StoredLedger):
     def _prune(self, version: int, start: int, count: int) -> int:
         return self._maintenance.prune(version, start, count)
 
-    def _scrub(self, *, journal: bool) -> bool:
-        return self._maintenance.vacuum(journal=journal)
+    def _scrub(self, *, journal: bool, thorough: bool) -> bool:
+        return self._maintenance.vacuum(journal=journal, thorough=thorough)
 
     def _heard(self, grant_id: UUID | None) -> None:
         """Wake who waits for the grant, or everybody."""

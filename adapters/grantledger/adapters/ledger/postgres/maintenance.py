@@ -54,7 +54,7 @@ class PostgresMaintenance:
         """Destroy what a Pruned event covers of so many leaves; return how many."""
         return self._called("SELECT ledger_prune(%s, %s, %s)", version, start, count)
 
-    def vacuum(self, *, journal: bool) -> bool:
+    def vacuum(self, *, journal: bool, thorough: bool) -> bool:
         """Free what was destroyed, where this role may; tell whether it may."""
         tables = (*OF_GRANTS, *OF_JOURNAL) if journal else OF_GRANTS
         with self._connected() as connection:

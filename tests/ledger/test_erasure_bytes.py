@@ -1,0 +1,117 @@
+"""After an erasure no byte that opened the grant, or was opened, is in the files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from grantledger.adapters.ledger.connections import LedgerDatastore
+from grantledger.adapters.ledger.sqlite_ledger import SqliteLedger
+from grantledger.domain.user_grant import UserGrant
+from grantledger.domain.values import ErasureReason
+from tests.ledger.scene import Scene, answered, ctx, denial, hand_out, intended
+from tests.ledger.scene import new_grant as consent
+
+NEIGHBOURS = 12
+ROUNDS = 6
+WINDOW = 24
+
+
+async def grown(ledger: SqliteLedger, subject: str, size: int) -> UserGrant:
+    """Store a grant with so long tokens, and hand them out again and again."""
+    grant = consent(subject, refresh=f"{subject}-0-" + "x" * size)
+    await ledger.append(grant)
+    grant = grant.fork()
+    for number in range(1, ROUNDS):
+        draft, intent = intended(grant)
+        await ledger.append(draft)
+        after = answered(
+            draft.fork(),
+            intent,
+            refresh=f"{subject}-{number}-" + "x" * size,
+            access=f"{subject}-a{number}-" + "y" * size,
+        )
+        await ledger.append(after)
+        grant = after.fork()
+        await ledger.record(hand_out(grant))
+        await ledger.record(denial(grant_id=grant.id, grant_version=grant.version))
+    return grant
+
+
+def secrets_of(scene: Scene, grant_id: UUID) -> list[bytes]:
+    """What must not be found: the wrapped key, each ciphertext, state and digest."""
+    found: list[bytes] = []
+    for query in (
+        "SELECT wrapped FROM data_keys WHERE grant_id=?",
+        "SELECT ct FROM sealed WHERE grant_id=?",
+        "SELECT state FROM current_grants WHERE grant_id=?",
+        "SELECT subject_digest FROM current_grants WHERE grant_id=?",
+    ):
+        found += [bytes(row[0]) for row in scene.sql(query, grant_id.hex)]
+    return found
+
+
+def all_bytes(path: Path) -> bytes:
+    """The file, its write-ahead log and its shared memory."""
+    return b"".join(p.read_bytes() for p in sorted(path.parent.glob(f"{path.name}*")))
+
+
+def traces(secrets: list[bytes], data: bytes) -> set[int]:
+    """Which secrets the data holds a run of 47 bytes of, or all of a shorter one."""
+    windows = {
+        secret[at : at + WINDOW]: number
+        for number, secret in enumerate(secrets)
+        for at in range(len(secret) - WINDOW + 1)
+    }
+    found = {
+        windows[data[at : at + WINDOW]]
+        for at in range(0, len(data), WINDOW)
+        if data[at : at + WINDOW] in windows
+    }
+    short = {n for n, s in enumerate(secrets) if len(s) < 2 * WINDOW and s in data}
+    return found | short
+
+
+@pytest.mark.parametrize("size", [40, 3_000, 20_000])
+async def test_the_files_hold_nothing_that_opened_or_was_opened(
+    scene: Scene, size: int
+) -> None:
+    """Of tokens that fit a page, nearly fill one, and overflow it."""
+    async with scene.opened() as ledger:
+        for number in range(NEIGHBOURS):
+            await grown(ledger, f"n{number}", size)
+        grant = await grown(ledger, "alice", size)
+        for number in range(NEIGHBOURS):
+            await grown(ledger, f"m{number}", size)
+        secrets = secrets_of(scene, grant.id)
+        assert len(secrets) > 2 * ROUNDS
+        assert len(traces(secrets, all_bytes(scene.path))) == len(secrets)
+        draft = grant.fork()
+        draft.erase(ctx(), reason=ErasureReason.USER_REQUEST, receipt="r-1")
+        await ledger.append(draft)
+        await ledger.destroy(grant.id)
+        assert await ledger.scrub()
+        assert traces(secrets, all_bytes(scene.path)) == set()
+        # What came later does not bring it back.
+        await grown(ledger, "bob", size)
+        assert traces(secrets, all_bytes(scene.path)) == set()
+
+
+async def test_a_reader_of_an_older_state_keeps_the_log_and_that_is_said(
+    scene: Scene,
+) -> None:
+    store = LedgerDatastore(str(scene.path), lock_timeout=1)
+    async with scene.opened(store=store) as ledger:
+        grant = await grown(ledger, "alice", 40)
+        reader = store.dedicated()
+        with reader.transaction(commit=False) as c:
+            c.execute("SELECT count(*) FROM sealed")
+            draft = grant.fork()
+            draft.erase(ctx(), reason=ErasureReason.USER_REQUEST, receipt="r-1")
+            await ledger.append(draft)
+            await ledger.destroy(grant.id)
+            assert not await ledger.scrub()
+        reader.close()
+        assert await ledger.scrub()
