@@ -213,16 +213,19 @@ class Broker:
         *,
         reason: ErasureReason = ErasureReason.USER_REQUEST,
         abandon: bool = False,
+        thorough: bool = False,
     ) -> ErasureReceipt:
         """Destroy what a grant holds (see `Erasing.erase`)."""
         check_key(key)
-        receipt = await self._erasing.erase(caller, key, reason=reason, abandon=abandon)
+        receipt = await self._erasing.erase(
+            caller, key, reason=reason, abandon=abandon, thorough=thorough
+        )
         self._hand_outs.forget(key)
         return receipt
 
-    async def resume_erasures(self) -> int:
+    async def resume_erasures(self, *, thorough: bool = False) -> int:
         """Finish erasures that were cut short; return how many there were."""
-        return await self._erasing.resume()
+        return await self._erasing.resume(thorough=thorough)
 
     async def apply_erasures(self, caller: Caller) -> Applied:
         """Erase again what the list outside names (see `apply_erasures`)."""

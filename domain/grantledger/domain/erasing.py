@@ -84,6 +84,7 @@ class Erasing:
         *,
         reason: ErasureReason,
         abandon: bool = False,
+        thorough: bool = False,
     ) -> ErasureReceipt:
         """Destroy what a grant holds; nothing here can open its secrets afterwards.
 
@@ -97,6 +98,7 @@ class Erasing:
             abandon: erase even though the server is still owed revocations, an answer
                 is still out, or the provider is not configured any more; what stays
                 exposed is recorded.
+            thorough: see `Maintenance.scrub`.
 
         Raises:
             NotProvisioned: there is no such grant, or it is erased already.
@@ -140,10 +142,10 @@ class Erasing:
             parts=parts,
             abandoned=_given_up(draft.pending_events, state),
             live=tuple(live),
-            freed=await maintenance.scrub(),
+            freed=await maintenance.scrub(thorough=thorough),
         )
 
-    async def resume(self) -> int:
+    async def resume(self, *, thorough: bool = False) -> int:
         """Finish every erasure that the log knows; return how many were left over.
 
         What the list lacks is added to it, such as where another machine has erased.
@@ -159,7 +161,7 @@ class Erasing:
         left = await maintenance.unfinished()
         for erasure in left:
             await maintenance.destroy(erasure.grant_id)
-        await maintenance.scrub()
+        await maintenance.scrub(thorough=thorough)
         return len(left)
 
     async def tend(self) -> int:

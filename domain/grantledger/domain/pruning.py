@@ -41,6 +41,7 @@ async def prune(
     before: datetime,
     outcomes: tuple[Outcome, ...],
     reason: str,
+    thorough: bool = False,
 ) -> Pruning:
     """Destroy journal leaves recorded before a time; one cut short is finished first.
 
@@ -51,6 +52,7 @@ async def prune(
         before: aware UTC, not in the future.
         outcomes: only leaves whose entries all have one of these; empty for all.
         reason: in words; sealed when stored.
+        thorough: see `Maintenance.scrub`.
 
     Raises:
         InvalidRequest: the time or the reason is out of bounds.
@@ -82,7 +84,7 @@ async def prune(
         if await ledger.append_life(life) is AppendVerdict.COMMITTED:
             gone += await maintenance.prune(life.version)
             break
-    return Pruning(plan, gone, await maintenance.scrub(journal=True))
+    return Pruning(plan, gone, await maintenance.scrub(journal=True, thorough=thorough))
 
 
 async def finish(ledger: Lives, maintenance: Maintenance) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 from rich.text import Text
@@ -21,6 +21,14 @@ from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.maintenance import Prunable
 from grantledger.domain.pruning import Pruning
 from grantledger.domain.values import ErasureReason, GrantKey, Outcome
+
+Thorough: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--thorough",
+        help="Rewrite the store whatever its size, so that no trace stays.",
+    ),
+]
 
 
 def erase(
@@ -51,6 +59,7 @@ def erase(
             "--from-list", help="After a restore: erase again what the list names."
         ),
     ] = False,
+    thorough: Thorough = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -64,7 +73,9 @@ def erase(
         )
     if resume:
         left = with_broker(
-            config, lambda opened: opened.broker.resume_erasures(), tend=False
+            config,
+            lambda opened: opened.broker.resume_erasures(thorough=thorough),
+            tend=False,
         )
         words = f"{left} erasures were left over and are finished."
         output.show(as_json, {"finished": left}, Text(words))
@@ -80,7 +91,7 @@ def erase(
         receipt = with_broker(
             config,
             lambda opened: opened.broker.erase(
-                local_caller(), key, reason=reason, abandon=abandon
+                local_caller(), key, reason=reason, abandon=abandon, thorough=thorough
             ),
         )
         days = load(config).file.ledger.backup_days
@@ -146,6 +157,7 @@ def prune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only tell what would go.")
     ] = False,
+    thorough: Thorough = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -171,6 +183,7 @@ def prune(
             before=at,
             outcomes=outcomes,
             reason=reason,
+            thorough=thorough,
         )
 
     if dry_run:

@@ -13,8 +13,11 @@ from grantledger.adapters.ledger.postgres.connections import Connection, Place
 from grantledger.adapters.ledger.postgres.faults import translated
 from grantledger.domain.errors import LedgerError, LedgerReadOnly
 
-OF_GRANTS = ("data_keys", "sealed", "current_grants")
+KEYS = "data_keys"
+OF_GRANTS = (KEYS, "sealed", "current_grants")
 OF_JOURNAL = ("stored_events", "journal_index")
+REWRITTEN_BYTES = 64 * 1024 * 1024
+"""A table up to this size is written anew at once; the others wait that long."""
 MAINTAIN_SINCE = 170_000
 _FUNCTIONS = ("ledger_erase(text)", "ledger_prune(bigint, bigint, integer)")
 
@@ -55,13 +58,24 @@ class PostgresMaintenance:
         return self._called("SELECT ledger_prune(%s, %s, %s)", version, start, count)
 
     def vacuum(self, *, journal: bool, thorough: bool) -> bool:
-        """Free what was destroyed, where this role may; tell whether it may."""
+        """Free what was destroyed, where this role may; tell whether all of it was.
+
+        VACUUM gives the space of a row free without clearing it; only a table that is
+        written anew is certain to hold nothing. The data keys always are: what else is
+        left of an erased grant then cannot be opened.
+        """
         tables = (*OF_GRANTS, *OF_JOURNAL) if journal else OF_GRANTS
+        done = True
         with self._connected() as connection:
-            allowed = [name for name in tables if _may_vacuum(connection, name)]
-            for name in allowed:
-                connection.execute(sql.SQL("VACUUM {}").format(sql.Identifier(name)))
-        return len(allowed) == len(tables)
+            for name in tables:
+                if not _may_vacuum(connection, name):
+                    done = False
+                    continue
+                whole = thorough or name == KEYS or _is_small(connection, name)
+                how = "VACUUM (FULL) {}" if whole else "VACUUM {}"
+                connection.execute(sql.SQL(how).format(sql.Identifier(name)))
+                done = done and whole
+        return done
 
     def _called(self, statement: str, *values: object) -> int:
         with self._connected() as connection:
@@ -93,3 +107,10 @@ def _may_vacuum(connection: Connection, table: str) -> bool:
         )
     found = connection.execute(query.encode(), (table,)).fetchone()
     return found is not None and bool(found[0])
+
+
+def _is_small(connection: Connection, table: str) -> bool:
+    found = connection.execute(
+        "SELECT pg_total_relation_size(%s::regclass)", (table,)
+    ).fetchone()
+    return found is not None and int(found[0]) <= REWRITTEN_BYTES
