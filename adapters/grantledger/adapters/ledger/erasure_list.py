@@ -78,12 +78,12 @@ class FileErasures:
         handle = os.open(self.path, flags, FILE_MODE)
         with os.fdopen(handle, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            known, end, code = self._parsed(file.read())
+            known, end, code = self.parsed(file.read())
             if not any(line.grant_id == erasure.grant_id for line in known):
                 # What a crash left half-written was acknowledged to nobody.
                 file.truncate(end)
                 file.seek(end)
-                file.write(self._written(erasure, code))
+                file.write(self.written(erasure, code))
                 file.flush()
             os.fsync(file.fileno())
         if fresh:
@@ -91,11 +91,11 @@ class FileErasures:
 
     def _lines(self) -> tuple[list[Erasure], int, bytes]:
         try:
-            return self._parsed(self.path.read_bytes())
+            return self.parsed(self.path.read_bytes())
         except FileNotFoundError:
             return [], 0, b""
 
-    def _parsed(self, data: bytes) -> tuple[list[Erasure], int, bytes]:
+    def parsed(self, data: bytes) -> tuple[list[Erasure], int, bytes]:
         """Return the lines, where they end, and the last one's code.
 
         Raises:
@@ -132,7 +132,12 @@ class FileErasures:
             "before it is missing"
         )
 
-    def _written(self, erasure: Erasure, before: bytes) -> bytes:
+    def written(self, erasure: Erasure, before: bytes) -> bytes:
+        """Return the line that follows the one with the code `before`.
+
+        Raises:
+            LedgerError: it is over a line's limit.
+        """
         line = Line(
             VERSION, erasure.grant_id, erasure.receipt, erasure.at, erasure.reason
         )
