@@ -1,4 +1,4 @@
-"""A process that erases, or applies the erasure list, and dies before a step.
+"""A process that erases, applies the erasure list or prunes, and dies before a step.
 
 Run as `python -m tests.broker.erasing_child SETTINGS WORK STEP`.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from grantledger.adapters.bootstrap import open_broker
 from grantledger.adapters.settings import load
 from grantledger.domain.broker import Broker
+from grantledger.domain.pruning import prune
 from tests.broker.child import KEY, die
 from tests.broker.scene import CALLER
 from tests.support.maintenance_between import ListBetween, MaintenanceBetween
@@ -36,6 +37,16 @@ async def run(config: Path, work: str, step: str) -> None:
         )
         if work == "erase":
             await broker.erase(CALLER, KEY)
+        elif work == "prune":
+            between = MaintenanceBetween(env.maintenance, before)
+            await prune(
+                opened.ledger,
+                between,
+                env.system,
+                before=env.clock.now(),
+                outcomes=(),
+                reason="old enough",
+            )
         else:
             await broker.apply_erasures(CALLER)
 

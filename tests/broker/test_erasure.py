@@ -53,6 +53,10 @@ def listed(scene: Scene) -> Path:
     return path.with_name(f"{path.name}.erasures")
 
 
+def written(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
+
+
 async def withheld(life: Life, grant_id: UUID) -> list[str | None]:
     """The reasons of what arrived for the grant and was not given."""
     return [
@@ -122,7 +126,7 @@ async def test_nothing_is_erased_while_the_server_is_owed(start: Start) -> None:
             await erase(life)
         assert 25 < refused.value.retry_after < 35
         assert (await life.state()).status is GrantStatus.REVOKED
-        assert not listed(scene).exists()
+        assert written(listed(scene)) == b""
         clock.wait(31)
         assert (await erase(life)).abandoned == ()
         assert scene.current() is None
@@ -244,7 +248,20 @@ async def test_an_erasure_that_was_cut_short_is_finished_by_the_worker(
         assert len(await life.opened.ledger.unfinished()) == 1
         assert await life.broker.tend() == 1
         assert not await life.opened.ledger.unfinished()
-        assert b'"receipt":"r-7"' in listed(scene).read_bytes()
+        assert b'"receipt":"r-7"' in written(listed(scene))
+
+
+async def test_the_worker_looks_for_such_erasures_now_and_then(start: Start) -> None:
+    scene = start(**GENERIC)
+    clock = MovableClock()
+    async with scene.open(clock=clock) as life:
+        assert await life.broker.tend() == 0
+        draft = (await life.grant()).fork()
+        draft.erase(life.env.system(), reason=ErasureReason.OPERATOR, receipt="r-7")
+        await life.env.ledger.append(draft)
+        assert await life.broker.tend() == 0
+        clock.wait(601)
+        assert await life.broker.tend() == 1
 
 
 async def test_without_a_list_outside_nothing_is_erased(start: Start) -> None:

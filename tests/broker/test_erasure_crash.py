@@ -13,10 +13,12 @@ from uuid import UUID
 
 import pytest
 
+from grantledger.adapters.cli.leaf_check import check_leaves
 from grantledger.adapters.ledger.erasure_list import FileErasures
 from grantledger.domain.erasing import Applied
-from grantledger.domain.errors import IntegrityError
+from grantledger.domain.errors import IntegrityError, InvalidScope
 from grantledger.domain.maintenance import Erasure
+from grantledger.domain.pruning import finish
 from grantledger.domain.values import GrantKey, GrantStatus
 from tests.broker.conftest import Start
 from tests.broker.scene import CALLER, Life, Scene
@@ -163,3 +165,20 @@ async def test_grants_that_the_ledger_never_had_are_counted(start: Start) -> Non
     restored(scene.home.ledger_path, backup)
     async with scene.open(provision=False) as life:
         assert await life.broker.apply_erasures(CALLER) == Applied(unknown=1)
+
+
+@pytest.mark.parametrize("step", ["prune", "scrub"])
+async def test_a_pruning_that_was_killed_is_finished_by_the_next(
+    start: Start, step: str
+) -> None:
+    scene = start(**GENERIC)
+    async with scene.open() as life:
+        with pytest.raises(InvalidScope):
+            await life.token(("not.granted",))
+    await killed(scene, "prune", step)
+    async with scene.open(provision=False) as life:
+        ledger = life.opened.ledger
+        assert (await ledger.life()).state.pruned_by == 1
+        assert await finish(ledger, ledger) == (1 if step == "prune" else 0)
+        report = await check_leaves(ledger)
+        assert (report.pruned, report.leaves) == (1, 3)

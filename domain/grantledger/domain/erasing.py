@@ -34,6 +34,8 @@ from grantledger.domain.values import (
     RevocationReason,
 )
 
+LOOK_SECONDS = 600.0
+
 
 @dataclass(frozen=True, slots=True)
 class ErasureReceipt:
@@ -76,6 +78,7 @@ class Erasing:
     def __init__(self, env: Surroundings, endings: Endings) -> None:
         self._env = env
         self._endings = endings
+        self._look_at = float("-inf")
 
     async def erase(
         self,
@@ -156,8 +159,10 @@ class Erasing:
         """
         maintenance, erasures = self._means()
         await maintenance.ready()
+        listed = {erasure.grant_id for erasure in await erasures.read()}
         for erasure in await maintenance.erased():
-            await erasures.add(erasure)
+            if erasure.grant_id not in listed:
+                await erasures.add(erasure)
         left = await maintenance.unfinished()
         for erasure in left:
             await maintenance.destroy(erasure.grant_id)
@@ -165,10 +170,16 @@ class Erasing:
         return len(left)
 
     async def tend(self) -> int:
-        """Finish what was left over, where this process may; return how many."""
+        """Finish what was left over, where this process may; return how many.
+
+        Looks at once, and then every `LOOK_SECONDS`: it goes through all that was
+        ever erased.
+        """
         maintenance, erasures = self._env.maintenance, self._env.erasures
-        if maintenance is None or erasures is None:
+        now = self._env.clock.monotonic()
+        if maintenance is None or erasures is None or now < self._look_at:
             return 0
+        self._look_at = now + LOOK_SECONDS
         left = await maintenance.unfinished()
         if not left:
             return 0

@@ -62,7 +62,13 @@ def prune(c: SQLiteCursor, chosen: Sequence[int]) -> int:
     return len(rows)
 
 
-def scrub(store: LedgerDatastore, path: Path, *, thorough: bool) -> bool:
+def scrub(
+    store: LedgerDatastore,
+    path: Path,
+    *,
+    thorough: bool,
+    limit: int = REWRITTEN_BYTES,
+) -> bool:
     """Rewrite the file, and empty its write-ahead log; tell whether all of it was done.
 
     Of a file that is too large the data keys alone are written anew: what else is left
@@ -72,8 +78,9 @@ def scrub(store: LedgerDatastore, path: Path, *, thorough: bool) -> bool:
         store: whose file.
         path: of the file.
         thorough: rewrite it whatever its size.
+        limit: in bytes, up to which it is rewritten anyway.
     """
-    whole = thorough or path.stat().st_size <= REWRITTEN_BYTES
+    whole = thorough or path.stat().st_size <= limit
     connection = store.dedicated()
     try:
         if whole:
