@@ -11,6 +11,7 @@ from psycopg import errors
 
 from grantledger.adapters.cli.leaf_check import check_leaves
 from grantledger.adapters.ledger.postgres.ledger import PostgresLedger
+from grantledger.adapters.ledger.postgres.maintenance import PostgresMaintenance
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.errors import LedgerError, LedgerReadOnly
 from grantledger.domain.ledger_life import LedgerLife
@@ -189,3 +190,28 @@ async def test_the_tables_hold_nothing_that_opened_or_was_opened(
             await ledger.destroy(grant.id)
             assert await ledger.scrub()
             assert traces(secrets, tables_of(roles)) == set()
+
+
+async def test_a_table_that_others_hold_is_freed_later(roles: PostgresStore) -> None:
+    """The grant is erased; only its traces stay, and that is said."""
+    async with opened(roles) as ledger:
+        with roles.place.connect() as reader, reader.transaction():
+            reader.execute("SELECT count(*) FROM data_keys")
+            assert not await ledger.scrub()
+        assert await ledger.scrub()
+
+
+async def test_what_is_large_is_not_rewritten_unless_it_is_asked(
+    roles: PostgresStore,
+) -> None:
+    """The data keys are, whatever their size."""
+    files = "SELECT pg_relation_filenode('data_keys'), pg_relation_filenode('sealed')"
+    keeper = PostgresMaintenance(roles.place, rewritten_bytes=0)
+    ((keys, parts),) = roles.sql(files)
+    assert not keeper.vacuum(journal=False, thorough=False)
+    ((newer_keys, same_parts),) = roles.sql(files)
+    assert newer_keys != keys
+    assert same_parts == parts
+    assert keeper.vacuum(journal=True, thorough=True)
+    ((_, newer_parts),) = roles.sql(files)
+    assert newer_parts != parts

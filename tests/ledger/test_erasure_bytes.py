@@ -135,3 +135,17 @@ async def test_of_a_large_file_the_keys_alone_are_written_anew(scene: Scene) -> 
     async with scene.opened() as ledger:
         for grant in (grants[0], grants[2], grants[3]):
             assert await ledger.replay(grant.id) is not None
+
+
+async def test_a_file_that_others_write_to_is_freed_later(scene: Scene) -> None:
+    """The grant is erased; only its traces stay, and that is said."""
+    store = LedgerDatastore(str(scene.path), lock_timeout=1)
+    writer = store.dedicated()
+    with writer.transaction(commit=True) as c:
+        c.execute("UPDATE log_head SET closed=NULL")
+        for thorough in (False, True):
+            limit = 0 if not thorough else 1
+            assert not scrub(store, scene.path, thorough=thorough, limit=limit)
+    writer.close()
+    assert scrub(store, scene.path, thorough=False)
+    store.close()

@@ -222,11 +222,11 @@ class LeafMapper(Mapper[UUID]):
     ) -> OfStream:
         names = {field for _, field in refs}
         # Who erased a grant is sealed under the ledger's key: it outlives the grant's.
-        owners = {leaf.stream} | ({LEDGER_STREAM} if shape.cls is Erased else set())
+        lasting = LEDGER_STREAM if shape.cls is Erased else leaf.stream
         if (
             leaf.entries
             or any(r.entry is not None for r in refs.values())
-            or any(r.grant_id not in owners for r in refs.values())
+            or any(r.grant_id not in (leaf.stream, lasting) for r in refs.values())
             or not shape.required <= names <= set(shape.sealed)
         ):
             raise IntegrityError(f"event {leaf.event_id} does not seal what it should")

@@ -7,6 +7,7 @@ so that only a rewritten file is certain to hold none.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
@@ -14,11 +15,14 @@ from uuid import UUID
 from eventsourcing.sqlite import SQLiteCursor
 
 from grantledger.adapters.ledger.connections import LedgerConnection, LedgerDatastore
+from grantledger.adapters.ledger.faults import STORAGE_ERRORS, code_of
 from grantledger.adapters.ledger.tombstones import is_erased
 from grantledger.domain.errors import LedgerError
 
 REWRITTEN_BYTES = 64 * 1024 * 1024
 """A file up to this size is rewritten at once: a second or two without writes."""
+
+_NOT_NOW = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
 
 # A table that is emptied whole gives its pages back, and those are zeroed.
 _KEYS_ANEW = (
@@ -91,6 +95,10 @@ def scrub(
         # Waits for readers of an older state, as long as a lock is waited for.
         c.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return bool(c.fetchone()[0] == 0) and whole
+    except STORAGE_ERRORS as cause:
+        if code_of(cause) in _NOT_NOW:
+            return False
+        raise
     finally:
         connection.close()
 

@@ -18,6 +18,7 @@ OF_GRANTS = (KEYS, "sealed", "current_grants")
 OF_JOURNAL = ("stored_events", "journal_index")
 REWRITTEN_BYTES = 64 * 1024 * 1024
 """A table up to this size is written anew at once; the others wait that long."""
+LOCK_MILLISECONDS = 1_000
 MAINTAIN_SINCE = 170_000
 _FUNCTIONS = ("ledger_erase(text)", "ledger_prune(bigint, bigint, integer)")
 
@@ -27,10 +28,12 @@ class PostgresMaintenance:
 
     Args:
         place: the ledger's schema, as the maintenance role.
+        rewritten_bytes: tables up to this size are written anew.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, rewritten_bytes: int = REWRITTEN_BYTES) -> None:
         self._place = place
+        self._rewritten_bytes = rewritten_bytes
 
     def ready(self) -> None:
         """See that this role may.
@@ -67,15 +70,26 @@ class PostgresMaintenance:
         tables = (*OF_GRANTS, *OF_JOURNAL) if journal else OF_GRANTS
         done = True
         with self._connected() as connection:
+            # Whoever comes after waits as long as this does.
+            connection.execute(f"SET lock_timeout = {LOCK_MILLISECONDS}".encode())
             for name in tables:
                 if not _may_vacuum(connection, name):
                     done = False
                     continue
-                whole = thorough or name == KEYS or _is_small(connection, name)
+                whole = thorough or name == KEYS or self._is_small(connection, name)
                 how = "VACUUM (FULL) {}" if whole else "VACUUM {}"
-                connection.execute(sql.SQL(how).format(sql.Identifier(name)))
+                try:
+                    connection.execute(sql.SQL(how).format(sql.Identifier(name)))
+                except (errors.LockNotAvailable, errors.DiskFull):
+                    whole = False
                 done = done and whole
         return done
+
+    def _is_small(self, connection: Connection, table: str) -> bool:
+        found = connection.execute(
+            "SELECT pg_total_relation_size(%s::regclass)", (table,)
+        ).fetchone()
+        return found is not None and int(found[0]) <= self._rewritten_bytes
 
     def _called(self, statement: str, *values: object) -> int:
         with self._connected() as connection:
@@ -107,10 +121,3 @@ def _may_vacuum(connection: Connection, table: str) -> bool:
         )
     found = connection.execute(query.encode(), (table,)).fetchone()
     return found is not None and bool(found[0])
-
-
-def _is_small(connection: Connection, table: str) -> bool:
-    found = connection.execute(
-        "SELECT pg_total_relation_size(%s::regclass)", (table,)
-    ).fetchone()
-    return found is not None and int(found[0]) <= REWRITTEN_BYTES
