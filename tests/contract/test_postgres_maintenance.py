@@ -10,9 +10,11 @@ import pytest
 from psycopg import errors
 
 from grantledger.adapters.cli.leaf_check import check_leaves
+from grantledger.adapters.ledger.erasure_list import FileErasures
 from grantledger.adapters.ledger.postgres.ledger import PostgresLedger
 from grantledger.adapters.ledger.postgres.maintenance import PostgresMaintenance
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
+from grantledger.domain.erasing import Applied, apply_erasures
 from grantledger.domain.errors import LedgerError, LedgerReadOnly
 from grantledger.domain.ledger_life import LedgerLife
 from grantledger.domain.user_grant import UserGrant
@@ -118,7 +120,7 @@ async def test_the_function_prunes_by_the_stored_event_alone(
 
 
 async def test_a_broker_without_the_role_refuses_to_erase_and_says_what_to_set(
-    roles: PostgresStore,
+    roles: PostgresStore, tmp_path: Path
 ) -> None:
     with login(roles, APP) as app:
         async with opened(app) as ledger:
@@ -131,6 +133,15 @@ async def test_a_broker_without_the_role_refuses_to_erase_and_says_what_to_set(
                 await ledger.destroy(grant.id)
             assert len(await ledger.unfinished()) == 1
             assert not await ledger.scrub()
+            listed = FileErasures(tmp_path / "list", app.ring)
+            done = await apply_erasures(ledger, ledger, listed, ctx)
+            assert done == Applied()
+            await listed.add((await ledger.unfinished())[0])
+            with pytest.raises(LedgerReadOnly):
+                await apply_erasures(ledger, ledger, listed, ctx)
+    async with opened(roles) as ledger:
+        done = await apply_erasures(ledger, ledger, listed, ctx)
+        assert (done.finished, done.erased) == (1, 1)
 
 
 async def test_a_broker_with_a_maintenance_login_erases_prunes_and_frees(

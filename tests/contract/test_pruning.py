@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -17,6 +18,7 @@ from grantledger.domain.pruning import Pruning, finish, prune
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import Outcome
 from tests.contract.stores import Store, opened, proven
+from tests.ledger.merkle import naive_leaf
 from tests.ledger.scene import CANARY, ctx, denial, hand_out, new_grant, stored
 from tests.support.maintenance_between import MaintenanceBetween
 
@@ -134,8 +136,11 @@ async def test_only_what_was_recorded_before_goes(
     store: Store, ledger: StoredLedger
 ) -> None:
     await used(ledger)
-    middle = now()
     await used(ledger, "bob")
+    ((leaf,),) = store.sql(
+        f"SELECT state FROM stored_events WHERE {store.number} = 7"  # noqa: S608 - the test's own text
+    )
+    middle = datetime.fromisoformat(json.loads(bytes(leaf))["recorded_at"])
     done = await pruned(ledger, middle)
     assert empty(store) == [1, 2, 3]
     assert done.plan.below == 6
@@ -242,6 +247,13 @@ async def test_damage_is_evidence_and_is_not_destroyed(
         bytes(32),
     )
     with pytest.raises(IntegrityError, match="leaf 2 differs"):
+        await pruned(ledger)
+    store.sql(
+        f"UPDATE stored_events SET state = ?, leaf_hash = ? WHERE {store.number} = 3",  # noqa: S608 - the test's own text
+        b"{}",
+        naive_leaf(b"{}"),
+    )
+    with pytest.raises(IntegrityError, match="leaf 2 does not parse"):
         await pruned(ledger)
     assert empty(store) == []
 

@@ -71,6 +71,11 @@ class Applied:
     done: int = 0
     unknown: int = 0
 
+    @property
+    def erased(self) -> int:
+        """How many grants this has erased, or finished erasing."""
+        return self.again + self.finished
+
 
 class Erasing:
     """The use case; needs a store's maintenance and a list outside of it."""
@@ -238,8 +243,10 @@ async def apply_erasures(
         IntegrityError: a line of the list was changed; nothing was applied.
         LedgerReadOnly: this process may not erase; nothing was applied.
     """
-    await maintenance.ready()
     listed = await erasures.read()
+    if not listed:
+        return Applied()
+    await maintenance.ready()
     unfinished = {e.grant_id for e in await maintenance.unfinished()}
     counts = {"again": 0, "finished": 0, "done": 0, "unknown": 0}
     for erasure in listed:

@@ -182,18 +182,20 @@ class Maintained(ABC):
         expired = micros(said.occurred_at)
         return [
             index
-            for index, state, live_until in self._journal(
+            for index, leaf, live_until in self._journal(
                 c, start, min(start + count, end)
             )
-            if live_until <= expired and _only(_JOURNAL.decode(state), outcomes)
+            if live_until <= expired and _only(leaf, outcomes)
         ]
 
-    def _journal(self, c: Cursor, start: int, end: int) -> list[tuple[int, bytes, int]]:
-        """Return (index, bytes, live until) of the journal leaves that have bytes.
+    def _journal(
+        self, c: Cursor, start: int, end: int
+    ) -> list[tuple[int, JournalLeaf, int]]:
+        """Return (index, leaf, live until) of the journal leaves that have bytes.
 
         Raises:
-            IntegrityError: one differs from its hash: what is damaged is evidence, and
-                is not destroyed.
+            IntegrityError: one differs from its hash, or does not parse: what is
+                damaged is evidence, and is not destroyed.
         """
         number = self._sql.number
         c.execute(
@@ -204,13 +206,11 @@ class Maintained(ABC):
             f" ORDER BY e.{number}",
             (start, end, AccessRecorded.TOPIC),
         )
-        found: list[tuple[int, bytes, int]] = []
-        for index, state, live_until, hashed in c.fetchall():
-            if state:
-                if leaf_hash(state) != hashed:
-                    raise IntegrityError(f"leaf {index} differs from its hash")
-                found.append((index, state, live_until))
-        return found
+        return [
+            (row[0], _leaf(row[0], row[1], row[3]), row[2])
+            for row in c.fetchall()
+            if row[1]
+        ]
 
     def _erasures(self, c: Cursor, joined: str) -> list[Erasure]:
         c.execute(
@@ -251,10 +251,9 @@ class _Counted:
         self.below: int | None = None
         self.leaves = self.entries = self.kept = 0
 
-    def take(self, rows: Sequence[tuple[int, bytes, int]]) -> None:
+    def take(self, rows: Sequence[tuple[int, JournalLeaf, int]]) -> None:
         """Count these, until one is too young."""
-        for index, state, live_until in rows:
-            leaf = _JOURNAL.decode(state)
+        for index, leaf, live_until in rows:
             if leaf.recorded_at >= self._before:
                 self.below = index
                 return
@@ -263,6 +262,15 @@ class _Counted:
                 self.entries += len(leaf.entries)
             else:
                 self.kept += 1
+
+
+def _leaf(index: int, state: bytes, hashed: bytes) -> JournalLeaf:
+    if leaf_hash(state) != hashed:
+        raise IntegrityError(f"leaf {index} differs from its hash")
+    try:
+        return _JOURNAL.decode(state)
+    except msgspec.DecodeError as cause:
+        raise IntegrityError(f"leaf {index} does not parse: {cause}") from cause
 
 
 def _only(leaf: JournalLeaf, outcomes: frozenset[Outcome]) -> bool:
