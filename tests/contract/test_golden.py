@@ -35,7 +35,7 @@ def test_what_was_stored_is_replayed_as_it_was(path: Path) -> None:
     row = book.stored(page)
     assert leaf_hash(row.state).hex() == page["leaf_hash"]
     mapper = LeafMapper(book.data_keys().__getitem__, lambda n: b"\0" * n)
-    event = mapper.decode(row)
+    event = mapper.to_domain_event(row)
     assert page["topic"] == event.TOPIC
     assert book.said(event) == page["event"]
 

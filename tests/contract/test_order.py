@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from grantledger.adapters.ledger.units import AppendUnit, Batch, BatchVerdicts
 from grantledger.domain.grant_events import RedemptionIntended
-from grantledger.domain.journal import AccessEntry, AccessRecorded
+from grantledger.domain.journal import AccessEntry, AccessPruned, AccessRecorded
 from grantledger.domain.ledger_events import LedgerEvent
 from grantledger.domain.ports import AppendVerdict
 from grantledger.domain.user_grant import UserGrant
@@ -66,7 +66,7 @@ def _check(p: Parts, delivered: list[AccessEntry]) -> None:
     presented: list[str] = []
     recorded: list[str] = []
     for event in p.log():
-        assert not isinstance(event, LedgerEvent)
+        assert not isinstance(event, LedgerEvent | AccessPruned)
         if not isinstance(event, AccessRecorded):
             if isinstance(event, RedemptionIntended):
                 presented.append(event.fingerprint)

@@ -17,9 +17,18 @@ from grantledger.adapters.ledger.postgres.columns import APPEND, Columns
 from grantledger.adapters.ledger.postgres.connections import Connection
 from grantledger.adapters.ledger.postgres.schema import ROLES, migrate, newest_schema
 from grantledger.domain.errors import LedgerReadOnly
+from grantledger.domain.ledger_events import LEDGER_STREAM
 from grantledger.domain.ports import AppendVerdict, RecordVerdict
 from tests.contract.stores import PostgresStore, opened, proven
-from tests.ledger.scene import NOW, denial, hand_out, intended, new_grant, stored
+from tests.ledger.scene import (
+    NOW,
+    ctx,
+    denial,
+    hand_out,
+    intended,
+    new_grant,
+    stored,
+)
 
 APP, OWNER = "grantledger_app", "grantledger_owner"
 MAINTENANCE, AUDITOR = "grantledger_maintenance", "grantledger_auditor"
@@ -66,6 +75,7 @@ EXECUTORS = {
     "ledger_complete_schedule": {APP},
     "ledger_claim": {APP},
     "ledger_erase": {MAINTENANCE},
+    "ledger_prune": {MAINTENANCE},
 }
 
 
@@ -253,14 +263,18 @@ async def test_maintenance_erases_keys_and_sealed_parts(roles: PostgresStore) ->
         grant, other = new_grant(), new_grant("bob")
         await ledger.append(grant)
         await ledger.append(other)
+        ended = grant.fork()
+        ended.erase(ctx(), reason="user_request", receipt="r-1")
+        await ledger.append(ended)
     with acting(roles, MAINTENANCE) as connection:
         found = connection.execute("SELECT ledger_erase(%s)", (grant.id.hex,))
         erased = found.fetchone()
     assert erased is not None
     assert erased[0] > 0
-    assert roles.sql("SELECT grant_id FROM data_keys") == [(other.id.hex,)]
+    keys = {row[0] for row in roles.sql("SELECT grant_id FROM data_keys")}
+    assert keys == {other.id.hex, LEDGER_STREAM.hex}
     assert not roles.sql("SELECT 1 FROM sealed WHERE grant_id=?", grant.id.hex)
-    assert proven(roles) == 2
+    assert proven(roles) == 5
 
 
 @pytest.mark.parametrize("table", ["data_keys", "sealed", "current_grants"])

@@ -11,8 +11,6 @@ import pytest
 from tests.crash.matrix import run, sample, undisturbed
 from tests.crash.verdict import Judged
 
-__all__ = ["dsn"]
-
 SEED_ENV = "GRANTLEDGER_TEST_SEED"
 KILLS = 80
 

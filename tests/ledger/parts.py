@@ -26,7 +26,7 @@ from grantledger.adapters.ledger.rows import SELECT, GrantRows
 from grantledger.adapters.ledger.transaction import LedgerTransaction
 from grantledger.adapters.ledger.units import AppendUnit, Batch, Transaction
 from grantledger.domain.event_base import GrantEvent
-from grantledger.domain.journal import AccessEntry, AccessRecorded
+from grantledger.domain.journal import AccessEntry, AccessPruned, AccessRecorded
 from grantledger.domain.ledger_events import LedgerEvent
 from grantledger.domain.ports import Clock
 from grantledger.domain.user_grant import UserGrant
@@ -99,7 +99,9 @@ class Parts:
 
     transaction: Applied
 
-    def log(self, where: str = "") -> list[GrantEvent | LedgerEvent | AccessRecorded]:
+    def log(
+        self, where: str = ""
+    ) -> list[GrantEvent | LedgerEvent | AccessRecorded | AccessPruned]:
         """Return every event in the order of the log."""
         number = self._sql.number
         with self.reading() as c:

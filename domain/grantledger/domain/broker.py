@@ -10,6 +10,7 @@ from uuid import UUID
 
 from grantledger.domain import refusals
 from grantledger.domain.endings import Endings
+from grantledger.domain.erasing import Applied, Erasing, ErasureReceipt
 from grantledger.domain.errors import (
     Denied,
     GrantledgerError,
@@ -33,6 +34,7 @@ from grantledger.domain.upkeep import Upkeep
 from grantledger.domain.user_grant import Consent, UserGrant
 from grantledger.domain.values import (
     AccessToken,
+    ErasureReason,
     GrantKey,
     GrantStatus,
     Purpose,
@@ -55,6 +57,7 @@ class Broker:
         self._hand_outs = HandOuts(env, self._redeemer)
         self._endings = Endings(env, self._redeemer)
         self.upkeep = Upkeep(env, self._redeemer, self._hand_outs)
+        self._erasing = Erasing(env, self._endings)
         self._exchanges = SessionExchanges(env, self._hand_outs)
 
     async def hand_out(self, caller: Caller, request: TokenRequest) -> HandedOut:
@@ -209,6 +212,31 @@ class Broker:
             settle=settle,
         )
 
+    async def erase(
+        self,
+        caller: Caller,
+        key: GrantKey,
+        *,
+        reason: ErasureReason = ErasureReason.USER_REQUEST,
+        abandon: bool = False,
+        thorough: bool = False,
+    ) -> ErasureReceipt:
+        """Destroy what a grant holds (see `Erasing.erase`)."""
+        check_key(key)
+        receipt = await self._erasing.erase(
+            caller, key, reason=reason, abandon=abandon, thorough=thorough
+        )
+        self._hand_outs.forget(key)
+        return receipt
+
+    async def resume_erasures(self, *, thorough: bool = False) -> int:
+        """Finish erasures that were cut short; return how many there were."""
+        return await self._erasing.resume(thorough=thorough)
+
+    async def apply_erasures(self, caller: Caller) -> Applied:
+        """Erase again what the list outside names (see `apply_erasures`)."""
+        return await self._erasing.apply(caller)
+
     async def settle(self, grant_id: UUID) -> UserGrant | None:
         """Ask the server once for each obligation that is due."""
         return await self._endings.settle(grant_id)
@@ -231,5 +259,5 @@ class Broker:
         return await self._redeemer.recover()
 
     async def tend(self, limit: int = 100) -> int:
-        """Look after lost leases and due obligations; return how many grants."""
-        return await self._endings.tend(limit)
+        """Look after lost leases, obligations, erasures cut short; return how many."""
+        return await self._endings.tend(limit) + await self._erasing.tend()

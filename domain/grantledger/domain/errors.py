@@ -17,6 +17,7 @@ The tree::
       Unavailable                retry after `retry_after` seconds
         RateLimited              this caller, or the server, is over its rate
         OutcomeUnknown           sent, and nobody knows what became of it
+        StillOwed                not erased while its server is owed revocations
       LedgerError                the store cannot be used as it is
         WrongKey                 the key ring does not open this ledger
         IntegrityError           what is stored does not prove itself
@@ -166,6 +167,12 @@ class OutcomeUnknown(Unavailable):
     """The refresh token was sent and no answer came; the provider's rule decides."""
 
     code = "outcome_unknown"
+
+
+class StillOwed(Unavailable):
+    """The server is owed revocations that erasing would make impossible."""
+
+    code = "still_owed"
 
 
 class LedgerError(GrantledgerError):

@@ -76,6 +76,14 @@ class AccessEntry:
     private: EntryPrivate | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AccessPruned:
+    """What is left of a journal event that was pruned: its place in its stream."""
+
+    originator_id: UUID
+    originator_version: int
+
+
 class AccessRecorded(DomainEvent):
     """The journal entries of one group commit."""
 

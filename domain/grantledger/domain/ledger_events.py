@@ -10,7 +10,7 @@ from uuid import UUID
 
 from eventsourcing.domain import DomainEvent
 
-from grantledger.domain.values import Actor, ActorKind
+from grantledger.domain.values import Actor, ActorKind, Outcome
 
 LEDGER_STREAM = UUID("6772616e-746c-4564-8765-720000000001")
 """The stream of every ledger's own events; each ledger has tables of its own."""
@@ -49,4 +49,21 @@ class LedgerMoved(LedgerEvent):
     root: str
 
 
-LEDGER_EVENTS: tuple[type[LedgerEvent], ...] = (LedgerMoved,)
+class Pruned(LedgerEvent):
+    """Journal leaves are about to be destroyed; their hashes and rows stay.
+
+    It covers what stands before it: journal leaves with an index below `below` whose
+    entries all have one of `outcomes`, and whose tokens had expired when it occurred;
+    `leaves` of them were there.
+    """
+
+    TOPIC = "grantledger.ledger.pruned.v1"
+    SEALED = frozenset({"by", "reason"})
+
+    below: int
+    leaves: int
+    outcomes: tuple[Outcome, ...]
+    reason: str
+
+
+LEDGER_EVENTS: tuple[type[LedgerEvent], ...] = (LedgerMoved, Pruned)

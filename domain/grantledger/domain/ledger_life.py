@@ -18,7 +18,9 @@ from grantledger.domain.ledger_events import (
     LEDGER_STREAM,
     LedgerEvent,
     LedgerMoved,
+    Pruned,
 )
+from grantledger.domain.values import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +29,11 @@ class LedgerState:
 
     Attributes:
         moved_to: where the log goes on, None while it goes on here.
+        pruned_by: version of the newest `Pruned`, 0 without one.
     """
 
     moved_to: str | None = None
+    pruned_by: int = 0
 
 
 class LedgerLife:
@@ -66,6 +70,25 @@ class LedgerLife:
             LedgerMoved, ctx, destination=destination, size=size, root=root.hex()
         )
 
+    def prune(
+        self,
+        ctx: Context,
+        *,
+        below: int,
+        leaves: int,
+        outcomes: tuple[Outcome, ...],
+        reason: str,
+    ) -> None:
+        """Say which journal leaves are about to be destroyed (see `Pruned`)."""
+        self._record(
+            Pruned,
+            ctx,
+            below=below,
+            leaves=leaves,
+            outcomes=tuple(sorted(set(outcomes))),
+            reason=reason,
+        )
+
     def _record(self, kind: Any, ctx: Context, **fields: object) -> None:  # noqa: ANN401 - the library's metaclass hides its fields
         event: LedgerEvent = kind(
             originator_id=self.id,
@@ -82,6 +105,8 @@ def evolve(state: LedgerState, event: LedgerEvent) -> LedgerState:
     """Return the state after an event; one that says nothing of it leaves it."""
     if isinstance(event, LedgerMoved):
         return replace(state, moved_to=event.destination)
+    if isinstance(event, Pruned):
+        return replace(state, pruned_by=event.originator_version)
     return state
 
 

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from uuid import UUID
 
-from grantledger.domain import refusals
+from grantledger.domain import orphans, refusals
 from grantledger.domain.answers import TokenAnswer, UpstreamFailure
 from grantledger.domain.context import Context
 from grantledger.domain.errors import (
@@ -29,6 +29,7 @@ from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import (
     Actor,
     FailureClass,
+    GrantStatus,
     Purpose,
     Scopes,
 )
@@ -293,6 +294,9 @@ class Redeemer:
             grant = await env.ledger.get(grant_id)
             if grant is None:
                 raise NotProvisioned(f"no grant {grant_id}")
+            if grant.state.status is GrantStatus.ERASED:
+                await orphans.give_back(env, provider, grant, answer)
+                return grant
             draft = grant.fork()
             if isinstance(answer, TokenAnswer):
                 draft.answered(

@@ -12,6 +12,8 @@ from grantledger.domain.answers import RevocationConfirmed, UpstreamFailure
 from grantledger.domain.context import Context, backoff_seconds
 from grantledger.domain.event_base import HasState
 from grantledger.domain.grant_events import (
+    Erased,
+    RedemptionFailed,
     Revoked,
     UpstreamRevocationAbandoned,
     UpstreamRevocationConfirmed,
@@ -29,6 +31,7 @@ from grantledger.domain.values import (
 
 GIVE_UP_AFTER = timedelta(days=30)
 RETRY_AFTER_CAP_SECONDS = 86_400.0
+ERASED_UNDER_WAY = "erased"
 
 
 class Revocation(HasState):
@@ -49,6 +52,53 @@ class Revocation(HasState):
         self.record(Revoked, ctx, reason=reason, reason_text=reason_text, ticket=ticket)
         if not rules.revocation:
             self.abandon_unsupported(ctx)
+
+    def erase(self, ctx: Context, *, reason: str, receipt: str) -> None:
+        """Forget the grant; this is its stream's last event.
+
+        A grant that has not ended is ended first. Redemptions under way and what the
+        server is still owed end as what nobody will know: without the data key there
+        is no token any more to ask with. A second call appends nothing.
+
+        Args:
+            ctx: who erases it.
+            reason: an `ErasureReason`, stored in clear.
+            receipt: id of this erasure, wherever it is carried out again.
+        """
+        if self.state.status is GrantStatus.ERASED:
+            return
+        if self.state.status is not GrantStatus.REVOKED:
+            self.record(
+                Revoked,
+                ctx,
+                reason=RevocationReason.OPERATOR,
+                reason_text=None,
+                ticket=None,
+            )
+        for intent in self.state.displaced:
+            self.record(
+                RedemptionFailed,
+                ctx,
+                attempt_id=intent.attempt_id,
+                failure=FailureClass.AMBIGUOUS,
+                sent=True,
+                error=ERASED_UNDER_WAY,
+                description="the grant was erased before the outcome was known",
+                http_status=None,
+                retry_at=None,
+            )
+        owed = self.state.open_obligations()
+        if owed:
+            lost = any(o.outcome_lost for o in owed)
+            self.record(
+                UpstreamRevocationAbandoned,
+                ctx,
+                obligations=tuple(o.id for o in owed),
+                attempt=max(o.attempts for o in owed),
+                reason=AbandonReason.ERASED,
+                residual_exposure_seconds=None if lost else _longest(owed, ctx.at),
+            )
+        self.record(Erased, ctx, reason=str(reason), receipt=receipt)
 
     def abandon_unsupported(self, ctx: Context) -> None:
         """Close every open obligation: this server has no revocation endpoint."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from grantledger.domain.context import Context
 from grantledger.domain.errors import InvalidRequest
+from grantledger.domain.maintenance import ErasureList, Maintenance
 from grantledger.domain.policy import Policy
 from grantledger.domain.ports import (
     AuthorizationServer,
@@ -42,6 +43,7 @@ class Surroundings:
             again.
         spool_after_seconds: an outcome that the ledger does not take is spooled.
         wait_seconds: how long a caller waits for a redemption at most.
+        maintenance, erasures: what erasing needs; without them it is refused.
     """
 
     ledger: Ledger
@@ -58,6 +60,8 @@ class Surroundings:
     spool_after_seconds: float = 2.0
     wait_seconds: float = 45.0
     cache_grants: int = 10_000
+    maintenance: Maintenance | None = None
+    erasures: ErasureList | None = None
 
     def provider(self, name: str) -> Provider:
         """Return the provider of this name.

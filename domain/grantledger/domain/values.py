@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NewType
 
+ERASED_TEXT = "(erased)"
+"""Stands in for a text that was erased; no token, and nobody's name."""
+
 TokenFingerprint = NewType("TokenFingerprint", str)
 """`hmac-sha256:<key id>:<hex>`, made by the Fingerprinter port."""
 
@@ -145,12 +148,21 @@ class RotationReason(StrEnum):
     STORED = "stored"
 
 
+class ErasureReason(StrEnum):
+    """Why a grant was erased; stored in clear."""
+
+    USER_REQUEST = "user_request"
+    RETENTION = "retention"
+    OPERATOR = "operator"
+
+
 class AbandonReason(StrEnum):
     """Why an obligation to revoke upstream ended without the server's word."""
 
     UNSUPPORTED = "unsupported"
     EXPIRED = "expired"
     GAVE_UP = "gave_up"
+    ERASED = "erased"
     UNKNOWN_EXPOSURE = "unknown_exposure"
 
 

@@ -42,6 +42,7 @@ _ABANDONED = {
     AbandonReason.UNSUPPORTED: "the server has no revocation",
     AbandonReason.EXPIRED: "the token has expired by itself",
     AbandonReason.GAVE_UP: "the server did not confirm in time",
+    AbandonReason.ERASED: "the grant was erased first",
     AbandonReason.UNKNOWN_EXPOSURE: "an answer was lost, so nobody can know",
 }
 
@@ -317,7 +318,7 @@ def _abandoned(
 @tell.register
 def _erased(event: Erased, before: GrantState | None) -> Telling:  # noqa: ARG001 - one signature for all
     return Telling(
-        f"The data key was destroyed ({event.reason}).",
+        f"Erased ({spaced(event.reason)}), receipt {event.receipt}.",
         facts={"reason": event.reason, "receipt": event.receipt},
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger import datastore
+from grantledger.adapters.ledger.erasure_list import FileErasures
 from grantledger.adapters.ledger.postgres import schema
 from grantledger.adapters.ledger.postgres.clock import DatabaseClock
 from grantledger.adapters.ledger.postgres.connections import (
@@ -21,9 +22,12 @@ from grantledger.adapters.ledger.rates import Rates
 from grantledger.adapters.ledger.sqlite_ledger import SqliteLedger
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.adapters.settings import Settings
+from grantledger.domain.errors import ConfigurationError
 from grantledger.domain.ports import Clock, Ids
 
 SPOOL_SUFFIX = ".spool"
+ERASURES_SUFFIX = ".erasures"
+ERASURES = "grantledger.erasures"
 
 OpenLedger = Callable[[Settings, KeyRing, Clock, Ids], tuple[StoredLedger, Clock]]
 """Opens the ledger that the settings name; see `open_ledger`."""
@@ -62,6 +66,22 @@ def clock_of(settings: Settings, local: Clock) -> Clock:
         ConfigurationError: the URL or the schema is malformed.
     """
     return local if place_of(settings) is None else DatabaseClock(local)
+
+
+def _maintenance_of(settings: Settings) -> Place | None:
+    """Return the ledger's place as the maintenance role; None: as the broker's own.
+
+    Raises:
+        ConfigurationError: the URL is malformed.
+    """
+    url = settings.maintenance_url
+    if url is None:
+        return None
+    if not is_url(url):
+        raise ConfigurationError(
+            "ledger.maintenance_url: a postgresql:// URL", "ledger.maintenance_url"
+        )
+    return Place(url, settings.file.ledger.schema)
 
 
 def open_ledger(
@@ -103,6 +123,7 @@ def open_ledger(
         rates=rates,
         max_queued=said.queue_limit,
         listen_at=listening_place_of(settings),
+        maintenance=_maintenance_of(settings),
     )
     return ledger, database_clock
 
@@ -138,6 +159,23 @@ def spool_of(settings: Settings) -> Path:
     if is_url(settings.ledger_url[1]):
         return settings.path(settings.file.ledger.spool, "ledger.spool")
     return spool_directory(settings.ledger_path)
+
+
+def erasures_of(settings: Settings, ring: KeyRing) -> FileErasures:
+    """Return the erasure list: as the settings name it, or beside the ledger.
+
+    Keep copies of it apart from the ledger's: it is what makes a restored ledger
+    forget again.
+    """
+    said = settings.file.ledger.erasures
+    if said is not None:
+        path = settings.path(said, "ledger.erasures")
+    elif is_url(settings.ledger_url[1]):
+        path = settings.path(ERASURES, "ledger.erasures")
+    else:
+        ledger = settings.ledger_path
+        path = ledger.with_name(ledger.name + ERASURES_SUFFIX)
+    return FileErasures(path, ring)
 
 
 def spool_directory(ledger: Path) -> Path:

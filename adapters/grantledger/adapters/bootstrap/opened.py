@@ -14,6 +14,7 @@ import anyio
 from grantledger.adapters.bootstrap.ledgers import (
     OpenLedger,
     clock_of,
+    erasures_of,
     open_ledger,
     spool_of,
 )
@@ -282,6 +283,7 @@ async def open_broker(
     ring = key_ring(settings)
     said = settings.file
     spool = spool_of(settings)
+    erasures = erasures_of(settings, ring)
     runner = TaskRunner()
     wiring = Wiring(settings, ring, clock, ids, runner)
     ledger, clock = opening(settings, ring, clock, ids)
@@ -304,6 +306,8 @@ async def open_broker(
             spool_after_seconds=said.broker.spool_after_seconds,
             wait_seconds=said.broker.wait_seconds,
             cache_grants=said.broker.cache_grants,
+            maintenance=ledger,
+            erasures=erasures,
         )
         broker = Broker(env)
         await _recover(broker)

@@ -16,6 +16,7 @@ from grantledger.adapters.cli.grants import (
     status,
 )
 from grantledger.adapters.cli.importing import import_grant
+from grantledger.adapters.cli.maintenance import erase, prune
 from grantledger.adapters.cli.migrate import migrate
 from grantledger.adapters.cli.serve import client_secret, serve
 from grantledger.adapters.cli.setup import init
@@ -47,6 +48,8 @@ for _command, _name in (
     (history, "history"),
     (rotate, "rotate"),
     (revoke, "revoke"),
+    (erase, "erase"),
+    (prune, "prune"),
     (settle, "settle"),
     (worker, "worker"),
     (verify, "verify"),

@@ -47,6 +47,9 @@ MEANINGS: Mapping[type[errors.GrantledgerError], Meaning] = {
     errors.Unavailable: Meaning(40, _LATER),
     errors.RateLimited: Meaning(41, _LATER),
     errors.OutcomeUnknown: Meaning(42, _LATER),
+    errors.StillOwed: Meaning(
+        43, "try again, let `settle` ask its server, or erase with --abandon"
+    ),
     errors.LedgerError: Meaning(50, "check ledger.url in the settings"),
     errors.WrongKey: Meaning(51, _RESTORE),
     errors.IntegrityError: Meaning(52, "stop, keep the file, and look at a backup"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from uuid import UUID
 
 import typer
 from rich.text import Text
@@ -20,10 +21,15 @@ from grantledger.adapters.cli.options import (
     Subject,
 )
 from grantledger.adapters.cli.running import known_grant, with_broker
-from grantledger.domain.errors import InvalidRequest
+from grantledger.domain.errors import InvalidRequest, NotProvisioned
 from grantledger.domain.requests import RevocationReceipt
 from grantledger.domain.user_grant import UserGrant
-from grantledger.domain.values import GrantKey, GrantStatus, RevocationReason
+from grantledger.domain.values import (
+    ERASED_TEXT,
+    GrantKey,
+    GrantStatus,
+    RevocationReason,
+)
 from grantledger.projections.audit_trail import HistoryLine, history_lines
 
 MAX_TEXT_LENGTH = 500
@@ -71,7 +77,7 @@ def list_grants(
         state = grant.state
         table.add_row(
             Text(state.provider),
-            Text(state.subject),
+            Text(state.subject or ERASED_TEXT),
             Text(state.label),
             Text(state.status, style=views.STYLES[state.status]),
             str(state.generation),
@@ -83,18 +89,38 @@ def list_grants(
 
 
 def history(
-    provider: ProviderName,
-    subject: Subject,
+    provider: Annotated[
+        str | None, typer.Argument(metavar="PROVIDER", show_default=False)
+    ] = None,
+    subject: Annotated[
+        str | None, typer.Argument(metavar="SUBJECT", show_default=False)
+    ] = None,
     label: Label = DEFAULT_LABEL,
+    grant_id: Annotated[
+        UUID | None,
+        typer.Option(
+            "--grant", help="By its id, such as of an erased one.", show_default=False
+        ),
+    ] = None,
     config: Config = None,
     *,
     as_json: Json = False,
 ) -> None:
     """Tell what happened to a grant, hand-outs and refusals included."""
-    key = GrantKey(provider, subject, label)
+    key = None
+    if provider is not None and subject is not None:
+        key = GrantKey(provider, subject, label)
+    if (key is None) == (grant_id is None) or (grant_id and provider is not None):
+        raise InvalidRequest("name PROVIDER and SUBJECT, or --grant", "subject")
 
     async def work(opened: OpenBroker) -> tuple[UserGrant, list[HistoryLine]]:
-        grant = await known_grant(opened, key)
+        if key is not None:
+            grant = await known_grant(opened, key)
+        else:
+            found = await opened.ledger.get(grant_id) if grant_id else None
+            if found is None:
+                raise NotProvisioned(f"there is no grant {grant_id}")
+            grant = found
         return grant, history_lines(await opened.ledger.history(grant.id))
 
     grant, lines = with_broker(config, work, tend=False)

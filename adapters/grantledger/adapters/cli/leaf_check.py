@@ -1,5 +1,7 @@
 """Every leaf of a ledger against its hash, its sealed parts and the head.
 
+What the log itself says was erased or pruned may be missing; nothing else may.
+
 Reads the store by itself, in one read transaction, so that it sees one state of a
 ledger that others write to.
 """
@@ -7,7 +9,7 @@ ledger that others write to.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -25,10 +27,16 @@ from grantledger.adapters.ledger.postgres.faults import translated
 from grantledger.adapters.ledger.postgres.ledger import POSTGRES, PostgresLedger
 from grantledger.adapters.ledger.reading import SQLITE, LogSql
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
+from grantledger.adapters.ledger.tombstones import Covered
 from grantledger.domain.errors import IntegrityError, Unavailable
+from grantledger.domain.grant_events import Erased
 from grantledger.domain.journal import AccessRecorded
-from grantledger.domain.ledger_events import LEDGER_STREAM
-from grantledger.projections.transparency import CompactRange, leaf_hash
+from grantledger.domain.ledger_events import LEDGER_STREAM, Pruned
+from grantledger.projections.transparency import (
+    HASH_BYTES,
+    CompactRange,
+    leaf_hash,
+)
 
 LOCK_SECONDS = 5.0
 
@@ -42,12 +50,16 @@ class LeafReport:
         sealed: parts that stand outside their leaves.
         root: of the Merkle tree over all leaves (RFC 6962 section 2.1).
         grant_streams: ids of the grants that have events.
+        erased: how many of them are erased.
+        pruned: journal leaves without bytes.
     """
 
     leaves: int = 0
     sealed: int = 0
     root: bytes = b""
     grant_streams: set[UUID] = field(default_factory=set[UUID])
+    erased: int = 0
+    pruned: int = 0
 
 
 Query = Callable[[str], Iterable[Any]]
@@ -100,24 +112,68 @@ def _check(path: Path) -> LeafReport:
 def _checked(query: Query, log: LogSql) -> LeafReport:
     report = LeafReport()
     tree = CompactRange()
-    parts = _Parts(query)
+    erased, covered = _gone(query, log)
+    report.erased = len(erased)
+    parts = _Parts(query, erased)
     for row in query(
         f"SELECT {log.leaf} FROM stored_events e ORDER BY e.{log.number}"  # noqa: S608 - constants only
     ):
         index = row[0] - 1
         if index != tree.size:
             raise IntegrityError(f"leaf {tree.size} is missing")
+        if row[4] == b"":
+            if row[3] != AccessRecorded.TOPIC or index not in covered:
+                raise IntegrityError(
+                    f"leaf {index} is empty, and no Pruned event covers it"
+                )
+            tree.append(_hash(index, row[5]))
+            parts.check(index, [])
+            report.pruned += 1
+            continue
         tree.append(_hashed(index, row[4], row[5]))
         leaf = read_leaf(_stored(index, row))
         report.sealed += parts.check(index, leaf.sealed)
         if leaf.type != AccessRecorded.TOPIC and leaf.stream != LEDGER_STREAM:
             report.grant_streams.add(leaf.stream)
     parts.check_end()
+    if report.pruned > covered.leaves:
+        raise IntegrityError(
+            f"{report.pruned} leaves are empty; the Pruned events say {covered.leaves}"
+        )
     head = next(iter(query("SELECT next_index, frontier FROM log_head")), None)
     if head is None or tuple(head) != (tree.size, tree.to_bytes()):
         raise IntegrityError("the log's head differs from its leaves")
     report.leaves, report.root = tree.size, tree.root()
     return report
+
+
+def _gone(query: Query, log: LogSql) -> tuple[set[UUID], Covered]:
+    """Return the grants that are erased, and the leaves that may be pruned.
+
+    The events that say so are leaves like all others, compared with their hashes in
+    their turn.
+    """
+    erased: set[UUID] = set()
+    covered = Covered()
+    for row in query(
+        f"SELECT {log.leaf} FROM stored_events e"  # noqa: S608 - constants only
+        f" WHERE e.topic IN ('{Erased.TOPIC}', '{Pruned.TOPIC}')"
+    ):
+        index = row[0] - 1
+        _hashed(index, row[4], row[5])
+        event = _stored(index, row)
+        leaf = read_leaf(event)
+        if row[3] == Erased.TOPIC:
+            erased.add(leaf.stream)
+        elif leaf.stream == LEDGER_STREAM:
+            covered.add(index, event)
+    return erased, covered
+
+
+def _hash(index: int, said: object) -> bytes:
+    if not isinstance(said, bytes) or len(said) != HASH_BYTES:
+        raise IntegrityError(f"leaf {index} differs from its hash")
+    return said
 
 
 def _hashed(index: int, state: object, said: object) -> bytes:
@@ -136,9 +192,14 @@ def _stored(index: int, row: tuple[int, str, int, str, bytes, bytes]) -> StoredE
 
 
 class _Parts:
-    """The sealed parts, read beside the leaves in the same order."""
+    """The sealed parts, read beside the leaves in the same order.
 
-    def __init__(self, query: Query) -> None:
+    Args:
+        erased: grants whose parts may be missing.
+    """
+
+    def __init__(self, query: Query, erased: Container[UUID]) -> None:
+        self._erased = erased
         self._rows: Iterator[tuple[int, int, str, object]] = iter(
             query(
                 "SELECT leaf_index, entry, field, ct FROM sealed"
@@ -162,7 +223,14 @@ class _Parts:
             (-1 if ref.entry is None else ref.entry, ref.field): ref.ct_sha256
             for ref in named
         }
-        if found != said:
+        missing = said.keys() - found.keys()
+        owners = {
+            (-1 if ref.entry is None else ref.entry, ref.field): ref.grant_id
+            for ref in named
+        }
+        if any(owners[part] not in self._erased for part in missing) or any(
+            said.get(part) != digest for part, digest in found.items()
+        ):
             raise IntegrityError(f"leaf {index} differs from its sealed parts")
         return len(found)
 

@@ -28,6 +28,8 @@ def verify(config: Config = None, *, as_json: Json = False) -> None:
         "leaves": leaves.leaves,
         "root": leaves.root.hex(),
         "sealed_parts": leaves.sealed,
+        "erased_grants": leaves.erased,
+        "pruned_leaves": leaves.pruned,
         "grants": grants.grants,
         "grant_events": grants.events,
         "history_lines": grants.lines,
@@ -41,6 +43,7 @@ def verify(config: Config = None, *, as_json: Json = False) -> None:
                 ("leaves", f"{leaves.leaves}, without a gap, each as its hash says"),
                 ("root", f"{leaves.root.hex()}, as the head says"),
                 ("sealed", f"{leaves.sealed} parts, each as its leaf's hash says"),
+                *_gone(leaves),
                 ("grants", f"{grants.grants}, each row as its code says"),
                 ("replay", f"{grants.events} events give the very same rows"),
                 ("opened", f"{grants.lines} events and journal entries"),
@@ -52,3 +55,15 @@ def verify(config: Config = None, *, as_json: Json = False) -> None:
             style="dim",
         ),
     )
+
+
+def _gone(leaves: LeafReport) -> list[tuple[str, str]]:
+    """Return what is missing as the log says, where anything is."""
+    rows: list[tuple[str, str]] = []
+    if leaves.erased:
+        rows.append(("erased", f"{leaves.erased} grants, each by its last event"))
+    if leaves.pruned:
+        rows.append(
+            ("pruned", f"{leaves.pruned} journal leaves, as the log said before")
+        )
+    return rows

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from grantledger.adapters.cli import output
+from grantledger.domain.erasing import ErasureReceipt
 from grantledger.domain.grant_state import GrantState, HeldAccessToken, Obligation
 from grantledger.domain.requests import LiveHandOut, RevocationReceipt
 from grantledger.domain.user_grant import UserGrant
-from grantledger.domain.values import GrantStatus
+from grantledger.domain.values import ERASED_TEXT, GrantStatus
 
 STYLES = {
     GrantStatus.ACTIVE: "green",
@@ -103,11 +105,43 @@ def hand_out_data(line: LiveHandOut) -> dict[str, object]:
     }
 
 
+def erasure_view(
+    receipt: ErasureReceipt, backups_until: datetime | None
+) -> RenderableType:
+    """Return what is known after an erasure, for people."""
+    erasure = receipt.erasure
+    freed = (
+        "freed"
+        if receipt.freed
+        else "destroyed in the ledger; the disk's copy is not freed yet"
+    )
+    backups = (
+        f"made before, they open it until {output.utc(backups_until)}"
+        if backups_until
+        else "made before, they open it as long as they and the key ring are kept"
+    )
+    rows: list[tuple[str, RenderableType]] = [
+        ("grant", Text(f"{erasure.grant_id}: erased", style="red")),
+        ("receipt", erasure.receipt),
+        ("destroyed", f"its data key and {receipt.parts} sealed parts; {freed}"),
+        ("backups", backups),
+        *_owed_rows(receipt.abandoned),
+    ]
+    rows += [
+        (
+            "handed out",
+            f"to {line.caller}, until {output.utc(line.expires_at)}",
+        )
+        for line in receipt.live
+    ]
+    return output.facts(rows)
+
+
 def grant_view(grant: UserGrant) -> RenderableType:
     """Return a grant for people."""
     state = grant.state
     rows: list[tuple[str, RenderableType]] = [
-        ("grant", f"{state.subject} at {state.provider}, label {state.label}"),
+        ("grant", grant_name(state)),
         ("status", _status(state)),
         ("id", f"{state.grant_id}, version {grant.version}"),
         ("scopes", " ".join(state.provisioning.scopes) or "not known"),
@@ -153,6 +187,13 @@ def receipt_view(receipt: RevocationReceipt) -> RenderableType:
         )
     title = "handed out before, and not expired by its own time:"
     return Group(output.facts(rows), Text(f"\n {title}"), table)
+
+
+def grant_name(state: GrantState) -> str:
+    """Return whose grant it is, as far as anybody knows."""
+    if state.status is GrantStatus.ERASED:
+        return f"{ERASED_TEXT} at {state.provider}"
+    return f"{state.subject} at {state.provider}, label {state.label}"
 
 
 def _consent(state: GrantState) -> str:

@@ -9,10 +9,8 @@ that names a field it should not have or lacks one that it should.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
 from datetime import datetime
-from functools import cache
-from typing import Any, get_args, get_type_hints
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -30,61 +28,34 @@ from grantledger.adapters.ledger.leaves import (
     read_leaf,
 )
 from grantledger.adapters.ledger.recorders import SealedStoredEvent
-from grantledger.adapters.ledger.states import reveal, secret_of
+from grantledger.adapters.ledger.shapes import (
+    EVENTS_BY_TOPIC,
+    OfStream,
+    Shape,
+    shape_of,
+)
+from grantledger.adapters.ledger.states import reveal
+from grantledger.adapters.ledger.tombstones import NOTHING, Gone
 from grantledger.domain.errors import IntegrityError
-from grantledger.domain.event_base import GrantEvent
-from grantledger.domain.grant_events import GRANT_EVENTS
-from grantledger.domain.journal import AccessEntry, AccessRecorded, EntryPrivate
-from grantledger.domain.ledger_events import LEDGER_EVENTS, LedgerEvent
+from grantledger.domain.grant_events import Erased
+from grantledger.domain.journal import (
+    AccessEntry,
+    AccessPruned,
+    AccessRecorded,
+    EntryPrivate,
+)
+from grantledger.domain.ledger_events import (
+    LEDGER_STREAM,
+)
 from grantledger.domain.user_grant import UserGrant
 
 KeyOf = Callable[[UUID], DataKey]
 Random = Callable[[int], bytes]
 Parts = Mapping[tuple[int | None, str], SealedPart]
-OfStream = GrantEvent | LedgerEvent
-
-# What may be read back. Not the library's resolve_topic: it imports whatever module
-# the stored text names.
-_OF_STREAMS: tuple[type[OfStream], ...] = (*GRANT_EVENTS, *LEDGER_EVENTS)
-EVENTS_BY_TOPIC: Mapping[str, type[OfStream]] = {e.TOPIC: e for e in _OF_STREAMS}
-
-_CLEAR_BASE = frozenset(
-    {"originator_id", "originator_version", "timestamp", "event_id"}
-)
 _PLAIN = msgspec.json.Encoder()
 _SEALED = msgspec.json.Encoder(enc_hook=reveal)
 _JOURNAL_FIELDS = msgspec.json.Decoder(JournalFields)
 _PRIVATE = msgspec.json.Decoder(EntryPrivate)
-
-
-class _Shape:
-    """How one event class is written and read."""
-
-    def __init__(self, cls: type[OfStream]) -> None:
-        hints = get_type_hints(cls)
-        names = [f.name for f in fields(cls)]
-        self.cls = cls
-        self.sealed = tuple(n for n in names if n in cls.SEALED)
-        self.required = frozenset(
-            n for n in self.sealed if type(None) not in get_args(hints[n])
-        )
-        self.clear = tuple(
-            n for n in names if n not in cls.SEALED and n not in _CLEAR_BASE
-        )
-        self.openers = {
-            n: msgspec.json.Decoder(hints[n], dec_hook=secret_of) for n in self.sealed
-        }
-        struct = msgspec.defstruct(
-            f"{cls.__name__}Fields",
-            [("occurred_at", datetime), *((n, hints[n]) for n in self.clear)],
-            forbid_unknown_fields=True,
-        )
-        self.fields: msgspec.json.Decoder[Any] = msgspec.json.Decoder(struct)
-
-
-@cache
-def _shape(cls: type[OfStream]) -> _Shape:
-    return _Shape(cls)
 
 
 class LeafMapper(Mapper[UUID]):
@@ -93,11 +64,13 @@ class LeafMapper(Mapper[UUID]):
     Args:
         key_of: returns the data key of a grant, or of a journal stream.
         random: the source of nonces.
+        gone: what may be missing, where a reader does not say it at each call.
     """
 
-    def __init__(self, key_of: KeyOf, random: Random) -> None:
+    def __init__(self, key_of: KeyOf, random: Random, gone: Gone = NOTHING) -> None:
         self._key_of = key_of
         self._random = random
+        self._gone = gone
 
     def encode(
         self, event: OfStream, recorded_at: datetime, key: DataKey | None = None
@@ -112,7 +85,7 @@ class LeafMapper(Mapper[UUID]):
         Raises:
             TypeError: a secret stands in a field that is not sealed.
         """
-        shape = _shape(type(event))
+        shape = shape_of(type(event))
         key = key or self._key_of(event.originator_id)
         parts: list[SealedPart] = []
         for name in shape.sealed:
@@ -206,19 +179,26 @@ class LeafMapper(Mapper[UUID]):
         return self.decode(stored_event)
 
     def decode(
-        self, stored: StoredEvent, only: UUID | None = None
-    ) -> OfStream | AccessRecorded:
+        self, stored: StoredEvent, only: UUID | None = None, gone: Gone | None = None
+    ) -> OfStream | AccessRecorded | AccessPruned:
         """Return the event that the stored bytes say, nothing else.
+
+        Of an erased grant nothing sealed is opened, whether it is still there or not:
+        stand-ins take its place, the same every time.
 
         Args:
             stored: with its sealed parts.
             only: of a journal event, the entries of this grant alone; no other
                 grant's part is opened.
+            gone: what the log says may be missing.
 
         Raises:
             IntegrityError: bytes and columns differ, a sealed part is missing, or one
                 does not open.
         """
+        gone = gone or self._gone
+        if not stored.state:
+            return _pruned(stored, gone)
         leaf = read_leaf(stored)
         given = stored.sealed if isinstance(stored, SealedStoredEvent) else ()
         parts = {(p.entry, p.field): p for p in given}
@@ -226,24 +206,27 @@ class LeafMapper(Mapper[UUID]):
         if parts.keys() - refs.keys():
             raise IntegrityError(f"event {leaf.event_id} has sealed parts too many")
         if leaf.type == AccessRecorded.TOPIC:
-            return self._journal(leaf, refs.values(), parts, only)
+            return self._journal(leaf, refs.values(), parts, only, gone)
         cls = EVENTS_BY_TOPIC.get(leaf.type)
         if cls is None:
             raise IntegrityError(f"unknown event type {leaf.type!r}")
-        return self._event(leaf, _shape(cls), refs, parts)
+        return self._event(leaf, shape_of(cls), refs, parts, gone)
 
     def _event(
         self,
         leaf: Leaf,
-        shape: _Shape,
+        shape: Shape,
         refs: Mapping[tuple[int | None, str], SealedRef],
         parts: Parts,
+        gone: Gone,
     ) -> OfStream:
         names = {field for _, field in refs}
+        # Who erased a grant is sealed under the ledger's key: it outlives the grant's.
+        lasting = LEDGER_STREAM if shape.cls is Erased else leaf.stream
         if (
             leaf.entries
             or any(r.entry is not None for r in refs.values())
-            or any(r.grant_id != leaf.stream for r in refs.values())
+            or any(r.grant_id not in (leaf.stream, lasting) for r in refs.values())
             or not shape.required <= names <= set(shape.sealed)
         ):
             raise IntegrityError(f"event {leaf.event_id} does not seal what it should")
@@ -261,14 +244,21 @@ class LeafMapper(Mapper[UUID]):
         for name in shape.sealed:
             ref = refs.get((None, name))
             state[name] = None
-            if ref is not None:
+            if ref is not None and gone.erased(ref.grant_id):
+                state[name] = shape.stand_ins[name]
+            elif ref is not None:
                 plain = self._open(leaf, ref, parts)
                 state[name] = decoded(shape.openers[name], plain, leaf.event_id)
         event: OfStream = _made(shape.cls, state)
         return event
 
     def _journal(
-        self, leaf: Leaf, refs: Iterable[SealedRef], parts: Parts, only: UUID | None
+        self,
+        leaf: Leaf,
+        refs: Iterable[SealedRef],
+        parts: Parts,
+        only: UUID | None,
+        gone: Gone,
     ) -> AccessRecorded:
         private: dict[int, EntryPrivate] = {}
         for ref in refs:
@@ -278,7 +268,7 @@ class LeafMapper(Mapper[UUID]):
             owner = leaf.entries[number].grant_id
             if ref.field != ENTRY_FIELD or ref.grant_id != (owner or leaf.stream):
                 raise IntegrityError(f"event {leaf.event_id} seals another's entry")
-            if only is None or owner == only:
+            if (only is None or owner == only) and not gone.erased(ref.grant_id):
                 plain = self._open(leaf, ref, parts)
                 private[number] = decoded(_PRIVATE, plain, leaf.event_id)
         said = decoded(_JOURNAL_FIELDS, leaf.fields, leaf.event_id)
@@ -315,6 +305,23 @@ class LeafMapper(Mapper[UUID]):
         return self._key_of(ref.grant_id).open(
             proven, leaf.event_id, ref.entry, ref.field
         )
+
+
+def _pruned(stored: StoredEvent, gone: Gone) -> AccessPruned:
+    """Return what is left of an event without bytes, if it may have none.
+
+    Raises:
+        IntegrityError: no Pruned event covers it.
+    """
+    stream = stored.originator_id
+    if not isinstance(stream, UUID) or not gone.pruned(
+        stream, stored.originator_version
+    ):
+        raise IntegrityError(
+            f"the leaf of {stream} version {stored.originator_version} is empty, and "
+            "no Pruned event covers it"
+        )
+    return AccessPruned(stream, stored.originator_version)
 
 
 def _made(cls: type[Any], state: dict[str, object]) -> Any:  # noqa: ANN401 - of that class

@@ -8,6 +8,7 @@ How the store reads and writes is left to its `Writes`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -20,10 +21,11 @@ from grantledger.adapters.ledger.recorders import SealedStoredEvent
 from grantledger.adapters.ledger.rows import EPOCH, GrantRows, micros
 from grantledger.adapters.ledger.schedule_rows import Scheduled, scheduled
 from grantledger.adapters.ledger.units import AppendUnit, Batch, BatchVerdicts
-from grantledger.domain.errors import GrantledgerError, LedgerError
+from grantledger.domain.errors import GrantledgerError, IntegrityError, LedgerError
 from grantledger.domain.event_base import GrantEvent
+from grantledger.domain.grant_events import Erased
 from grantledger.domain.journal import AccessEntry, AccessRecorded
-from grantledger.domain.ledger_events import LedgerEvent
+from grantledger.domain.ledger_events import LEDGER_STREAM, LedgerEvent
 from grantledger.domain.ledger_life import LedgerLife
 from grantledger.domain.ports import AppendVerdict, Ids
 from grantledger.domain.user_grant import UserGrant
@@ -67,6 +69,10 @@ class Writes(Protocol):
 
     def keep(self, key: DataKey, wrapped: WrappedKey) -> None:
         """Write a fresh data key."""
+        ...
+
+    def erased(self, grant_id: UUID) -> bool:
+        """Tell whether the grant's stream ends with Erased."""
         ...
 
     def insert(self, stored: list[SealedStoredEvent]) -> int:
@@ -201,12 +207,23 @@ class Deciding:
             key, wrapped = self._keys.make(grant.id)
         else:
             key = writes.key(grant.id)
-        stored = [self._mapper.encode(event, work.now, key) for event in events]
+        lasting: tuple[DataKey, WrappedKey | None] | None = None
+        if isinstance(events[-1], Erased):
+            lasting = self._ledger_key(work)
+        stored = [
+            self._mapper.encode(
+                event,
+                work.now,
+                lasting[0] if lasting and isinstance(event, Erased) else key,
+            )
+            for event in events
+        ]
         if not all(fits(s) for s in stored):
             raise LedgerError(f"an event of grant {grant.id} is over a leaf's limit")
         row = self._rows.sealed(grant, writes.size + len(stored) - 1, key)
-        if wrapped is not None:
-            self._keep(work, key, wrapped)
+        for made in ((key, wrapped), lasting):
+            if made is not None and made[1] is not None:
+                self._keep(work, made[0], made[1])
         self._insert(work, stored)
         writes.row(row, scheduled(grant))
         self._newest[grant.id] = grant.version
@@ -217,11 +234,7 @@ class Deciding:
         """Return the verdict on the ledger's own events, sealed under its own key."""
         if self._newest_of(work, life.id) != life.stored_version:
             return self._who_won(work, life.pending_events[0])
-        wrapped: WrappedKey | None = None
-        if life.stored_version == 0:
-            key, wrapped = self._keys.make(life.id)
-        else:
-            key = work.writes.key(life.id)
+        key, wrapped = self._ledger_key(work)
         stored = [self._mapper.encode(e, work.now, key) for e in life.pending_events]
         if not all(fits(s) for s in stored):
             raise LedgerError("an event of the ledger is over a leaf's limit")
@@ -230,6 +243,18 @@ class Deciding:
         self._insert(work, stored)
         self._newest[life.id] = life.version
         return AppendVerdict.COMMITTED
+
+    def _ledger_key(self, work: Work) -> tuple[DataKey, WrappedKey | None]:
+        """Return the key of the ledger's own stream, made where there is none yet.
+
+        An erasure may need it before the ledger has an event of its own.
+        """
+        try:
+            return work.writes.key(LEDGER_STREAM), None
+        except IntegrityError:
+            if self._newest_of(work, LEDGER_STREAM):
+                raise
+        return self._keys.make(LEDGER_STREAM)
 
     def _known(self, work: Work, grant: UserGrant) -> bool:
         """Tell whether the user has a grant already, under another id."""
@@ -270,7 +295,7 @@ class Deciding:
                         continue
                 if entry.private is not None and grant_id not in keys:
                     try:
-                        keys[grant_id] = work.writes.key(grant_id)
+                        entry = self._sealable(work, entry, grant_id)  # noqa: PLW2901 - it takes the entry's place
                     except GrantledgerError as error:
                         recorded.append(error)
                         continue
@@ -280,6 +305,17 @@ class Deciding:
             self._open_journal(work)
         for start in range(0, len(kept), ENTRIES_PER_EVENT):
             self._journal(work, kept[start : start + ENTRIES_PER_EVENT])
+
+    @staticmethod
+    def _sealable(work: Work, entry: AccessEntry, grant_id: UUID) -> AccessEntry:
+        """Return the entry with its grant's key at hand.
+
+        A request for a grant that was erased is one without a grant: its key is gone.
+        """
+        if entry.outcome not in CHECKED and work.writes.erased(grant_id):
+            return replace(entry, grant_id=None, grant_version=0, generation=0)
+        work.keys[grant_id] = work.writes.key(grant_id)
+        return entry
 
     def _open_journal(self, work: Work) -> None:
         """Have the key of the journal's stream at hand, made with its first event."""

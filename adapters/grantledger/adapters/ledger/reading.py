@@ -16,9 +16,10 @@ from grantledger.adapters.keys.envelope import SealedPart
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.data_keys import DataKeys
 from grantledger.adapters.ledger.recorders import SealedStoredEvent
+from grantledger.adapters.ledger.tombstones import Tombstones
 from grantledger.domain.errors import IntegrityError
 from grantledger.domain.event_base import GrantEvent
-from grantledger.domain.journal import AccessRecorded
+from grantledger.domain.journal import AccessPruned, AccessRecorded
 from grantledger.domain.ledger_events import LEDGER_STREAM, LedgerEvent
 from grantledger.projections.transparency import leaf_hash
 
@@ -59,6 +60,11 @@ class LeafReader:
         self._keys = keys
         self._sql = sql
 
+    @property
+    def sql(self) -> LogSql:
+        """How the store says it."""
+        return self._sql
+
     def events_of(self, c: Cursor, grant_id: UUID) -> Iterator[tuple[int, GrantEvent]]:
         """Yield (leaf index, event) of the grant's stream, in order."""
         for index, event in self._stream(c, grant_id):
@@ -77,17 +83,15 @@ class LeafReader:
 
     def _stream(
         self, c: Cursor, stream: UUID
-    ) -> Iterator[tuple[int, GrantEvent | LedgerEvent | AccessRecorded]]:
+    ) -> Iterator[tuple[int, GrantEvent | LedgerEvent | AccessRecorded | AccessPruned]]:
         c.execute(
             f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
             " WHERE e.originator_id=? ORDER BY e.originator_version",
             (stream.hex,),
         )
-        rows = c.fetchall()
-        if rows:
-            self._keys.load(c, stream)
-        for row in rows:
-            yield row[0] - 1, self.decode(c, row)
+        gone = Tombstones(c, self._sql.number)
+        for row in c.fetchall():
+            yield row[0] - 1, self.decode(c, row, gone=gone)
 
     def journal_of(
         self, c: Cursor, grant_id: UUID, *, live_after: int | None
@@ -108,29 +112,38 @@ class LeafReader:
             f" WHERE {live}{self._sql.speaks_of} ORDER BY j.leaf_index",
             (*values, grant_id.bytes),
         )
+        gone = Tombstones(c, self._sql.number)
         found: list[tuple[int, AccessRecorded]] = []
         for row in c.fetchall():
-            event = self.decode(c, row, grant_id)
+            event = self.decode(c, row, grant_id, gone)
+            if isinstance(event, AccessPruned):
+                continue
             if not isinstance(event, AccessRecorded):
                 raise IntegrityError(f"leaf {row[0] - 1} is no journal event")
             found.append((row[0] - 1, event))
         return found
 
     def decode(
-        self, c: Cursor, row: Sequence[Any], only: UUID | None = None
-    ) -> GrantEvent | LedgerEvent | AccessRecorded:
+        self,
+        c: Cursor,
+        row: Sequence[Any],
+        only: UUID | None = None,
+        gone: Tombstones | None = None,
+    ) -> GrantEvent | LedgerEvent | AccessRecorded | AccessPruned:
         """Return the event of a row of `stored_events`.
 
         Args:
             c: in a transaction.
             row: number, stream, version, topic, state and leaf hash.
             only: of a journal event, the entries of this grant alone.
+            gone: what the log says may be missing, as far as it was asked before.
 
         Raises:
             IntegrityError: the leaf does not prove itself.
         """
         index = row[0] - 1
-        if leaf_hash(row[4]) != row[5]:
+        gone = gone or Tombstones(c, self._sql.number)
+        if row[4] and leaf_hash(row[4]) != row[5]:
             raise IntegrityError(f"leaf {index} differs from its hash")
         c.execute(
             "SELECT entry, field, grant_id, dek_id, ct FROM sealed WHERE leaf_index=?",
@@ -143,6 +156,7 @@ class LeafReader:
             for p in c.fetchall()
         )
         for grant_id in {p.grant_id for p in parts} if only is None else {only}:
-            self._keys.load(c, grant_id)
+            if not gone.erased(grant_id):
+                self._keys.load(c, grant_id)
         stored = SealedStoredEvent(UUID(hex=row[1]), row[2], row[3], row[4], parts)
-        return self._mapper.decode(stored, only)
+        return self._mapper.decode(stored, only, gone)

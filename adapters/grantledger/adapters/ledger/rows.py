@@ -1,7 +1,8 @@
 """The rows of `current_grants`: written with the events, proven when read.
 
 The state is sealed under the grant's data key; a keyed code covers every column,
-so that a row changed by hand, or taken from another grant or another time, is seen.
+so that a row changed by hand, or taken from another grant or another time, is seen. An
+erased grant has no key; its state holds nothing personal and stands in the clear.
 """
 
 from __future__ import annotations
@@ -16,14 +17,19 @@ from eventsourcing.persistence import Cursor
 from grantledger.adapters.keys.envelope import NONCE_BYTES, DataKey
 from grantledger.adapters.keys.ring import KeyRing, Random
 from grantledger.adapters.ledger.data_keys import DataKeys
-from grantledger.adapters.ledger.states import decode_state, encode_state
+from grantledger.adapters.ledger.states import (
+    decode_state,
+    encode_erased,
+    encode_state,
+)
 from grantledger.domain.errors import IntegrityError
 from grantledger.domain.user_grant import UserGrant
-from grantledger.domain.values import GrantKey
+from grantledger.domain.values import GrantKey, GrantStatus
 from grantledger.projections.current_grants import row_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+DIGEST_BYTES = 32
 
 
 def selecting(stream_of: str) -> str:
@@ -71,10 +77,14 @@ class GrantRows:
         """Return the columns for a grant whose newest event is that leaf."""
         row = row_of(grant)
         state = grant.state
-        digest = self.digest(GrantKey(state.provider, state.subject, state.label))
-        sealed = key.state_seal(
-            row.version, encode_state(state), self._random(NONCE_BYTES)
-        )
+        if state.status is GrantStatus.ERASED:
+            # Nobody is looked up by it, and no key is left: there is nothing to seal.
+            digest, sealed = self._random(DIGEST_BYTES), encode_erased(state)
+        else:
+            digest = self.digest(GrantKey(state.provider, state.subject, state.label))
+            sealed = key.state_seal(
+                row.version, encode_state(state), self._random(NONCE_BYTES)
+            )
         values = (
             row.grant_id.hex,
             row.version,
@@ -88,6 +98,10 @@ class GrantRows:
             sealed,
         )
         return (*values, self._ring.mac(_parts(values)))
+
+    def forget(self, grant_id: UUID) -> None:
+        """Drop a data key from memory that the store has destroyed."""
+        self._keys.forget(grant_id)
 
     @staticmethod
     def write(c: Cursor, columns: tuple[object, ...]) -> None:
@@ -120,6 +134,10 @@ class GrantRows:
                 f"the row of grant {grant_id} is at version {version}; "
                 f"its newest event is {newest}"
             )
+        if values[5] == GrantStatus.ERASED:
+            self._keys.forget(grant_id)
+            erased = decode_state(values[9])
+            return UserGrant.from_state(erased, version, from_micros(values[8]))
         key = self._keys.load(c, grant_id)
         state = decode_state(key.state_open(version, values[9]))
         return UserGrant.from_state(state, version, from_micros(values[8]))

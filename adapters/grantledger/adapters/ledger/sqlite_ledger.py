@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+from uuid import UUID
 
 from eventsourcing.persistence import Cursor
 from eventsourcing.sqlite import SQLiteCursor
 
 from grantledger.adapters.keys.ring import KeyRing, Random
 from grantledger.adapters.ledger import datastore as files
+from grantledger.adapters.ledger import destroying
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.connections import LedgerDatastore
 from grantledger.adapters.ledger.data_keys import DataKeys
@@ -163,6 +165,19 @@ class SqliteLedger(StoredLedger):
                 " DO UPDATE SET sealed=excluded.sealed",
                 (provider, sealed),
             )
+
+    def _ready(self) -> None:
+        """Whoever may write the file may do this, too."""
+
+    def _destroy(self, grant_id: UUID) -> int:
+        return destroying.destroy(self._store, grant_id)
+
+    def _prune(self, version: int, start: int, count: int) -> int:
+        with self._store.transaction(commit=True) as c:
+            return destroying.prune(c, self.chosen(c, version, start, count))
+
+    def _scrub(self, *, journal: bool, thorough: bool) -> bool:  # noqa: ARG002 - one file holds all
+        return destroying.scrub(self._store, self.path, thorough=thorough)
 
     def _close(self) -> None:
         self._writer.close()

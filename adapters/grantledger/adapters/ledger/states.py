@@ -32,6 +32,7 @@ def secret_of(kind: type, value: object) -> object:
 
 
 _ENCODER = msgspec.json.Encoder(enc_hook=reveal)
+_CLEAR = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(GrantState, dec_hook=secret_of)
 _FORM = bytes((STATE_VERSION,))
 
@@ -39,6 +40,17 @@ _FORM = bytes((STATE_VERSION,))
 def encode_state(state: GrantState) -> bytes:
     """Return a grant's whole state, secrets included: to be sealed."""
     return _FORM + _ENCODER.encode(state)
+
+
+def encode_erased(state: GrantState) -> bytes:
+    """Return the state of an erased grant, to be stored in the clear.
+
+    Raises:
+        TypeError: it holds a secret after all.
+    """
+    if state.obligations or state.subject:
+        raise TypeError(f"grant {state.grant_id} is not erased")
+    return _FORM + _CLEAR.encode(state)
 
 
 def decode_state(data: bytes) -> GrantState:

@@ -7,7 +7,7 @@ their answers are put together stands here, once for all stores.
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -18,6 +18,7 @@ from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.ledger.duties import StoredDuties
 from grantledger.adapters.ledger.group_commit import GroupCommit
+from grantledger.adapters.ledger.maintained import Maintained
 from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.rows import GrantRows, micros
 from grantledger.adapters.ledger.shared_reads import SharedReads, Stopped
@@ -35,7 +36,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.05
 
 
-class StoredLedger(ABC):
+class StoredLedger(Maintained):
     """Base of the stores' ledgers.
 
     Safe in threads; may be used from several event loops.
@@ -59,6 +60,7 @@ class StoredLedger(ABC):
         self.name = name
         self._rows = rows
         self._leaves = leaves
+        self._sql = leaves.sql
         self._failures = failures
         self._select = select
         self._waiting = Waiting()

@@ -31,6 +31,7 @@ from grantledger.adapters.ledger.recorders import (
 from grantledger.adapters.ledger.rows import GrantRows
 from grantledger.adapters.ledger.schedule_rows import Scheduled, write_schedule
 from grantledger.adapters.ledger.stored_ledger import newest
+from grantledger.adapters.ledger.tombstones import is_erased
 from grantledger.adapters.ledger.units import Batch, BatchVerdicts
 from grantledger.domain.errors import GrantledgerError
 from grantledger.domain.ports import Clock, Ids
@@ -82,6 +83,9 @@ class _Writes:
 
     def keep(self, key: DataKey, wrapped: WrappedKey) -> None:
         self._keys.store(self.c, key, wrapped)
+
+    def erased(self, grant_id: UUID) -> bool:
+        return is_erased(self.c, grant_id)
 
     def insert(self, stored: list[SealedStoredEvent]) -> int:
         insert: Callable[..., list[int]] = self._recorder._insert_events  # type: ignore[assignment] # noqa: SLF001 - the library's own hook

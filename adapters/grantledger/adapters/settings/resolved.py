@@ -25,6 +25,7 @@ KEYRING_ENV = "GRANTLEDGER_KEYRING"
 KEYRING_FILE_ENV = "GRANTLEDGER_KEYRING_FILE"
 DATABASE_ENV = "DATABASE_URL"
 LISTEN_ENV = "GRANTLEDGER_LISTEN"
+MAINTENANCE_ENV = "GRANTLEDGER_MAINTENANCE"
 SQLITE_PREFIX = "sqlite:///"
 MAX_SECRET_BYTES = 64 * 1024
 
@@ -92,6 +93,11 @@ class Settings:
         if said:
             return LISTEN_ENV, said
         return "ledger.listen_url", self.file.ledger.listen_url
+
+    @property
+    def maintenance_url(self) -> str | None:
+        """The ledger's URL for a role that may erase; it may hold a password."""
+        return self._environ.get(MAINTENANCE_ENV) or self.file.ledger.maintenance_url
 
     @property
     def keyring_file(self) -> Path:

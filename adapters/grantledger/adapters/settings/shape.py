@@ -35,6 +35,11 @@ class LedgerSettings(_Settings):
         schema, spool: with PostgreSQL only: the tenant's; and for untaken answers.
         pooler: `transaction` where the URL leads to a pooler in that mode.
         listen_url: the server itself, for LISTEN; the URL where no pooler is.
+        maintenance_url: with PostgreSQL only: the same database as a role that may
+            erase and prune, where the broker's own may not.
+        erasures: the erasure list; beside the ledger's file, or the settings', by
+            default.
+        backup_days: how long backups and archived logs are kept, for receipts.
         queue_limit: appends, and likewise entries, that wait at most.
         hand_outs_per_second: of one caller; denials likewise.
     """
@@ -44,6 +49,9 @@ class LedgerSettings(_Settings):
     spool: Text = "grantledger.spool"
     pooler: Literal["none", "transaction"] = "none"
     listen_url: Text | None = None
+    maintenance_url: Text | None = None
+    erasures: Text | None = None
+    backup_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] | None = None
     queue_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 8192
     hand_outs_per_second: Annotated[float, msgspec.Meta(ge=1, le=1e9)] = 10_000.0
     denials_per_second: Annotated[float, msgspec.Meta(ge=1, le=1e6)] = 10.0

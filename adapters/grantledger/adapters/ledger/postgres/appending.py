@@ -21,6 +21,8 @@ from grantledger.adapters.ledger.postgres.columns import (
 from grantledger.adapters.ledger.postgres.connections import Connection, PgCursor
 from grantledger.adapters.ledger.recorders import SealedStoredEvent
 from grantledger.adapters.ledger.stored_ledger import newest
+from grantledger.adapters.ledger.tombstones import is_erased
+from grantledger.domain.grant_events import Erased
 
 
 def lock(connection: Connection) -> Locked:
@@ -96,6 +98,11 @@ class Appending(Columns):
     def key(self, grant_id: UUID) -> DataKey:
         """Return a stored data key, or one made in this run."""
         return self._keys.load(self._cursor, grant_id)
+
+    def erased(self, grant_id: UUID) -> bool:
+        """Tell whether the grant's stream ends with Erased, in this run or before."""
+        now = any(row[0] == grant_id and row[2] == Erased.TOPIC for row in self._leaves)
+        return now or is_erased(self._cursor, grant_id)
 
     def keep(self, key: DataKey, wrapped: WrappedKey) -> None:
         """Write a fresh data key, and have it at hand."""

@@ -24,6 +24,7 @@ from grantledger.adapters.ledger.postgres.connections import (
 from grantledger.adapters.ledger.postgres.duties import PostgresDuties
 from grantledger.adapters.ledger.postgres.faults import STORAGE_ERRORS, translated
 from grantledger.adapters.ledger.postgres.listening import Listener, can_listen
+from grantledger.adapters.ledger.postgres.maintenance import PostgresMaintenance
 from grantledger.adapters.ledger.postgres.readers import CUT_OFF, Readers
 from grantledger.adapters.ledger.postgres.transaction import PostgresTransaction
 from grantledger.adapters.ledger.rates import Rates
@@ -62,9 +63,11 @@ class PostgresLedger(StoredLedger):
         max_queued: int = 8192,
         listen: bool = True,
         listen_at: Place | None = None,
+        maintenance: Place | None = None,
     ) -> None:
         self.place = place
         self._clock = clock
+        self._maintenance = PostgresMaintenance(maintenance or place)
         keys = DataKeys(ring, random)
         rows = GrantRows(ring, keys, random)
         mapper = LeafMapper(keys.cached, random)
@@ -96,6 +99,7 @@ class PostgresLedger(StoredLedger):
         max_queued: int = 8192,
         listen: bool = True,
         listen_at: Place | None = None,
+        maintenance: Place | None = None,
     ) -> PostgresLedger:
         """Open an existing ledger of this program's schema.
 
@@ -110,6 +114,8 @@ class PostgresLedger(StoredLedger):
             max_queued: appends, and likewise entries, waiting at most.
             listen: hear of other replicas' appends, instead of polling for them.
             listen_at: where, if not at `place`; behind a pooler nothing is heard.
+            maintenance: the same schema as a role that may erase and prune; None: as
+                this role, if it may.
 
         Raises:
             ConfigurationError: a pooler is where none was said to be.
@@ -132,6 +138,7 @@ class PostgresLedger(StoredLedger):
                 max_queued=max_queued,
                 listen=listen,
                 listen_at=listen_at,
+                maintenance=maintenance,
             )
         except STORAGE_ERRORS as cause:
             raise translated(cause, place.name) from cause
@@ -172,6 +179,18 @@ class PostgresLedger(StoredLedger):
         place = self.place
         with place.connect() as connection, place.writing(connection):
             connection.execute("SELECT ledger_keep_client(%s, %b)", (provider, sealed))
+
+    def _ready(self) -> None:
+        self._maintenance.ready()
+
+    def _destroy(self, grant_id: UUID) -> int:
+        return self._maintenance.erase(grant_id)
+
+    def _prune(self, version: int, start: int, count: int) -> int:
+        return self._maintenance.prune(version, start, count)
+
+    def _scrub(self, *, journal: bool, thorough: bool) -> bool:
+        return self._maintenance.vacuum(journal=journal, thorough=thorough)
 
     def _heard(self, grant_id: UUID | None) -> None:
         """Wake who waits for the grant, or everybody."""

@@ -14,7 +14,8 @@
 --                          in daily work
 -- grantledger_app          the broker: reads, and executes the functions that append;
 --                          it cannot UPDATE, DELETE, TRUNCATE, or insert by itself
--- grantledger_maintenance  reads, and executes the functions that erase
+-- grantledger_maintenance  reads, and executes the functions that erase and prune what
+--                          the log says is erased or pruned; VACUUMs (PostgreSQL 17+)
 -- grantledger_auditor      reads, and nothing else; keys and ciphertexts are not for it
 DO $roles$
 DECLARE
@@ -80,6 +81,13 @@ BEGIN
 
     -- Maintenance.
     GRANT EXECUTE ON FUNCTION ledger_erase(text) TO grantledger_maintenance;
+    GRANT EXECUTE ON FUNCTION ledger_prune(bigint, bigint, integer)
+        TO grantledger_maintenance;
+    IF current_setting('server_version_num')::integer >= 170000 THEN
+        -- VACUUM, so that what was destroyed does not stay on the disk.
+        GRANT MAINTAIN ON data_keys, sealed, current_grants, stored_events,
+            journal_index TO grantledger_maintenance;
+    END IF;
 
     -- The auditor: the log itself. Data keys, ciphertexts and sealed states are left
     -- out; whoever holds the key ring as well reads them as another role.

@@ -1,0 +1,165 @@
+"""The erasure list: a file of its own, outside the ledger, that only grows.
+
+One JSON line for each erasure: grant, receipt, time and reason, no subject. Each line
+carries a keyed code over itself and the code before it, so that a line can neither be
+forged, nor changed, nor taken out between others, without the key ring. A cut at the
+end shows no code; the log itself names what was erased, and `resume` writes it again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+from uuid import UUID
+
+import anyio.to_thread
+import msgspec
+
+from grantledger.adapters.keys.ring import KeyRing
+from grantledger.domain.errors import IntegrityError, LedgerError, Unavailable
+from grantledger.domain.maintenance import Erasure
+
+T = TypeVar("T")
+FILE_MODE = 0o600
+VERSION = 1
+MAX_LINE_BYTES = 4096
+_PURPOSE = b"grantledger erasure list 1"
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line; `code` is over the other fields, as they stand, and the code before."""
+
+    v: int
+    grant_id: UUID
+    receipt: str
+    at: datetime
+    reason: str
+    code: str = ""
+
+
+_DECODER = msgspec.json.Decoder(Line)
+_ENCODER = msgspec.json.Encoder()
+
+
+class FileErasures:
+    """Implements maintenance.ErasureList in one file, made when it is needed.
+
+    Several processes of one machine may share it.
+    """
+
+    def __init__(self, path: Path, ring: KeyRing) -> None:
+        self.path = path
+        self._ring = ring
+
+    async def add(self, erasure: Erasure) -> None:
+        """Make the line durable, unless its grant is listed; see `ErasureList.add`."""
+        await self._in_thread(lambda: self._add(erasure))
+
+    async def read(self) -> Sequence[Erasure]:
+        """Return every line; see `ErasureList.read`."""
+        return await self._in_thread(lambda: self._lines()[0])
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        try:
+            return await anyio.to_thread.run_sync(work)
+        except OSError as cause:
+            raise Unavailable(
+                f"the erasure list {self.path} cannot be used: {cause.strerror}"
+            ) from cause
+
+    def _add(self, erasure: Erasure) -> None:
+        fresh = not self.path.exists()
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        handle = os.open(self.path, flags, FILE_MODE)
+        with os.fdopen(handle, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            known, end, code = self.parsed(file.read())
+            if not any(line.grant_id == erasure.grant_id for line in known):
+                # What a crash left half-written was acknowledged to nobody.
+                file.truncate(end)
+                file.seek(end)
+                file.write(self.written(erasure, code))
+                file.flush()
+            os.fsync(file.fileno())
+        if fresh:
+            _sync(self.path.parent)
+
+    def _lines(self) -> tuple[list[Erasure], int, bytes]:
+        try:
+            return self.parsed(self.path.read_bytes())
+        except FileNotFoundError:
+            return [], 0, b""
+
+    def parsed(self, data: bytes) -> tuple[list[Erasure], int, bytes]:
+        """Return the lines, where they end, and the last one's code.
+
+        Raises:
+            IntegrityError: a line was changed, forged or moved; its number is named.
+        """
+        found: list[Erasure] = []
+        before = b""
+        end = data.rfind(b"\n") + 1
+        for number, raw in enumerate(data[:end].splitlines(), start=1):
+            line, code = self._line(raw, number)
+            if not self._ring.check_mac(code, _parts(line, before)):
+                raise self._changed(number)
+            before = code
+            found.append(Erasure(line.grant_id, line.receipt, line.at, line.reason))
+        return found, end, before
+
+    def _line(self, raw: bytes, number: int) -> tuple[Line, bytes]:
+        try:
+            line = _DECODER.decode(raw)
+            code = b64decode(line.code, validate=True)
+        except (ValueError, UnicodeDecodeError, RecursionError):
+            # `from None`: nothing of it is quoted.
+            raise self._changed(number) from None
+        if line.v != VERSION:
+            raise LedgerError(
+                f"line {number} of {self.path} has form {line.v}; "
+                f"this program knows {VERSION}"
+            )
+        return line, code
+
+    def _changed(self, number: int) -> IntegrityError:
+        return IntegrityError(
+            f"line {number} of the erasure list {self.path} was changed, or a line "
+            "before it is missing"
+        )
+
+    def written(self, erasure: Erasure, before: bytes) -> bytes:
+        """Return the line that follows the one with the code `before`.
+
+        Raises:
+            LedgerError: it is over a line's limit.
+        """
+        line = Line(
+            VERSION, erasure.grant_id, erasure.receipt, erasure.at, erasure.reason
+        )
+        code = self._ring.mac(_parts(line, before))
+        full = msgspec.structs.replace(line, code=b64encode(code).decode())
+        raw = _ENCODER.encode(full) + b"\n"
+        if len(raw) > MAX_LINE_BYTES:
+            raise LedgerError(
+                f"a line of the erasure list has {len(raw)} bytes; the limit is "
+                f"{MAX_LINE_BYTES}"
+            )
+        return raw
+
+
+def _parts(line: Line, before: bytes) -> list[bytes]:
+    return [_PURPOSE, before, _ENCODER.encode(msgspec.structs.replace(line, code=""))]
+
+
+def _sync(directory: Path) -> None:
+    """Make what a directory lists durable."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

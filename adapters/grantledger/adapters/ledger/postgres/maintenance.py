@@ -1,0 +1,127 @@
+"""What the maintenance role does on PostgreSQL, on short connections of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from uuid import UUID
+
+import psycopg
+from psycopg import errors, sql
+
+from grantledger.adapters.ledger.postgres.connections import Connection, Place
+from grantledger.adapters.ledger.postgres.faults import translated
+from grantledger.domain.errors import LedgerError, LedgerReadOnly
+
+KEYS = "data_keys"
+OF_GRANTS = (KEYS, "sealed", "current_grants")
+OF_JOURNAL = ("stored_events", "journal_index")
+REWRITTEN_BYTES = 64 * 1024 * 1024
+"""A table up to this size is written anew at once; the others wait that long."""
+LOCK_MILLISECONDS = 1_000
+MAINTAIN_SINCE = 170_000
+_FUNCTIONS = ("ledger_erase(text)", "ledger_prune(bigint, bigint, integer)")
+
+
+class PostgresMaintenance:
+    """Destroys what the log says is to be; safe in threads.
+
+    Args:
+        place: the ledger's schema, as the maintenance role.
+        rewritten_bytes: tables up to this size are written anew.
+    """
+
+    def __init__(self, place: Place, rewritten_bytes: int = REWRITTEN_BYTES) -> None:
+        self._place = place
+        self._rewritten_bytes = rewritten_bytes
+
+    def ready(self) -> None:
+        """See that this role may.
+
+        Raises:
+            LedgerReadOnly: it may not.
+        """
+        with self._connected() as connection:
+            for function in _FUNCTIONS:
+                found = connection.execute(
+                    "SELECT has_function_privilege(%s, 'EXECUTE')", (function,)
+                ).fetchone()
+                if found is None or not found[0]:
+                    raise LedgerReadOnly(
+                        f"{self._place.name} lets this role not execute {function}: "
+                        "ledger.maintenance_url names one that may"
+                    )
+
+    def erase(self, grant_id: UUID) -> int:
+        """Destroy an erased grant's key and parts; return how many parts."""
+        return self._called("SELECT ledger_erase(%s)", grant_id.hex)
+
+    def prune(self, version: int, start: int, count: int) -> int:
+        """Destroy what a Pruned event covers of so many leaves; return how many."""
+        return self._called("SELECT ledger_prune(%s, %s, %s)", version, start, count)
+
+    def vacuum(self, *, journal: bool, thorough: bool) -> bool:
+        """Free what was destroyed, where this role may; tell whether all of it was.
+
+        VACUUM gives the space of a row free without clearing it; only a table that is
+        written anew is certain to hold nothing. The data keys always are: what else is
+        left of an erased grant then cannot be opened.
+        """
+        tables = (*OF_GRANTS, *OF_JOURNAL) if journal else OF_GRANTS
+        done = True
+        with self._connected() as connection:
+            # Whoever comes after waits as long as this does.
+            connection.execute(f"SET lock_timeout = {LOCK_MILLISECONDS}".encode())
+            for name in tables:
+                if not _may_vacuum(connection, name):
+                    done = False
+                    continue
+                whole = thorough or name == KEYS or self._is_small(connection, name)
+                how = "VACUUM (FULL) {}" if whole else "VACUUM {}"
+                try:
+                    connection.execute(sql.SQL(how).format(sql.Identifier(name)))
+                except (errors.LockNotAvailable, errors.DiskFull):
+                    whole = False
+                done = done and whole
+        return done
+
+    def _is_small(self, connection: Connection, table: str) -> bool:
+        found = connection.execute(
+            "SELECT pg_total_relation_size(%s::regclass)", (table,)
+        ).fetchone()
+        return found is not None and int(found[0]) <= self._rewritten_bytes
+
+    def _called(self, statement: str, *values: object) -> int:
+        with self._connected() as connection:
+            found = connection.execute(statement.encode(), values).fetchone()
+        return 0 if found is None else int(found[0])
+
+    @contextmanager
+    def _connected(self) -> Generator[Connection]:
+        if self._place.pooled:
+            raise LedgerReadOnly(
+                "a pooler shares its sessions: ledger.maintenance_url names the server"
+            )
+        try:
+            with self._place.connect() as connection:
+                # All of a large ledger may have to be gone through.
+                connection.execute("SET statement_timeout = 0")
+                yield connection
+        except errors.ObjectNotInPrerequisiteState as cause:
+            raise LedgerError(
+                f"{self._place.name}: {cause.diag.message_primary}"
+            ) from (cause)
+        except psycopg.Error as cause:
+            raise translated(cause, self._place.name) from cause
+
+
+def _may_vacuum(connection: Connection, table: str) -> bool:
+    if connection.info.server_version >= MAINTAIN_SINCE:
+        query = "SELECT has_table_privilege(%s::regclass, 'MAINTAIN')"
+    else:
+        query = (
+            "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class"
+            " WHERE oid = %s::regclass"
+        )
+    found = connection.execute(query.encode(), (table,)).fetchone()
+    return found is not None and bool(found[0])

@@ -1,0 +1,93 @@
+"""Prune the journal: said in the log first, then destroyed; the tree still proves.
+
+Only journal leaves go, and only those that a `Pruned` event before them in time, and
+after them in the log, covers. Grant streams and leaf hashes stay for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from grantledger.domain.context import Context
+from grantledger.domain.errors import InvalidRequest
+from grantledger.domain.journal import MAX_REASON_LENGTH
+from grantledger.domain.maintenance import Lives, Maintenance, Prunable
+from grantledger.domain.ports import AppendVerdict
+from grantledger.domain.values import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """What a pruning did.
+
+    Attributes:
+        plan: what was to go.
+        leaves: how many went now, those of an earlier one cut short included.
+        freed: whether the store has freed the destroyed bytes on its disk.
+    """
+
+    plan: Prunable
+    leaves: int
+    freed: bool
+
+
+async def prune(
+    ledger: Lives,
+    maintenance: Maintenance,
+    context: Callable[[], Context],
+    *,
+    before: datetime,
+    outcomes: tuple[Outcome, ...],
+    reason: str,
+    thorough: bool = False,
+) -> Pruning:
+    """Destroy journal leaves recorded before a time; one cut short is finished first.
+
+    Args:
+        ledger: whose journal.
+        maintenance: of that ledger.
+        context: who does it, and when.
+        before: aware UTC, not in the future.
+        outcomes: only leaves whose entries all have one of these; empty for all.
+        reason: in words; sealed when stored.
+        thorough: see `Maintenance.scrub`.
+
+    Raises:
+        InvalidRequest: the time or the reason is out of bounds.
+        LedgerReadOnly: this process may not prune; nothing was changed.
+        Unavailable: call again; it goes on from where it was.
+    """
+    if not 0 < len(reason) <= MAX_REASON_LENGTH:
+        raise InvalidRequest(
+            f"reason has {len(reason)} characters; the limit is 1 to "
+            f"{MAX_REASON_LENGTH}",
+            "reason",
+        )
+    chosen = outcomes or tuple(Outcome)
+    await maintenance.ready()
+    gone = await finish(ledger, maintenance)
+    while True:
+        ctx = context()
+        if before > ctx.at:
+            raise InvalidRequest(
+                f"before is {before.isoformat()}; the limit is now", "before"
+            )
+        plan = await maintenance.prunable(before, chosen, ctx.at)
+        if not plan.leaves:
+            break
+        life = await ledger.life()
+        life.prune(
+            ctx, below=plan.below, leaves=plan.leaves, outcomes=chosen, reason=reason
+        )
+        if await ledger.append_life(life) is AppendVerdict.COMMITTED:
+            gone += await maintenance.prune(life.version)
+            break
+    return Pruning(plan, gone, await maintenance.scrub(journal=True, thorough=thorough))
+
+
+async def finish(ledger: Lives, maintenance: Maintenance) -> int:
+    """Finish the newest pruning, if it was cut short; return how many leaves went."""
+    newest = (await ledger.life()).state.pruned_by
+    return await maintenance.prune(newest) if newest else 0
