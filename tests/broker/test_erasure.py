@@ -230,10 +230,9 @@ async def test_a_spooled_answer_of_an_erased_grant_is_given_back(start: Start) -
             refusing.refuses = set()
         assert scene.home.spool == []
         assert scene.current() is None
-        assert (await withheld(other, grant.id))[:2] == [
-            "answer_after_erasure",
-            "answer_after_erasure_revoked",
-        ]
+        # Its holder, which is still there, may have given it back as well.
+        said = await withheld(other, grant.id)
+        assert set(said) == {"answer_after_erasure", "answer_after_erasure_revoked"}
 
 
 async def test_an_erasure_that_was_cut_short_is_finished_by_the_worker(
