@@ -29,7 +29,8 @@ def pooled(postgres: PostgresStore, bouncer: PgBouncer) -> PostgresStore:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run over every store; through a pooler where the module asks for it."""
     if "store" in metafunc.fixturenames:
-        pooled = ["pooled"] if getattr(metafunc.module, "POOLED", False) else []
+        said: dict[str, object] = metafunc.function.__globals__
+        pooled = ["pooled"] if said.get("POOLED") else []
         metafunc.parametrize("store", ["sqlite", "postgres", *pooled], indirect=True)
 
 

@@ -17,6 +17,7 @@ from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.recorders import SealedStoredEvent
 from grantledger.adapters.ledger.states import decode_state
+from grantledger.domain.grant_events import Erased
 from grantledger.projections.transparency import leaf_hash
 from tests.contract.stores import Store
 from tests.golden import book
@@ -57,7 +58,12 @@ def test_what_was_stored_comes_out_of_every_store_as_it_was(store: Store) -> Non
             page = book.read(path)
             _store(store, book.stored(page))
             (event,) = p.log()
-            assert book.said(event) == page["event"], path.stem
+            said, sealed = page["event"], {part["field"] for part in page["sealed"]}
+            if page["topic"] == Erased.TOPIC:
+                # It says itself that nothing of its stream is opened any more.
+                said = {n: v for n, v in said.items() if n not in sealed}
+            found = book.said(event)
+            assert {name: found[name] for name in said} == said, path.stem
             for table in ("stored_events", "sealed"):
                 store.sql(f"DELETE FROM {table}")  # noqa: S608 - a fixed list
 

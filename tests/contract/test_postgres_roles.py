@@ -15,7 +15,12 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from grantledger.adapters.ledger.postgres.columns import APPEND, Columns
 from grantledger.adapters.ledger.postgres.connections import Connection
-from grantledger.adapters.ledger.postgres.schema import ROLES, migrate, newest_schema
+from grantledger.adapters.ledger.postgres.schema import (
+    ROLES,
+    migrate,
+    migrations,
+    newest_schema,
+)
 from grantledger.domain.errors import LedgerReadOnly
 from grantledger.domain.ledger_events import LEDGER_STREAM
 from grantledger.domain.ports import AppendVerdict, RecordVerdict
@@ -128,7 +133,9 @@ def test_no_role_but_the_owner_changes_a_table(roles: PostgresStore, role: str) 
     with acting(roles, role) as connection:
         for table in _tables(roles):
             column = _column(roles, table)
-            for change in CHANGES.values():
+            for how, change in CHANGES.items():
+                if how == "LOCK TABLE" and role == MAINTENANCE:
+                    continue  # comes with what VACUUM needs
                 with (
                     pytest.raises(errors.InsufficientPrivilege),
                     connection.transaction(),
@@ -155,7 +162,8 @@ def test_no_role_has_a_privilege_but_select_and_none_to_give_away(
         roles.name,
         OWNER,
     )
-    assert {kind for _, _, kind in found} == {"SELECT"}
+    more = {(who, kind) for _, who, kind in found if kind != "SELECT"}
+    assert more == {(MAINTENANCE, "MAINTAIN")}, "to VACUUM, nothing else"
     assert {who for _, who, _ in found} == set(OTHERS)
     functions = roles.sql(
         "SELECT 1 FROM pg_proc p, aclexplode(p.proacl) a"
@@ -355,12 +363,19 @@ async def test_a_caller_cannot_have_the_functions_write_elsewhere(
 
 def test_an_owners_login_migrates_an_older_schema(roles: PostgresStore) -> None:
     """And the roles, set up again, have what the migration made."""
-    roles.sql("UPDATE meta SET value = '1' WHERE name = 'schema'")
-    roles.sql("DELETE FROM meta WHERE name <> 'schema'")
-    with login(roles, OWNER) as store:
+    older = replace(roles, name=f"t_{uuid4().hex[:12]}")
+    with older.place.connect() as connection, connection.transaction():
+        made = f"CREATE SCHEMA {older.name} AUTHORIZATION {OWNER}"
+        connection.execute(made.encode())
+        connection.execute(f"SET LOCAL ROLE {OWNER}".encode())
+        connection.execute(f"SET LOCAL search_path = {older.name}, pg_temp".encode())
+        script = migrations()[0][1].replace(":schema", f'"{older.name}"')
+        connection.execute(script.encode())
+        connection.execute("INSERT INTO meta VALUES ('schema', '1')")
+    with login(older, OWNER) as store:
         assert migrate(store.place) == newest_schema()
-    roles.sql(ROLES.read_text(encoding="utf-8").replace("%", "%%"))
-    with login(roles, APP) as store:
+        older.sql(ROLES.read_text(encoding="utf-8").replace("%", "%%"))
+    with login(older, APP) as store:
         asyncio.run(_append_one(store))
 
 

@@ -68,7 +68,7 @@ def at_work(
             if seconds:
                 env = replace(env, clock=AheadClock(env.clock, seconds))
             broker = Broker(env)
-            await asyncio.to_thread(meet, config, "workers", WORKERS)
+            await asyncio.to_thread(meet, config.parent, "workers", WORKERS)
             return await work(broker)
 
     return asyncio.run(run())
