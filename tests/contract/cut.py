@@ -25,6 +25,9 @@ ASKED = "asked"
 ANSWERED = "answered"
 """The next request is passed on; its answer is lost, and its connection ends."""
 
+PASSED = "passed"
+"""The next answer is passed on, and then its connection ends."""
+
 CHUNK = 1 << 16
 CALL = b"FROM ledger_append("
 
@@ -45,6 +48,7 @@ class Cut:
         refusing: new connections end at once.
         refused: how many have.
         lost: the answer that was lost last.
+        answers: how many have come.
     """
 
     def __init__(self, conninfo: str) -> None:
@@ -58,6 +62,7 @@ class Cut:
         self.refusing = False
         self.refused = 0
         self.lost = b""
+        self.answers = 0
         self._start(self._accept)
 
     def __enter__(self) -> Self:
@@ -152,10 +157,13 @@ class Cut:
     def _answering(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := server.recv(CHUNK):
+                self.answers += 1
                 if self._taken(ANSWERED):
                     self.lost = data
                     break
                 client.sendall(data)
+                if self._taken(PASSED):
+                    break
         self._end(client, server)
 
     def _end(self, *both: socket.socket) -> None:

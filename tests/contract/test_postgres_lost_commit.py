@@ -13,7 +13,7 @@ from grantledger.adapters.ledger.postgres.ledger import PostgresLedger
 from grantledger.domain.errors import Unavailable
 from grantledger.domain.ports import AppendVerdict, RecordVerdict
 from grantledger.domain.user_grant import UserGrant
-from tests.contract.cut import ANSWERED, ASKED, Cut
+from tests.contract.cut import ANSWERED, ASKED, PASSED, Cut
 from tests.contract.stores import PostgresStore, opened, proven
 from tests.ledger.scene import (
     denial,
@@ -66,7 +66,7 @@ def _behind_the_pooler(
 WAYS = [_directly, _before_the_pooler, _behind_the_pooler]
 
 
-@pytest.mark.parametrize("order", [ASKED, ANSWERED])
+@pytest.mark.parametrize("order", [ASKED, ANSWERED, PASSED])
 @pytest.mark.parametrize("way", WAYS)
 async def test_callers_see_nothing_of_a_lost_answer(
     postgres: PostgresStore,
@@ -99,6 +99,22 @@ async def test_callers_see_nothing_of_a_lost_answer(
             held = await ledger.hand_outs(grant.id, entry.at)
             assert [e.request_id for e in held].count(entry.request_id) == 1
     assert proven(postgres) == before + 4
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_usual_append_is_one_exchange(
+    postgres: PostgresStore,
+    way: Callable[[PostgresStore, ExitStack], tuple[Cut, PostgresStore]],
+) -> None:
+    with ExitStack() as stack:
+        cut, through = way(postgres, stack)
+        async with opened(through, listen=False) as ledger:
+            assert isinstance(ledger, PostgresLedger)
+            grant = await _warm(ledger)
+            before = cut.answers
+            await ledger.record(hand_out(grant))
+            await ledger.append(intended(grant)[0])
+            assert cut.answers == before + 2
 
 
 async def test_an_intent_whose_answer_was_lost_is_the_only_one(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
 from uuid import UUID
-
-import psycopg
 
 from grantledger.adapters.keys.envelope import DataKey
 from grantledger.adapters.ledger.data_keys import DataKeys, WrappedKey
@@ -35,8 +34,8 @@ class Appending(Columns):
 
     Args:
         size: how many leaves the log has, as far as the caller knows.
-        alone: the pipeline of a transaction that the append ends; None where it is
-            one by itself, or where others end it.
+        alone: holds the pipeline of a transaction that the append ends; None where
+            it is one by itself, or where others end it.
 
     Attributes:
         ended: whether the append has ended the transaction.
@@ -47,7 +46,7 @@ class Appending(Columns):
         connection: Connection,
         keys: DataKeys,
         size: int,
-        alone: psycopg.Pipeline | None = None,
+        alone: ExitStack | None = None,
     ) -> None:
         super().__init__(size)
         self._alone = alone
@@ -117,9 +116,10 @@ class Appending(Columns):
         """
         found = self._connection.execute(*self.call(recorded_at))
         if self._alone is not None:
-            # Sent with it: the lock waits for no further exchange.
+            # Sent with it: the lock waits for no further exchange. The end of the
+            # pipeline is the one answer to all; nothing may follow that could fail.
             self._connection.execute("COMMIT")
-            self._alone.sync()
+            self._alone.close()
             self.ended = True
         return Appended(*only_row(found.fetchone())[:3])
 

@@ -9,7 +9,7 @@ and the same decisions are made under the lock.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import psycopg
 
@@ -152,7 +152,8 @@ class PostgresTransaction(Deciding):
         connection = self._connected()
         if not self._place.pooled:
             return self._alone(batch, Appending(connection, self._keys, self._size))
-        with connection.pipeline() as alone:
+        with ExitStack() as alone:
+            alone.enter_context(connection.pipeline())
             # Sent, and not waited for.
             connection.execute(WRITING)
             connection.execute(self._place.settle.encode())
