@@ -249,7 +249,7 @@ def test_an_erasure_leaves_a_line() -> None:
     case = Case()
     case.grant.record(Erased, case.ctx(), reason="request", receipt="r-1")
     case.news()
-    assert _last(case).what == "The data key was destroyed (request)."
+    assert _last(case).what == "Erased (request), receipt r-1."
 
 
 def test_an_erased_actor_has_a_stand_in() -> None:
