@@ -10,6 +10,8 @@ from uuid import UUID
 
 import pytest
 
+from grantledger.domain import orphans
+from grantledger.domain.answers import TokenAnswer
 from grantledger.domain.erasing import ErasureReceipt
 from grantledger.domain.errors import (
     ConfigurationError,
@@ -19,11 +21,13 @@ from grantledger.domain.errors import (
     StillOwed,
 )
 from grantledger.domain.grant_state import GrantState
+from grantledger.domain.redeem import NOT_SENT
 from grantledger.domain.values import (
     AbandonReason,
     ErasureReason,
     GrantStatus,
     Outcome,
+    RefreshToken,
 )
 from tests.broker.between import LedgerBetween, SpoolBetween
 from tests.broker.clocks import MovableClock
@@ -204,6 +208,29 @@ async def test_an_answer_that_the_server_does_not_take_back_is_told_of(
         assert scene.server.state.live_access_tokens != []
         said = await withheld(other, grant.id)
         assert said == ["answer_after_erasure", "answer_after_erasure_exposed"]
+
+
+async def test_an_answer_for_a_server_without_revocation_is_told_of(
+    start: Start,
+) -> None:
+    scene = start(**GENERIC)
+    async with scene.open() as life:
+        grant = await life.grant()
+        await erase(life)
+        gone = await life.env.ledger.get(grant.id)
+        assert gone is not None
+        provider = life.env.providers["cloud"]
+        mute = replace(provider, rules=replace(provider.rules, revocation=False))
+        answer = TokenAnswer(
+            sent_at=life.env.clock.now(), refresh_token=RefreshToken("rt")
+        )
+        await orphans.give_back(life.env, mute, gone, answer)
+        nothing = replace(answer, refresh_token=None)
+        await orphans.give_back(life.env, mute, gone, nothing)
+        await orphans.give_back(life.env, mute, gone, NOT_SENT)
+        said = await withheld(life, grant.id)
+        assert said == ["answer_after_erasure", "answer_after_erasure_exposed"]
+        assert scene.proxy.forms(REVOKE)[0]["token"] != "rt"
 
 
 async def test_a_spooled_answer_of_an_erased_grant_is_given_back(start: Start) -> None:
