@@ -1,9 +1,8 @@
-"""The broker end to end on PostgreSQL: one server, several replicas, one redemption."""
+"""The broker end to end on PostgreSQL, with its commands."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -11,22 +10,13 @@ from uuid import uuid4
 import pytest
 from typer.testing import CliRunner
 
-from grantledger.adapters.bootstrap import open_broker
 from grantledger.adapters.cli.app import app
-from grantledger.adapters.devserver.tokens import sha256
 from grantledger.adapters.ledger.postgres.ledger import PostgresLedger
-from grantledger.adapters.settings import load
 from grantledger.domain.errors import GrantRevoked
 from grantledger.domain.ports import Clock
-from grantledger.domain.requests import TokenRequest
-from grantledger.domain.values import GrantKey
 from tests.broker.scene import CALLER, Scene
 from tests.contract.stores import PostgresStore
-from tests.ledger.workers import in_processes
-from tests.support.pg_scene import BUDGET_SECONDS, PgHome, pg_scene
-
-CALLERS = 50
-REPLICAS = 4
+from tests.support.pg_scene import PgHome, pg_scene
 
 
 @pytest.fixture
@@ -52,51 +42,6 @@ async def test_a_grant_lives_and_ends(scene: Scene) -> None:
         with pytest.raises(GrantRevoked):
             await life.token()
         await life.check_replay()
-
-
-def ask(config: Path, folder: Path, callers: int) -> list[tuple[str, float]]:
-    """Ask for a token with so many callers at once, when all replicas are there.
-
-    Return each one's token, as its SHA-256, and seconds waited.
-    """
-
-    async def run() -> list[tuple[str, float]]:
-        async with open_broker(load(config, {}), tend=False) as opened:
-            (folder / uuid4().hex).touch()
-            while len(list(folder.iterdir())) < REPLICAS:  # noqa: ASYNC110, ASYNC240 - other processes
-                await asyncio.sleep(0.002)
-
-            async def one() -> tuple[str, float]:
-                began = time.monotonic()
-                request = TokenRequest(GrantKey("cloud", "alice"))
-                out = await opened.broker.hand_out(CALLER, request)
-                return sha256(out.access_token.reveal()), time.monotonic() - began
-
-            return await asyncio.gather(*(one() for _ in range(callers)))
-
-    return asyncio.run(run())
-
-
-async def test_many_callers_on_many_replicas_are_one_redemption(
-    scene: Scene, tmp_path: Path
-) -> None:
-    """Each caller gets the one token; the server saw one refresh token once."""
-    async with scene.open():
-        pass
-    config = scene.home.write()
-    folder = tmp_path / "here"
-    folder.mkdir()
-    loop = asyncio.get_running_loop()
-    jobs = [(config, folder, CALLERS)] * REPLICAS
-    answers = await loop.run_in_executor(None, in_processes, ask, jobs)
-    said = [each for one in answers for each in one]
-    assert len(said) == CALLERS * REPLICAS
-    assert len({token for token, _ in said}) == 1
-    assert scene.presented() == ["rotated"]
-    assert max(waited for _, waited in said) < BUDGET_SECONDS
-    async with scene.open(provision=False) as life:
-        await life.check()
-        assert len(await life.entries()) == CALLERS * REPLICAS
 
 
 async def test_a_replica_serves_nothing_from_memory_after_anothers_revocation(
