@@ -1,4 +1,4 @@
-"""The broker end to end on PostgreSQL: one server, several replicas, one redemption."""
+"""The broker end to end on PostgreSQL, with its commands."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ async def measured(
         said.tokens.append(sha256(out.access_token.reveal()))
 
     async with timed_turns(turns):
-        await asyncio.to_thread(meet, config, "asking", replicas)
+        await asyncio.to_thread(meet, config.parent, "asking", replicas)
         turns.clear()
         said.began = time.monotonic()
         await asyncio.gather(*(one() for _ in range(callers)))

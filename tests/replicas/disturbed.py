@@ -58,7 +58,7 @@ async def _disturb(plan: Plan) -> Told:
     told = Told()
     async with open_broker(load(plan.config, {}), tend=False) as opened:
         broker = opened.broker
-        await asyncio.to_thread(meet, plan.config, "disturbing", plan.replicas)
+        await asyncio.to_thread(meet, plan.config.parent, "disturbing", plan.replicas)
         disturbing = asyncio.create_task(_end_and_begin(broker, plan, told))
         calls = asyncio.create_task(_call_all(broker, plan, told))
         # The disturbance has no end of its own: if it ends first, that is a failure.

@@ -200,8 +200,9 @@ async def test_no_transaction_is_open_while_the_server_is_asked(
 
     async with scene.open() as one, scene.open(provision=False) as two:
         asking = one.with_server(ServerBetween(one.server, look, look))
+        other = two.with_server(ServerBetween(two.server, look, look))
         waiting = [
-            two.broker.hand_out(CALLER, TokenRequest(scene.key)) for _ in range(8)
+            other.broker.hand_out(CALLER, TokenRequest(scene.key)) for _ in range(8)
         ]
         await asyncio.gather(asking.token(), *waiting)
     before, after = seen

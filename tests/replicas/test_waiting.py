@@ -106,3 +106,6 @@ async def test_no_caller_waits_longer_than_the_redemption_and_two_commits(
     waited = max(each for one in said for each in one.waited)
     assert waited <= bound
     assert (cut >= REPLICAS) is (hearing == CUT_OFF)
+    async with scene.open(provision=False) as life:
+        await life.check()
+        assert len(await life.entries()) == REPLICAS * CALLERS
