@@ -132,6 +132,20 @@ async def test_a_provider_that_asked_for_patience_is_left_alone(start: Start) ->
         assert await ask(life, 1) == [Source.CACHED], "the old one still serves"
 
 
+async def test_a_provider_that_is_gone_is_not_asked(start: Start) -> None:
+    herd = begun(start, "B", None)
+    async with herd.scene.open(clock=herd.clock) as opened:
+        providers = dict(opened.env.providers)
+        life = opened.over(providers=providers)
+        await ask(life)
+        herd.clock.wait(250)
+        await ask(life)
+        herd.clock.wait(48)
+        providers.clear()
+        assert await life.broker.upkeep.refresh_hot(HOT) == 0
+        assert redemptions(herd.scene) == 1
+
+
 async def test_a_refresh_ahead_that_fails_costs_nobody_the_token(start: Start) -> None:
     herd = begun(start, "B", None)
     scene = herd.scene

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
@@ -20,7 +22,7 @@ from grantledger.domain.values import (
 from tests.broker.between import LedgerBetween
 from tests.broker.conftest import Start
 from tests.broker.herd import GENERIC, LIFE_SECONDS, begun, redemptions
-from tests.broker.scene import CALLER, TOKEN
+from tests.broker.scene import CALLER, TOKEN, until
 from tests.support.fault_proxy import Fault
 
 DAY = 86_400.0
@@ -244,6 +246,25 @@ async def test_a_grant_whose_time_is_over_needs_consent(start: Start) -> None:
             assert grant.state.status is GrantStatus.REAUTHORIZATION_REQUIRED
             assert grant.state.reauthorization is ReauthorizationReason.EXPIRED
         assert redemptions(herd.scene) == 0
+
+
+async def test_a_redemption_under_way_decides_before_the_expiry(start: Start) -> None:
+    herd = begun(start, **GENERIC)
+    scene = herd.scene
+    release = threading.Event()
+    async with scene.open(clock=herd.clock, provision=False) as life:
+        await herd.join(life, 1, LIFE_SECONDS)
+        scene.proxy.plan(TOKEN, Fault.held_before(release))
+        rotation = asyncio.create_task(life.broker.rotate(CALLER, herd.keys[0]))
+        await until(lambda: scene.proxy.count(TOKEN))
+        herd.clock.wait(LIFE_SECONDS + 61)
+        for _ in range(2):
+            assert (await life.broker.upkeep.expire()).grants == 0
+        herd.clock.wait(-LIFE_SECONDS)
+        release.set()
+        await rotation
+        (grant,) = await herd.grants(life)
+        assert grant.state.status is GrantStatus.ACTIVE
 
 
 async def test_grants_of_an_older_ledger_are_kept_alive_as_well(start: Start) -> None:

@@ -9,10 +9,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import pytest
+
 from grantledger.adapters.ledger.duties import ENDED, UNKEPT
 from grantledger.adapters.ledger.postgres.duties import UNUSED
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.answers import UpstreamFailure
+from grantledger.domain.errors import Unavailable
 from grantledger.domain.provider import ProviderRules
 from grantledger.domain.schedule import SLOTS, Times, times_of, unused_since
 from grantledger.domain.user_grant import Consent, UserGrant
@@ -209,6 +212,21 @@ async def test_a_file_that_takes_no_more_writes_has_nothing_to_claim(
         store.sql("UPDATE log_head SET closed = 'moved'")
         now = datetime.now(NOW.tzinfo)
         assert not await ledger.duties.claim(uuid4(), uuid4(), now, 60)
+
+
+async def test_a_connection_that_was_cut_off_is_made_anew(
+    postgres: PostgresStore,
+) -> None:
+    async with opened(postgres) as ledger:
+        one, holder, now = uuid4(), uuid4(), datetime.now(NOW.tzinfo)
+        assert await ledger.duties.claim(one, holder, now, 60)
+        postgres.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE query LIKE 'SELECT ledger_claim' || chr(37)"
+        )
+        with pytest.raises(Unavailable):
+            await ledger.duties.claim(one, holder, now, 60)
+        assert await ledger.duties.claim(one, holder, now, 60)
 
 
 async def test_no_look_up_reads_the_whole_table_on_postgresql(

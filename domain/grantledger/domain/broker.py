@@ -36,7 +36,6 @@ from grantledger.domain.values import (
     AccessToken,
     ErasureReason,
     GrantKey,
-    GrantStatus,
     Purpose,
     RefreshToken,
     RevocationReason,
@@ -243,16 +242,7 @@ class Broker:
 
     async def expire(self, grant_id: UUID) -> bool:
         """Ask for consent if the refresh token's stated life is over; tell if so."""
-        env = self.env
-        while True:
-            grant = await env.ledger.get(grant_id)
-            if grant is None or grant.state.status is not GrantStatus.ACTIVE:
-                return False
-            draft = grant.fork()
-            if not draft.expire(env.system()):
-                return False
-            if await env.ledger.append(draft) is AppendVerdict.COMMITTED:
-                return True
+        return await self.upkeep.expire_grant(grant_id)
 
     async def recover(self) -> int:
         """Bring spooled answers into the ledger; return how many there were."""

@@ -51,11 +51,8 @@ def times_of(state: GrantState) -> Times | None:
     if not state.usable or refresh is None:
         return None
     step = spread(state.grant_id, refresh.version)
-    used_at = refresh.obtained_at
-    # A server that keeps the refresh token leaves no other trace of its use.
-    for token in state.access_tokens:
-        if token.generation == state.generation:
-            used_at = max(used_at, token.obtained_at)
+    # A server that keeps the refresh token leaves no trace of its use but a token.
+    used_at = max([refresh.obtained_at, *(t.obtained_at for t in state.access_tokens)])
     keep_at: datetime | None = None
     if refresh.expires_at is not None:
         life = refresh.expires_at - used_at

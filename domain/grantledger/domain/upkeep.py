@@ -6,7 +6,6 @@ takes what is due in an order of its own, so that few of them meet.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -17,7 +16,7 @@ from grantledger.domain.errors import GrantledgerError, LedgerError, Unavailable
 from grantledger.domain.hand_out import HandOuts, asked_scopes
 from grantledger.domain.hot import HotToken
 from grantledger.domain.pace import Pace
-from grantledger.domain.ports import AppendVerdict, Lane
+from grantledger.domain.ports import AppendVerdict
 from grantledger.domain.redeem import Ask, Redeemer
 from grantledger.domain.redemption import Readiness
 from grantledger.domain.schedule import (
@@ -36,7 +35,6 @@ EXPIRED_AT_ONCE = 1000
 ROUND_SECONDS = 5.0
 SILENCE_SECONDS = 60.0
 REST_SECONDS = 300.0
-MAX_RESTING = 10_000
 
 _OF_THE_PROVIDER = frozenset(
     {
@@ -93,7 +91,7 @@ class Upkeep:
         self._worker = env.ids.uuid()
         self._paces: dict[str, Pace] = {}
         self._stuck: dict[str, int] = {}
-        self._resting: OrderedDict[UUID, float] = OrderedDict()
+        self._resting: dict[UUID, float] = {}
         self._unexpired = 0
         self._complete = False
 
@@ -125,30 +123,31 @@ class Upkeep:
         self._unexpired = stuck
         return Expired(expired, more)
 
-    async def _expire(self, grant_id: UUID) -> bool | None:
-        """Tell whether it was over; None: it is, and a redemption decides first."""
+    async def expire_grant(self, grant_id: UUID) -> bool:
+        """Ask for consent if the refresh token's stated life is over; tell if so."""
         env = self._env
         while True:
             grant = await env.ledger.get(grant_id)
-            if grant is None:
-                return None
-            times = times_of(grant.state)
-            if (
-                times is None
-                or times.ends_at is None
-                or times.ends_at > env.clock.now()
-            ):
-                await env.duties.reschedule(grant)
+            if grant is None or grant.state.status is not GrantStatus.ACTIVE:
                 return False
-            if grant.state.status is not GrantStatus.ACTIVE:
-                return None
             draft = grant.fork()
-            draft.expire(env.system())
-            if not draft.pending_events:
+            if not draft.expire(env.system()):
                 return False
-            verdict = await env.ledger.append(draft, Lane.OUTCOME)
-            if verdict is AppendVerdict.COMMITTED:
+            if await env.ledger.append(draft) is AppendVerdict.COMMITTED:
                 return True
+
+    async def _expire(self, grant_id: UUID) -> bool | None:
+        """Tell whether it was over; None: it is, and a redemption decides first."""
+        env = self._env
+        if await self.expire_grant(grant_id):
+            return True
+        grant = await env.ledger.get(grant_id)
+        times = times_of(grant.state) if grant else None
+        if times and times.ends_at and times.ends_at <= env.clock.now():
+            return None
+        if grant:
+            await env.duties.reschedule(grant)
+        return False
 
     # -- rotation
 
@@ -267,10 +266,10 @@ class Upkeep:
                 failed = await self._redeem(provider, grant.id, replace(ask, scopes=()))
             if failed is not None and failed not in _OF_THE_PROVIDER:
                 # Some failures leave no time in the grant: not again at once.
-                self._resting[grant.id] = env.clock.monotonic() + REST_SECONDS
-                self._resting.move_to_end(grant.id)
-                while len(self._resting) > MAX_RESTING:
-                    self._resting.popitem(last=False)
+                now = env.clock.monotonic()
+                resting = self._resting.items()
+                self._resting = {one: until for one, until in resting if until > now}
+                self._resting[grant.id] = now + REST_SECONDS
             return failed is None
 
         return work
