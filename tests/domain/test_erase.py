@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import pytest
-
-from grantledger.adapters.ledger.states import encode_erased
 from grantledger.domain.grant_events import (
     Erased,
     RedemptionFailed,
@@ -58,11 +53,3 @@ def test_a_second_erasure_says_nothing() -> None:
     case.news()
     assert replay(case.history).state.status is GrantStatus.ERASED
     assert erased(case) == []
-
-
-def test_a_state_that_still_holds_something_is_not_stored_in_the_clear() -> None:
-    case = Case(ONCE)
-    with pytest.raises(TypeError):
-        encode_erased(case.state)
-    with pytest.raises(TypeError):
-        encode_erased(replace(case.state, subject=""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -12,13 +13,14 @@ from hypothesis import settings
 from grantledger.adapters.keys.envelope import DataKey
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.shapes import Shape
+from grantledger.adapters.ledger.states import encode_erased
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.ledger_events import LedgerEvent
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import ERASED_TEXT, RefreshToken
 from grantledger.projections.audit_trail import history_lines
-from tests.domain.arrange import GRANT_ID, replay
+from tests.domain.arrange import GRANT_ID, Case, replay
 from tests.domain.test_grant_machine import GrantMachine
 from tests.ledger.samples import GRANT, JOURNAL, TOPICS, sample
 from tests.ledger.scene import CANARY
@@ -83,6 +85,14 @@ def test_a_pruned_event_is_its_place_alone() -> None:
     empty = type(stored)(JOURNAL, 7, stored.topic, b"")
     left = BEREFT.to_domain_event(empty)
     assert (left.originator_id, left.originator_version) == (JOURNAL, 7)
+
+
+def test_a_state_that_still_holds_something_is_not_stored_in_the_clear() -> None:
+    case = Case()
+    with pytest.raises(TypeError):
+        encode_erased(case.state)
+    with pytest.raises(TypeError):
+        encode_erased(replace(case.state, subject=""))
 
 
 class ErasedMachine(GrantMachine):
