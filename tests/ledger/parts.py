@@ -16,6 +16,7 @@ from grantledger.adapters.ledger.connections import (
     LedgerDatastore,
 )
 from grantledger.adapters.ledger.data_keys import DataKeys
+from grantledger.adapters.ledger.log_memory import LogMemory
 from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.rows import SELECT, GrantRows
 from grantledger.adapters.ledger.transaction import LedgerTransaction
@@ -69,7 +70,14 @@ class Parts:
         mapper = LeafMapper(self.keys.cached, os.urandom)
         self.reader = LeafReader(mapper, self.keys)
         self.transaction = LedgerTransaction(
-            store, mapper, self.rows, self.keys, clock, RandomIds(), "node-1"
+            store,
+            mapper,
+            self.rows,
+            self.keys,
+            clock,
+            RandomIds(),
+            "node-1",
+            LogMemory(str(scene.path)),
         )
 
     def log(self, where: str = "") -> list[GrantEvent | LedgerEvent | AccessRecorded]:

@@ -18,6 +18,7 @@ from grantledger.adapters.settings import Settings
 from grantledger.domain.ports import Clock, Ids
 
 SPOOL_SUFFIX = ".spool"
+GUARD_SUFFIX = ".guard"
 
 
 def place_of(settings: Settings) -> Place | None:
@@ -96,6 +97,17 @@ def spool_of(settings: Settings) -> Path:
     if is_url(settings.ledger_url[1]):
         return settings.path(settings.file.ledger.spool, "ledger.spool")
     return spool_directory(settings.ledger_path)
+
+
+def guard_of(settings: Settings) -> Path:
+    """Return where it stands, outside the database, what was last seen of the log."""
+    said = settings.file.ledger.guard
+    if said is not None:
+        return settings.path(said, "ledger.guard")
+    if is_url(settings.ledger_url[1]):
+        return settings.path(f"grantledger{GUARD_SUFFIX}", "ledger.guard")
+    ledger = settings.ledger_path
+    return ledger.with_name(ledger.name + GUARD_SUFFIX)
 
 
 def spool_directory(ledger: Path) -> Path:

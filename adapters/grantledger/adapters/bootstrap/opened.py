@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import anyio
 
-from grantledger.adapters.bootstrap.ledgers import open_ledger, spool_of
+from grantledger.adapters.bootstrap.guarding import LogGuard
+from grantledger.adapters.bootstrap.ledgers import guard_of, open_ledger, spool_of
 from grantledger.adapters.bootstrap.providers import WiredProvider
 from grantledger.adapters.bootstrap.wiring import Wiring
 from grantledger.adapters.keys.clock import RandomIds, SystemClock
@@ -58,6 +59,7 @@ class OpenBroker:
     """A broker with its ledger and providers; leave `open_broker` to close it.
 
     Attributes:
+        guard: keeps what is known of the log outside its database.
         unread: answers on disk that could not be opened, and why; each stays where
             it is, for a person to look at.
     """
@@ -67,6 +69,7 @@ class OpenBroker:
     wiring: Wiring
     runner: TaskRunner
     clock: Clock
+    guard: LogGuard
     unread: Mapping[Path, LedgerError] = field(default_factory=dict[Path, LedgerError])
 
     @property
@@ -85,6 +88,7 @@ class OpenBroker:
             Unavailable: the server cannot be reached now.
         """
         self.broker.env.provider(provider)
+        self.ledger.memory.admit()
         await self.wiring.register(provider, redirect_uri)
         wired = self.providers[provider]
         start = await wired.consent.start(
@@ -118,6 +122,8 @@ class OpenBroker:
             Unavailable: nothing was stored; start again.
         """
         self.broker.env.provider(provider)
+        # Before the code is spent on tokens that could not be stored.
+        self.ledger.memory.admit()
         return await self.runner.shared(
             object(),
             lambda: self._finish(caller, provider, session, parameters, label),
@@ -275,9 +281,11 @@ async def open_broker(
     runner = TaskRunner()
     wiring = Wiring(settings, ring, clock, ids, runner)
     ledger, clock = open_ledger(settings, ring, clock, ids)
+    guard = LogGuard(guard_of(settings), ring, ledger, clock, ids, said.log.origin)
     unread = Unread()
     tending: list[asyncio.Task[None]] = []
     try:
+        await guard.check()
         await wiring.load(ledger)
         env = Surroundings(
             ledger=ledger,
@@ -295,14 +303,21 @@ async def open_broker(
             cache_grants=said.broker.cache_grants,
         )
         broker = Broker(env)
-        await _recover(broker)
+        if ledger.memory.refusal is None:
+            await _recover(broker)
+        tending.append(asyncio.create_task(_regularly(guard.keep)))
         if tend:
+
+            async def renew() -> None:
+                ledger.memory.admit()
+                await wiring.tend()
+
             # Apart, because a slow registration endpoint must not hold up a lease.
-            tending = [
+            tending += [
                 asyncio.create_task(_regularly(broker.tend)),
-                asyncio.create_task(_regularly(wiring.tend)),
+                asyncio.create_task(_regularly(renew)),
             ]
-        yield OpenBroker(broker, ledger, wiring, runner, clock, unread.files)
+        yield OpenBroker(broker, ledger, wiring, runner, clock, guard, unread.files)
     finally:
         with anyio.CancelScope(shield=True):
             for task in tending:
@@ -312,6 +327,8 @@ async def open_broker(
                 drain_seconds(wiring.providers, said.broker.spool_after_seconds)
             )
             await wiring.aclose()
+            with suppress(GrantledgerError):  # said already, or said at the next start
+                await guard.keep()
             await ledger.close()
 
 

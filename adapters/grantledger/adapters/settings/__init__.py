@@ -31,6 +31,7 @@ from grantledger.adapters.settings.shape import (
     HttpSettings,
     KeySettings,
     LedgerSettings,
+    LogSettings,
     ProviderSettings,
     UnknownOutcomeSettings,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "HttpSettings",
     "KeySettings",
     "LedgerSettings",
+    "LogSettings",
     "ProviderSettings",
     "Settings",
     "UnknownOutcomeSettings",

@@ -11,6 +11,7 @@ from grantledger.adapters.keys.envelope import DataKey
 from grantledger.adapters.ledger.data_keys import DataKeys, WrappedKey
 from grantledger.adapters.ledger.postgres.columns import (
     APPEND,
+    LEAVES,
     LOCK,
     Appended,
     Columns,
@@ -22,9 +23,19 @@ from grantledger.adapters.ledger.recorders import SealedStoredEvent
 from grantledger.adapters.ledger.stored_ledger import newest
 
 
-def lock(connection: Connection) -> Locked:
-    """Lock the head until the transaction that is open ends."""
-    return Locked(*only_row(connection.execute(LOCK).fetchone()))
+def lock(connection: Connection, seen: int) -> Locked:
+    """Lock the head until the transaction that is open ends.
+
+    Args:
+        connection: with a transaction open.
+        seen: a size whose last leaf is to be told as well.
+    """
+    both = f"{LOCK}; {LEAVES.format(seen=int(seen))}"
+    # Two statements are one exchange, but cannot be prepared.
+    cursor = connection.execute(both.encode(), prepare=False)
+    size, at = only_row(cursor.fetchone())
+    cursor.nextset()
+    return Locked(size, at, {row[0]: bytes(row[1]) for row in cursor.fetchall()})
 
 
 class Appending(Columns):
@@ -32,10 +43,13 @@ class Appending(Columns):
 
     Args:
         size: how many leaves the log has, as far as the caller knows.
+        leaf: hash of the last of them, None for an empty log.
     """
 
-    def __init__(self, connection: Connection, keys: DataKeys, size: int) -> None:
-        super().__init__(size)
+    def __init__(
+        self, connection: Connection, keys: DataKeys, size: int, leaf: bytes | None
+    ) -> None:
+        super().__init__(size, leaf)
         self._connection = connection
         self._cursor = PgCursor(connection)
         self._keys = keys

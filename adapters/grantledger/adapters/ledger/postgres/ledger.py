@@ -62,7 +62,7 @@ class PostgresLedger(StoredLedger):
         leaves = LeafReader(mapper, keys, POSTGRES)
         super().__init__(place.name, rows, leaves, STORAGE_ERRORS, SELECT, READERS)
         self._transaction = PostgresTransaction(
-            place, mapper, rows, keys, clock, ids, node
+            place, mapper, rows, keys, clock, ids, node, self.memory
         )
         self._pool = place.readers(READERS)
         self._writer = GroupCommit(

@@ -21,6 +21,7 @@ from grantledger.adapters.ledger.deciding import (
     Deciding,
     Work,
 )
+from grantledger.adapters.ledger.log_memory import LogMemory
 from grantledger.adapters.ledger.postgres.appending import Appending, lock
 from grantledger.adapters.ledger.postgres.clock import DatabaseClock
 from grantledger.adapters.ledger.postgres.connections import Connection, Place
@@ -43,6 +44,7 @@ class PostgresTransaction(Deciding):
     Args:
         clock: set by every answer of the server.
         node: name of this replica, written into journal events.
+        memory: of the log.
     """
 
     def __init__(
@@ -54,8 +56,9 @@ class PostgresTransaction(Deciding):
         clock: DatabaseClock,
         ids: Ids,
         node: str,
+        memory: LogMemory,
     ) -> None:
-        super().__init__(mapper, rows, keys, ids, node, STORAGE_ERRORS)
+        super().__init__(mapper, rows, keys, ids, node, memory, STORAGE_ERRORS)
         self._place = place
         self._clock = clock
         self._connection: Connection | None = place.connect()
@@ -70,6 +73,7 @@ class PostgresTransaction(Deciding):
             psycopg.Error: nothing was stored, or, when the answer was lost, nobody
                 knows; applying the same batch again tells.
         """
+        self._memory.admit()
         unsure, self._unsure = self._unsure, None
         if unsure is not None and unsure[0] is not batch:
             unsure = None
@@ -121,7 +125,10 @@ class PostgresTransaction(Deciding):
             or any(unit.lease_over is not None for unit in batch.appends)
         ):
             return None
-        writes = Appending(self._connected(), self._keys, self._size)
+        size, leaf = self._memory.seen
+        if size != self._size:
+            return None
+        writes = Appending(self._connected(), self._keys, size, leaf or None)
         work = Work(writes, self._clock.now())
         if self._appended(batch, work, writes):
             return work.verdicts
@@ -133,12 +140,16 @@ class PostgresTransaction(Deciding):
         work: Work | None = None
         try:
             with connection.transaction():
-                locked = lock(connection)
+                seen = self._memory.seen
+                locked = lock(connection, seen[0])
                 self._clock.told(locked.at)
+                last = locked.leaves.get(locked.size)
+                self._memory.compare(seen, locked.size, locked.leaves.get(seen[0]))
+                self._memory.saw(locked.size, last or b"")
                 if locked.size != self._size or len(self._newest) > MAX_KNOWN_VERSIONS:
                     self._newest.clear()
                 self._size = locked.size
-                writes = Appending(connection, self._keys, locked.size)
+                writes = Appending(connection, self._keys, locked.size, last)
                 if unsure is not None and _is_stored(writes, unsure):
                     return self._again(writes, batch, unsure.verdicts)
                 work = Work(writes, self._clock.now())
@@ -149,6 +160,8 @@ class PostgresTransaction(Deciding):
             raise
         # Only now: the commit went well.
         self._unsure = None
+        if appended and work.last is not None:
+            self._memory.wrote(writes.size, work.last.state)
         if not appended:
             raise NotAppendedError("the time under the lock was left behind")
         return work.verdicts
@@ -177,6 +190,8 @@ class PostgresTransaction(Deciding):
             self._size = said.size
             if not locked:
                 self._unsure = None
+                if work.last is not None:
+                    self._memory.wrote(said.size, work.last.state)
             return True
         self._unsure = None
         self._size = None
