@@ -38,8 +38,8 @@ SUM_NOTE = (
     "20852163\n"
     "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n"
     "\n"
-    "— sum.golang.org Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGz"
-    "Gku9nTo+zyWE+xeMcTOAYQ8=\n"
+    "— sum.golang.org Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1"
+    "gGzGku9nTo+zyWE+xeMcTOAYQ8=\n"
 )
 SEED = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
 PUBLIC = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
@@ -51,8 +51,8 @@ OUR_NOTE = (
     "8\n"
     "XcnaeacGWamtVZy3Ad7ZoqudgjqtL0lgz+Nw7/RgQyg=\n"
     "\n"
-    "— example.com/grants SbJyxIjW6QIeo7X1+I3rBvQtwADRi02969Ch5n5bGfYqeh4XKMT5Usmd4cAQfeR9"
-    "H/6zfw9O6ebt+7j0lCNr32KR1gM=\n"
+    "— example.com/grants SbJyxIjW6QIeo7X1+I3rBvQtwADRi02969Ch5n5bGfYqeh4XKMT5Usmd4cAQf"
+    "eR9H/6zfw9O6ebt+7j0lCNr32KR1gM=\n"
 )
 
 

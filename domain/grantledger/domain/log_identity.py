@@ -57,21 +57,26 @@ def contradiction(
         known: from outside the database.
         found: what the database holds.
         leaf: hash of its leaf at `known.size - 1`, None where it has none.
-        continuations: that it tells of. One that names what is known here, or more,
-            was decided by an operator who knew of it.
+        continuations: that it tells of, oldest first. One that names what is known
+            here, or more, was decided by an operator who knew of it.
     """
-    if known.incarnation != found.incarnation:
-        if any(
-            c.known_incarnation == known.incarnation and c.known_size >= known.size
-            for c in continuations
-        ):
-            return None
-        lost = [c for c in continuations if c.known_incarnation == known.incarnation]
-        if lost:
-            return (
-                f"it went on from {lost[-1].known_size} known leaves, "
-                f"and {known.size} are known here"
-            )
+    if any(
+        c.known_incarnation == known.incarnation and c.known_size >= known.size
+        for c in continuations
+    ):
+        return None
+    # A log that was continued holds, before that, the one of its earlier incarnation.
+    own = {found.incarnation, *(c.previous_incarnation for c in continuations)}
+    grown = found.size >= known.size and (known.size == 0 or leaf == known.leaf)
+    if grown and known.incarnation in own:
+        return None
+    lost = [c for c in continuations if c.known_incarnation == known.incarnation]
+    if lost:
+        return (
+            f"it went on from {lost[-1].known_size} known leaves, "
+            f"and {known.size} are known here"
+        )
+    if known.incarnation not in own:
         return (
             f"it is another log: its incarnation is {found.incarnation} and that of "
             f"the one known is {known.incarnation}; it has {found.size} leaves, and "
@@ -79,9 +84,7 @@ def contradiction(
         )
     if found.size < known.size:
         return f"it has {found.size} leaves, and {known.size} are known"
-    if known.size and leaf != known.leaf:
-        return (
-            f"it has {found.size} leaves, but leaf {known.size - 1} is not "
-            f"the last of the {known.size} known"
-        )
-    return None
+    return (
+        f"it has {found.size} leaves, but leaf {known.size - 1} is not "
+        f"the last of the {known.size} known"
+    )
