@@ -305,7 +305,7 @@ async def open_broker(
         broker = Broker(env)
         if ledger.memory.refusal is None:
             await _recover(broker)
-        tending.append(asyncio.create_task(_regularly(guard.keep)))
+        tending.append(asyncio.create_task(_regularly(guard.keep, "the guard")))
         if tend:
 
             async def renew() -> None:
@@ -368,7 +368,9 @@ class Unread:
             _log.error("an answer on disk cannot be read and is kept: %s", error)
 
 
-async def _regularly(work: Callable[[], Awaitable[object]]) -> None:
+async def _regularly(
+    work: Callable[[], Awaitable[object]], what: str = "what is due"
+) -> None:
     """Do the work again and again, whatever becomes of it."""
     before = ""
     while True:
@@ -381,5 +383,5 @@ async def _regularly(work: Callable[[], Awaitable[object]]) -> None:
             ours = isinstance(error, GrantledgerError)
             now = f"{type(error).__name__}: {error}" if ours else type(error).__name__
             if now != before:
-                _log.warning("what is due could not be looked after: %s", now)
+                _log.warning("%s could not be looked after: %s", what, now)
             before = now
