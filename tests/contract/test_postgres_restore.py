@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,12 +15,39 @@ import pytest
 
 from grantledger.adapters.bootstrap import OpenBroker
 from grantledger.adapters.bootstrap.ledgers import spool_of
+from grantledger.adapters.devserver import DevServer, DevSettings
+from grantledger.adapters.keys.ring import KeyRing
 from grantledger.domain.errors import LedgerRestored, ReauthorizationRequired
 from grantledger.domain.values import ReauthorizationReason
-from tests.broker.scene import Life, until
+from tests.broker.scene import Home, Life, Scene, toml, until
 from tests.contract.stores import PostgresStore, proven
+from tests.support.fault_proxy import FaultProxy
+from tests.support.faults import Fault
 from tests.support.pg_cluster import Cluster, Family, family, run
-from tests.support.pg_scene import pg_scene
+
+
+@dataclass
+class PgHome(Home):
+    """A home whose ledger is a schema."""
+
+    url: str = ""
+    schema: str = ""
+
+    def text(self) -> str:
+        where = f"[ledger]\nurl = {toml(self.url)}\nschema = {toml(self.schema)}"
+        return f"{super().text()}\n{where}"
+
+
+@contextmanager
+def scene_on(folder: Path, store: PostgresStore) -> Generator[Scene]:
+    """Yield a scene on the store's schema; its servers stop at the end."""
+    said = DevSettings(refresh_token_seconds=86_400)
+    with DevServer("B", said) as server, FaultProxy(server.issuer) as proxy:
+        home = PgHome(folder, url=store.conninfo, schema=store.name)
+        store.ring = KeyRing.load(folder / "keyring.json")
+        scene = Scene(home, server, proxy)
+        scene.configure(http_budget_seconds=20.0)
+        yield scene
 
 
 @pytest.fixture
@@ -61,13 +91,13 @@ async def needs_consent(life: Life) -> None:
         await life.token()
     assert caught.value.reason is ReauthorizationReason.RESTORED
     await life.provision()
-    assert (await life.token()).access_token
+    assert (await life.token()).access_token.reveal()
 
 
 async def test_a_dump_that_is_restored_is_noticed_and_continued(
     tmp_path: Path, postgres: PostgresStore
 ) -> None:
-    with pg_scene(tmp_path, postgres) as scene:
+    with scene_on(tmp_path, postgres) as scene:
         async with scene.open() as life:
             await life.token()
             dump(postgres, tmp_path / "kept.dump")
@@ -92,7 +122,7 @@ async def test_a_dump_that_is_restored_is_noticed_and_continued(
 async def test_the_newest_dump_is_no_alarm(
     tmp_path: Path, postgres: PostgresStore
 ) -> None:
-    with pg_scene(tmp_path, postgres) as scene:
+    with scene_on(tmp_path, postgres) as scene:
         async with scene.open() as life:
             await life.token()
         dump(postgres, tmp_path / "kept.dump")
@@ -119,7 +149,7 @@ async def test_a_restore_to_a_point_in_time_is_noticed(
     first.start(archive_mode="on", archive_command=f"cp %p {archive}/%f")
     second = first.copied("second")
     store = over(servers, first, second)
-    with pg_scene(tmp_path, store) as scene:
+    with scene_on(tmp_path, store) as scene:
         async with scene.open() as life:
             note = await life.opened.guard.checkpoint()
             first.psql("SELECT pg_create_restore_point('before')")
@@ -132,6 +162,7 @@ async def test_a_restore_to_a_point_in_time_is_noticed(
             recovery_target_name="before",
             recovery_target_action="promote",
         )
+        becomes(second, "SELECT pg_is_in_recovery()", "f")
         async with scene.open(provision=False) as life:
             await refuses(life)
             size = int(note.splitlines()[1])
@@ -154,13 +185,16 @@ async def test_a_failover_that_lost_commits_is_noticed_by_all(
     second = first.copied("second", "-R")
     second.start()
     store = over(servers, first, second)
-    with pg_scene(tmp_path, store, delay_seconds=3.0) as scene:
+    with scene_on(tmp_path, store) as scene:
         async with scene.open() as life, scene.open(provision=False) as other:
             behind(first, second)
+            answer = threading.Event()
+            scene.proxy.plan("/token", Fault.held_after(answer))
             flight = asyncio.create_task(life.token())
-            await until(lambda: scene.proxy.seen("/token"))
+            await until(lambda: scene.presented() == ["rotated"])
             first.stop("immediate")
             second.promote()
+            answer.set()
             with pytest.raises(LedgerRestored):
                 await flight
             await refuses(life)

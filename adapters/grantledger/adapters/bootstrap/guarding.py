@@ -70,6 +70,8 @@ class LogGuard:
         self._clock = clock
         self._ids = ids
         self._origin = origin
+        # The log's name as last read, and what the file says, as far as we know.
+        self._named: tuple[str, str] | None = None
         self._kept: KnownLog | None = None
         self._waiting: LedgerError | None = None
         self._failed = ""
@@ -106,18 +108,28 @@ class LogGuard:
                 name,
             )
         found = self.known(view)
+        self._named = (found.incarnation, found.origin)
         self.ledger.memory.saw(found.size, bytes.fromhex(found.leaf))
         self._wait_for(view)
 
     async def keep(self) -> None:
         """Compare the log with what this process knows, and write what is new.
 
+        Where it cannot be read, or is not the one known, what was seen is written.
+
         Raises:
             GrantledgerError: the log cannot be read now, or is not the one known.
         """
+        try:
+            await self._keep()
+        except GrantledgerError:
+            await self._remember()
+            raise
+
+    async def _keep(self) -> None:
         memory = self.ledger.memory
-        if memory.refusal is not None and memory.refusal is not self._waiting:
-            return
+        if memory.refusal is not self._waiting:
+            memory.admit()
         seen, kept = memory.seen, self._kept
         view = await self.ledger.log(seen[0], *([kept.size] if kept else []))
         memory.compare(seen, view.tree.size, view.leaf(seen[0]))
@@ -128,7 +140,9 @@ class LogGuard:
                 memory.admit()
         self._wait_for(view)
         if self._waiting is None:
-            await self._write(self.known(view))
+            found = self.known(view)
+            self._named = (found.incarnation, found.origin)
+            await self._write(found)
 
     def _contradiction(self, known: KnownLog, view: LogView) -> str | None:
         leaf = view.leaf(known.size)
@@ -176,6 +190,12 @@ class LogGuard:
 
     # -- writing
 
+    async def _remember(self) -> None:
+        """Write what this process has seen itself: it may be the only one who has."""
+        (size, leaf), kept = self.ledger.memory.seen, self._kept
+        if self._named is not None and size > (kept.size if kept else 0):
+            await self._write(KnownLog(*self._named, size, leaf.hex(), ""))
+
     async def _write(self, log: KnownLog) -> None:
         kept = self._kept
         if kept is not None and (kept.incarnation, kept.size) == (
@@ -184,7 +204,8 @@ class LogGuard:
         ):
             return
         signer = self._ring.signer()
-        note = "" if signer is None else _signed(log, signer)
+        # Without its root, and so where the log is not the one known, none is signed.
+        note = "" if signer is None or not log.root else _signed(log, signer)
         now = self._clock.now()
         try:
             await anyio.to_thread.run_sync(self._file.write, log, note, now)
