@@ -179,6 +179,87 @@ async def test_a_continuation_that_is_killed_is_taken_up(
         assert server.state.redemptions == []
 
 
+KILLED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from grantledger.adapters.bootstrap import open_broker
+from grantledger.adapters.settings import load
+from grantledger.domain.requests import Caller
+from grantledger.domain.values import GrantKey
+
+async def main():
+    async with open_broker(load(Path(sys.argv[1]), {}), tend=False) as opened:
+        await opened.broker.rotate(Caller("scanner"), GrantKey("cloud", "alice"))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_process_that_is_killed_has_noted_its_last_commit(home: Home) -> None:
+    """The guard itself is written once a second: too late for this one."""
+    with DevServer() as server:
+        client_id = home.static(server)
+        async with open_broker(home.settings(), tend=False) as opened:
+            await imported(opened, server, client_id)
+        kept = back_up(home)
+        config = home.path / "grantledger.toml"
+        config.write_text(toml_of(home.tables), encoding="utf-8")
+        killed = [sys.executable, "-c", KILLED, str(config)]
+        done = await asyncio.to_thread(
+            lambda: subprocess.run(killed, cwd=ROOT, check=False, timeout=60)
+        )
+        assert done.returncode == -9
+        assert guarded(home) == 1
+        assert len(notes(home)) == 1
+        newest = back_up(home)
+        restore(home, kept)
+        async with open_broker(home.settings(), tend=False) as opened:
+            with pytest.raises(LedgerRestored, match="has 1 leaves, and 4 are known"):
+                await opened.broker.rotate(CALLER, KEY)
+        assert [r.outcome for r in server.state.redemptions] == ["rotated"]
+        assert len(notes(home)) == 1
+        restore(home, newest)
+        async with open_broker(home.settings(), tend=False) as opened:
+            await opened.broker.rotate(CALLER, KEY)
+        assert guarded(home) == 7
+        assert notes(home) == []
+        restore(home, kept)
+        async with open_broker(home.settings(), tend=False) as opened:
+            assert (await go_on(opened)).known_size == 7
+
+
+def notes(home: Home) -> list[Path]:
+    return list(home.path.glob("*.note"))
+
+
+async def test_a_torn_note_of_a_dead_process_is_passed_over(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its machine has ended: the guard is what is left."""
+    guard = guard_of(home.settings())
+    torn = guard.with_name(f"{guard.name}.0a.note")
+    torn.write_bytes(bytes(1024))
+    async with open_broker(home.settings(), tend=False) as opened:
+        assert opened.ledger.memory.refusal is None
+    assert "a note is passed over" in caplog.text
+
+
+async def test_a_living_process_keeps_its_note(home: Home) -> None:
+    with DevServer() as server:
+        client_id = home.static(server)
+        async with open_broker(home.settings(), tend=False) as opened:
+            await imported(opened, server, client_id)
+            (mine,) = notes(home)
+            assert mine.stat().st_mode & 0o777 == 0o600
+            async with open_broker(home.settings(), tend=False) as other:
+                await other.broker.rotate(CALLER, KEY)
+                assert len(notes(home)) == 2
+            assert notes(home) == [mine]
+        assert notes(home) == []
+        assert guarded(home) == 4
+
+
 async def test_an_unfinished_continuation_stops_those_who_lost_nothing(
     home: Home,
 ) -> None:

@@ -16,6 +16,7 @@ import anyio.to_thread
 
 from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger.guard_file import GuardFile
+from grantledger.adapters.ledger.guard_notes import GuardNotes
 from grantledger.adapters.ledger.log_memory import LogView, restored
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.context import Context
@@ -66,6 +67,7 @@ class LogGuard:
         self.ledger = ledger
         self.erase_again: Callable[[], Awaitable[int]] = nothing_to_erase
         self._file = GuardFile(path, ring)
+        self._notes = GuardNotes(self._file)
         self._ring = ring
         self._clock = clock
         self._ids = ids
@@ -75,6 +77,7 @@ class LogGuard:
         self._kept: KnownLog | None = None
         self._waiting: LedgerError | None = None
         self._failed = ""
+        self._swept = False
 
     # -- comparing
 
@@ -93,24 +96,48 @@ class LogGuard:
 
     async def _check(self) -> None:
         name, path = self.ledger.name, self._file.path
-        guard = await anyio.to_thread.run_sync(self._file.read)
-        view = await self.ledger.log(*([guard.size] if guard else []))
-        if guard is not None:
-            why = self._contradiction(guard.log, view)
+        claims = await anyio.to_thread.run_sync(self._claims)
+        view = await self.ledger.log(*(log.size for log in claims))
+        for log in claims:
+            why = self._contradiction(log, view)
             if why is not None:
                 raise restored(name, f"{why} ({path})")
-            self._kept = guard.log
-        elif view.tree.size:
+        if not claims and view.tree.size:
             _log.warning(
                 "there is no guard at %s: whether %s was restored to an older state "
                 "cannot be told",
                 path,
                 name,
             )
+        self._kept = claims[0] if claims else None
         found = self.known(view)
         self._named = (found.incarnation, found.origin)
         self.ledger.memory.saw(found.size, bytes.fromhex(found.leaf))
         self._wait_for(view)
+        self.ledger.memory.noted = self._note
+
+    def _claims(self) -> list[KnownLog]:
+        """Return what is known outside: the guard's, then what the dead have left."""
+        guard = self._file.read()
+        claims = [] if guard is None else [guard.log]
+        return claims + [note.log for _, note in self._notes.left()]
+
+    def _note(self) -> None:
+        """Note what was just committed, in the thread that writes."""
+        if self._named is None:
+            return
+        size, leaf = self.ledger.memory.seen
+        log = KnownLog(*self._named, size, leaf.hex(), "")
+        try:
+            self._notes.note(log, self._clock.now())
+        except Exception as error:  # noqa: BLE001 - what is committed must be answered
+            _log.error("a commit was not noted: %s", type(error).__name__)
+
+    async def close(self) -> None:
+        """Write what this process has seen to its end; the ledger is closed."""
+        await self._remember()
+        if self._failed == "":
+            self._notes.close()
 
     async def keep(self) -> None:
         """Compare the log with what this process knows, and write what is new.
@@ -216,6 +243,9 @@ class LogGuard:
             return
         self._failed = ""
         self._kept = log
+        if not self._swept:
+            self._swept = True
+            await anyio.to_thread.run_sync(self._notes.sweep, log)
 
     # -- signing
 
@@ -304,11 +334,12 @@ class LogGuard:
             InvalidRequest: the log is the one known, and `force` was not said.
             IntegrityError: the guard was changed, or a grant does not prove itself.
         """
-        guard = await anyio.to_thread.run_sync(self._file.read)
-        view = await self.ledger.log(*([guard.size] if guard else []))
+        claims = await anyio.to_thread.run_sync(self._claims)
+        view = await self.ledger.log(*(log.size for log in claims))
         found = self.known(view)
-        known = found if guard is None else guard.log
-        differs = self._contradiction(known, view) is not None
+        contradicting = [log for log in claims if self._contradiction(log, view)]
+        differs = bool(contradicting)
+        known = max(contradicting, key=lambda log: log.size, default=found)
         if not (differs or force or view.life.unfinished):
             raise InvalidRequest(
                 f"{self.ledger.name} is the log that is known outside, {found.size} "
@@ -324,8 +355,9 @@ class LogGuard:
         resumes = view.life.unfinished and not differs
         log = Found(known, found, self._origin, resumes)
         done = await going.go_on(log, reason, ticket)
-        self._kept = None
+        self._kept, self._swept = None, False
         await self.keep()
+        self.ledger.memory.noted = self._note
         return done
 
 

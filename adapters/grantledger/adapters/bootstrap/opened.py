@@ -330,6 +330,7 @@ async def open_broker(
             with suppress(GrantledgerError):  # said already, or said at the next start
                 await guard.keep()
             await ledger.close()
+            await guard.close()
 
 
 def drain_seconds(

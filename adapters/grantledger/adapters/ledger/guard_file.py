@@ -67,6 +67,20 @@ class Guarded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [_PURPOSE, *(text.encode() for text in said)]
 
 
+def guarded(log: KnownLog, checkpoint: str, at: datetime) -> Guarded:
+    """Return what a guard says of a log, without its code."""
+    return Guarded(
+        VERSION,
+        log.incarnation,
+        log.origin,
+        log.size,
+        log.leaf,
+        log.root,
+        checkpoint,
+        at,
+    )
+
+
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Guarded)
 
@@ -76,7 +90,7 @@ class GuardFile:
 
     def __init__(self, path: Path, ring: KeyRing) -> None:
         self.path = path
-        self._ring = ring
+        self.ring = ring
 
     def read(self) -> Guarded | None:
         """Return what was last seen, None where there is no such file.
@@ -100,7 +114,7 @@ class GuardFile:
             code = base64.b64decode(guard.code, validate=True)
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as cause:
             raise IntegrityError(f"{self.path} is no guard of a log") from cause
-        if guard.v != VERSION or not self._ring.check_mac(code, guard.parts()):
+        if guard.v != VERSION or not self.ring.check_mac(code, guard.parts()):
             raise IntegrityError(
                 f"the guard {self.path} was changed, or is of another ledger's keys"
             )
@@ -112,18 +126,7 @@ class GuardFile:
         Raises:
             OSError: it cannot be written; what was there is still there.
         """
-        guard = Guarded(
-            VERSION,
-            log.incarnation,
-            log.origin,
-            log.size,
-            log.leaf,
-            log.root,
-            checkpoint,
-            at,
-        )
-        code = base64.b64encode(self._ring.mac(guard.parts())).decode()
-        data = _ENCODER.encode(msgspec.structs.replace(guard, code=code))
+        data = self.encode(guarded(log, checkpoint, at))
         with self._locked():
             try:
                 there = self.read()
@@ -135,6 +138,11 @@ class GuardFile:
                 or there.size < log.size
             ):
                 self._replace(msgspec.json.format(data, indent=2) + b"\n")
+
+    def encode(self, guard: Guarded) -> bytes:
+        """Return the document, with its code."""
+        code = base64.b64encode(self.ring.mac(guard.parts())).decode()
+        return _ENCODER.encode(msgspec.structs.replace(guard, code=code))
 
     @contextmanager
     def _locked(self) -> Generator[None]:

@@ -7,6 +7,7 @@ or a standby that lacked the newest commits: the process then appends nothing mo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from grantledger.domain.errors import LedgerError, LedgerRestored
@@ -42,11 +43,13 @@ class LogMemory:
 
     Attributes:
         refusal: why nothing may be appended, None while all is well.
+        noted: called with each commit, in the thread that writes.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self.refusal: LedgerError | None = None
+        self.noted: Callable[[], None] | None = None
         # One tuple, replaced as a whole: size, the leaf's hash or else its bytes.
         self._seen: tuple[int, bytes, bytes] = (0, b"", b"")
 
@@ -69,8 +72,10 @@ class LogMemory:
         self._seen = (size, hashed, b"")
 
     def wrote(self, size: int, state: bytes) -> None:
-        """Remember a committed log by its last leaf, hashed when it is asked for."""
+        """Remember what was just committed by its last leaf, hashed when asked for."""
         self._seen = (size, b"", state)
+        if self.noted is not None:
+            self.noted()
 
     def admit(self) -> None:
         """Raise what is refused, if anything is."""
