@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +43,7 @@ from tests.bootstrap.scene import (
     KEY,
     SCOPES,
     Home,
+    ShiftedClock,
     imported,
     redeemed,
     toml_of,
@@ -233,6 +235,57 @@ def notes(home: Home) -> list[Path]:
     return list(home.path.glob("*.note"))
 
 
+class BrokenClock(ShiftedClock):
+    """Fails as nothing of ours does, in the thread that writes."""
+
+    broken = False
+
+    def now(self) -> datetime:
+        if self.broken and threading.current_thread().name == "grantledger-writer":
+            raise RuntimeError("canary")
+        return super().now()
+
+
+async def test_a_commit_that_cannot_be_noted_is_answered_all_the_same(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is committed must not look as if it had failed."""
+    clock = BrokenClock()
+    async with open_broker(home.settings(), clock=clock, tend=False) as opened:
+        await opened.guard.keep()
+        memory = opened.ledger.memory
+        clock.broken = True
+        noting = threading.Thread(
+            target=lambda: memory.wrote(1, b"{}"), name="grantledger-writer"
+        )
+        noting.start()
+        noting.join()
+        assert memory.size == 1
+        assert "a commit was not noted: RuntimeError" in caplog.text
+        assert "canary" not in caplog.text
+        memory.saw(0, b"")
+
+
+async def test_what_was_kept_and_is_gone_is_noticed_at_the_next_look(
+    home: Home,
+) -> None:
+    """Not written by this process: seen by it, and then taken back in place."""
+    with DevServer() as server:
+        client_id = home.static(server)
+        async with open_broker(home.settings(), tend=False) as watching:
+            async with open_broker(home.settings(), tend=False) as opened:
+                await imported(opened, server, client_id)
+            await watching.guard.keep()
+            with closing(sqlite3.connect(home.ledger)) as c:
+                c.execute("UPDATE log_head SET next_index = 0, frontier = x''")
+                c.execute("DELETE FROM stored_events")
+                c.commit()
+            with pytest.raises(LedgerRestored, match="has 0 leaves, and 1 are known"):
+                await watching.guard.keep()
+            with pytest.raises(LedgerRestored):
+                await watching.guard.checkpoint()
+
+
 async def test_a_torn_note_of_a_dead_process_is_passed_over(
     home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -378,8 +431,8 @@ async def test_a_guard_that_cannot_be_written_is_said_and_stops_nobody(
         async with open_broker(home.settings(), tend=False) as opened:
             await imported(opened, server, client_id)
             await opened.guard.keep()
+            await opened.broker.rotate(CALLER, KEY)
             await opened.guard.keep()
-            assert (await opened.broker.status(KEY)) is not None
     said = [r for r in caplog.records if r.levelno == logging.ERROR]
     assert len(said) == 1
     assert "cannot be written" in said[0].getMessage()

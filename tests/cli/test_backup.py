@@ -138,7 +138,7 @@ def test_a_copy_that_is_killed_leaves_no_half_file(
         "half, end = map(pathlib.Path, sys.argv[2:]);"
         "print(flush=True);"
         "[(copy(pathlib.Path(sys.argv[1]), half), half.unlink()) for _ in range(99)];"
-        "publish(half, end)"
+        "publish(half, end, half)"
     )
     half, end = tmp_path / ".kept.part", tmp_path / "kept.db"
     child = subprocess.Popen(
@@ -175,12 +175,14 @@ def test_what_fails_on_the_way_leaves_nothing(ledger: Path, tmp_path: Path) -> N
 
 
 def test_a_name_that_is_taken_meanwhile_stays_its_owners(tmp_path: Path) -> None:
-    half, taken = tmp_path / "half", tmp_path / "taken"
+    half, taken, beside = (tmp_path / name for name in ("half", "taken", "beside"))
     half.write_text("new")
+    beside.write_text("note")
     taken.write_text("old")
-    with pytest.raises(FileExistsError):
-        publish(half, taken)
+    with pytest.raises(LedgerError, match="taken: File exists"):
+        publish(half, taken, beside)
     assert (half.read_text(), taken.read_text()) == ("new", "old")
+    assert not beside.exists()
 
 
 def test_a_backup_is_taken_from_a_ledger_in_use(
@@ -196,14 +198,6 @@ def test_a_backup_is_taken_from_a_ledger_in_use(
     shutil.copyfile(folder / "second.db", folder / "third.db")
     assert check_file(folder / "third.db").leaves >= 6
     del server
-
-
-def test_a_postgresql_ledger_is_told_the_servers_own_means(
-    terminal: Terminal,
-) -> None:
-    terminal.ok("init")
-    terminal.monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/none")
-    assert terminal.run("backup", "kept.db").code == 40
 
 
 def test_an_older_key_ring_is_completed_once(place: Terminal) -> None:

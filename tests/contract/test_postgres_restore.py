@@ -12,12 +12,18 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from typer.testing import CliRunner
 
 from grantledger.adapters.bootstrap import OpenBroker
 from grantledger.adapters.bootstrap.ledgers import spool_of
+from grantledger.adapters.cli.app import app
 from grantledger.adapters.devserver import DevServer, DevSettings
 from grantledger.adapters.keys.ring import KeyRing
-from grantledger.domain.errors import LedgerRestored, ReauthorizationRequired
+from grantledger.domain.errors import (
+    ConfigurationError,
+    LedgerRestored,
+    ReauthorizationRequired,
+)
 from grantledger.domain.values import ReauthorizationReason
 from tests.broker.scene import Home, Life, Scene, toml, until
 from tests.contract.stores import PostgresStore, proven
@@ -130,6 +136,17 @@ async def test_the_newest_dump_is_no_alarm(
         async with scene.open(provision=False) as life:
             await life.rotate()
             await life.check()
+
+
+def test_its_backup_is_left_to_the_servers_own_means(
+    tmp_path: Path, postgres: PostgresStore
+) -> None:
+    with scene_on(tmp_path, postgres) as scene:
+        config = str(scene.home.write())
+        done = CliRunner().invoke(app, ["backup", str(tmp_path / "x"), "-c", config])
+        assert isinstance(done.exception, ConfigurationError)
+        assert "pg_dump" in str(done.exception)
+        assert not (tmp_path / "x").exists()
 
 
 def over(servers: Family, *members: Cluster) -> PostgresStore:

@@ -11,6 +11,7 @@ import pytest
 
 from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger.guard_file import MAX_BYTES, GuardFile
+from grantledger.adapters.ledger.guard_notes import GuardNotes
 from grantledger.domain.errors import IntegrityError, LedgerReadOnly, WrongKey
 from grantledger.domain.log_identity import KnownLog
 from tests.ledger.scene import NOW
@@ -131,3 +132,47 @@ def test_of_many_processes_none_takes_it_back(tmp_path: Path) -> None:
         job.join(30)
     assert [job.exitcode for job in jobs] == [0, 0]
     assert size_of(GuardFile(path, RING)) == 40
+
+
+def left_behind(guard: GuardFile, log: KnownLog) -> Path:
+    """Leave a note as a process does that dies."""
+    before = set(guard.path.parent.glob("*.note"))
+    notes = GuardNotes(guard)
+    notes.note(log, NOW)
+    (path,) = set(guard.path.parent.glob("*.note")) - before
+    data = path.read_bytes()
+    notes.close()
+    path.write_bytes(data)
+    return path
+
+
+def test_a_note_of_the_dead_is_read_and_goes_once_the_guard_says_as_much(
+    guard: GuardFile,
+) -> None:
+    path = left_behind(guard, replace(LOG, size=9))
+    older = left_behind(guard, replace(LOG, size=5))
+    other = left_behind(guard, replace(LOG, size=99, incarnation="2" * 32))
+    notes = GuardNotes(guard)
+    assert {(p, said.size) for p, said in notes.left()} == {
+        (path, 9),
+        (older, 5),
+        (other, 99),
+    }
+    notes.sweep(LOG)
+    assert [p for p, _ in notes.left()] == [path]
+    notes.sweep(replace(LOG, size=9))
+    assert notes.left() == []
+
+
+def test_a_note_of_the_living_is_theirs(guard: GuardFile) -> None:
+    notes = GuardNotes(guard)
+    notes.note(replace(LOG, size=8), NOW)
+    notes.note(replace(LOG, size=10), NOW)
+    assert GuardNotes(guard).left() == []
+    GuardNotes(guard).sweep(replace(LOG, size=11))
+    (path,) = guard.path.parent.glob("*.note")
+    said = GuardFile(path, RING).read()
+    assert said is not None
+    assert said.size == 10
+    notes.close()
+    assert list(guard.path.parent.glob("*.note")) == []

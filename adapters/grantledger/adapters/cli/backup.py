@@ -84,15 +84,7 @@ async def _made(opened: OpenBroker, source: Path, file: Path) -> tuple[LeafRepor
         report = await anyio.to_thread.run_sync(check_file, half)
         origin, note = await opened.guard.sign(report.leaves, report.root)
         write_private(beside, note)
-        try:
-            files.publish(half, file)
-        except BaseException as cause:
-            beside.unlink()
-            if isinstance(cause, OSError):
-                raise ConfigurationError(
-                    f"cannot make {file}: {cause.strerror}", "file"
-                ) from cause
-            raise
+        files.publish(half, file, beside)
     finally:
         half.unlink(missing_ok=True)
     return report, origin

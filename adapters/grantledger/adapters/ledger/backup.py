@@ -13,7 +13,7 @@ from pathlib import Path
 
 from grantledger.adapters.ledger.datastore import private_file
 from grantledger.adapters.ledger.faults import translated
-from grantledger.domain.errors import IntegrityError
+from grantledger.domain.errors import IntegrityError, LedgerError
 
 PAGES = 2048
 LOCK_SECONDS = 5.0
@@ -73,13 +73,17 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def publish(half: Path, target: Path) -> None:
-    """Give a finished file its name, unless something has that name already.
+def publish(half: Path, target: Path, beside: Path) -> None:
+    """Give a finished file its name, after what stands beside it.
 
     Raises:
-        FileExistsError: something has.
+        LedgerError: something has that name meanwhile; `beside` is removed.
     """
-    os.link(half, target)
+    try:
+        os.link(half, target)
+    except OSError as cause:
+        beside.unlink()
+        raise LedgerError(f"cannot make {target}: {cause.strerror}") from cause
     half.unlink()
     directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
