@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from grantledger.adapters.bootstrap.ledgers import listening_place_of, place_of
+from grantledger.adapters.bootstrap.ledgers import (
+    guard_of,
+    listening_place_of,
+    place_of,
+)
 from grantledger.adapters.bootstrap.opened import key_ring
 from grantledger.adapters.settings import parse, process_environment
 from grantledger.domain.errors import ConfigurationError
@@ -229,3 +233,27 @@ def test_the_environment_that_is_returned_is_a_copy() -> None:
     environment = process_environment()
     assert environment == dict(os.environ)
     assert environment is not os.environ
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("", "/srv/grants/grantledger.db.guard"),
+        ("[ledger]\nurl = '/var/x.db'", "/var/x.db.guard"),
+        ("[ledger]\nurl = 'postgresql:///x'", "/srv/grants/grantledger.guard"),
+        ("[ledger]\nguard = '/safe/x.guard'", "/safe/x.guard"),
+        ("[ledger]\nguard = 'x.guard'", "/srv/grants/x.guard"),
+    ],
+)
+def test_the_guard_stands_beside_the_ledger_unless_it_is_named(
+    text: str, path: str
+) -> None:
+    assert guard_of(parse(text, HERE, {})) == Path(path)
+
+
+@pytest.mark.parametrize("origin", ["a b", "a+b", "x" * 129, "é", "a\tb"])
+def test_an_origin_that_no_note_can_have_is_refused(origin: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(f'[log]\norigin = "{origin}"', HERE, {})
+    assert caught.value.field in {"log.origin", "config"}
+    parse('[log]\norigin = "example.com/grants"', HERE, {})

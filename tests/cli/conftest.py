@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from grantledger.adapters.devserver import DevServer, DevSettings, Profile
+from tests.cli.restoring import restore
 from tests.cli.scene import (
     RESOURCE,
     Shell,
@@ -60,3 +61,22 @@ def place(terminal: Terminal, server: DevServer) -> Terminal:
     assert added.code == 0, added.err
     terminal.client = client
     return terminal
+
+
+@pytest.fixture
+def backed_up(place: Terminal, server: DevServer) -> Terminal:
+    """A ledger of 6 leaves with two grants and a hand-out, backed up as `kept.db`."""
+    place.consented(server, "alice")
+    place.consented(server, "bob")
+    place.ok("token", "nc", "alice", "--reason", "because")
+    place.ok("backup", "kept.db")
+    return place
+
+
+@pytest.fixture
+def restored(backed_up: Terminal) -> Terminal:
+    """The same, after a rotation that the restored ledger knows nothing of."""
+    backed_up.ok("rotate", "nc", "alice")
+    backed_up.ok("checkpoint", "--out", "late.checkpoint")
+    restore(backed_up)
+    return backed_up

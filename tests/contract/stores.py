@@ -29,6 +29,7 @@ from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger import datastore as files
 from grantledger.adapters.ledger import recorders as sqlite_recorders
 from grantledger.adapters.ledger.connections import LedgerDatastore
+from grantledger.adapters.ledger.log_memory import LogMemory
 from grantledger.adapters.ledger.postgres import recorders as postgres_recorders
 from grantledger.adapters.ledger.postgres import schema
 from grantledger.adapters.ledger.postgres.clock import DatabaseClock
@@ -203,6 +204,7 @@ class PostgresParts(Parts):
             DatabaseClock(SystemClock()),
             RandomIds(),
             "node-1",
+            LogMemory(place.name),
         )
         self.transaction = self._postgres
 

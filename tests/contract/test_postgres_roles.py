@@ -350,7 +350,7 @@ async def test_a_caller_cannot_have_the_functions_write_elsewhere(
             )
             run(f"SET search_path = {own}, pg_catalog, {roles.name}")
             run("UPDATE log_head SET next_index = 7")
-            columns = Columns(1)
+            columns = Columns(1, None)
             columns.insert([StoredEvent(uuid4(), 1, "t", b"{}")])
             said = connection.execute(APPEND, columns.arguments(None)).fetchone()
             assert said is not None

@@ -54,3 +54,7 @@ def test_what_is_wrong_inside_is_not_told() -> None:
     said = bytes(of_error(IntegrityError("leaf 7 differs from its hash")).body)
     assert b"leaf" not in said
     assert b'"title":"integrity"' in said
+
+
+def test_a_restored_ledger_is_for_its_operator_and_no_mistake_of_the_caller() -> None:
+    assert meaning_of(errors.LedgerRestored("older")).status == 503

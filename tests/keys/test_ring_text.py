@@ -62,13 +62,13 @@ CASES: list[tuple[Change, str, str]] = [
     (lambda r: r["keys"].pop(2), "keys[use=mac].active", "there must be one"),
     (
         lambda r: r["keys"].append(r["keys"][1] | {"id": "k-2"}),
-        "keys[5].key",
+        "keys[6].key",
         "k-2 and k-",
     ),
     (
         lambda r: r["keys"].append(r["keys"][1] | {"key": CANARY}),
-        "keys[5].id",
-        "keys[5] and keys[1] are both k-",
+        "keys[6].id",
+        "keys[6] and keys[1] are both k-",
     ),
     (
         lambda r: r["keys"].append(r["keys"][1] | {"id": "k-2", "key": CANARY}),

@@ -21,6 +21,7 @@ from grantledger.adapters.ledger.connections import (
     LedgerDatastore,
 )
 from grantledger.adapters.ledger.data_keys import DataKeys
+from grantledger.adapters.ledger.log_memory import LogMemory
 from grantledger.adapters.ledger.reading import SQLITE, LeafReader, LogSql
 from grantledger.adapters.ledger.rows import SELECT, GrantRows
 from grantledger.adapters.ledger.transaction import LedgerTransaction
@@ -136,7 +137,14 @@ class SqliteParts(Parts):
         )
         self.store = store
         self._sqlite = LedgerTransaction(
-            store, self.mapper, self.rows, self.keys, clock, RandomIds(), "node-1"
+            store,
+            self.mapper,
+            self.rows,
+            self.keys,
+            clock,
+            RandomIds(),
+            "node-1",
+            LogMemory(str(scene.path)),
         )
         self.transaction = self._sqlite
 

@@ -16,6 +16,7 @@ from psycopg import errors
 from grantledger.adapters.keys.clock import RandomIds, SystemClock
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.data_keys import DataKeys
+from grantledger.adapters.ledger.log_memory import LogMemory
 from grantledger.adapters.ledger.postgres.clock import DatabaseClock
 from grantledger.adapters.ledger.postgres.transaction import PostgresTransaction
 from grantledger.adapters.ledger.rows import GrantRows
@@ -134,6 +135,7 @@ def transaction(postgres: PostgresStore) -> Generator[PostgresTransaction]:
         DatabaseClock(SystemClock()),
         RandomIds(),
         "node-1",
+        LogMemory(postgres.place.name),
     )
     yield made
     made.close()

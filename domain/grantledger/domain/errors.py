@@ -25,6 +25,7 @@ The tree::
         NotALedger               a file of another program
         LedgerReadOnly           the file or its directory cannot be written
         LedgerClosed             it takes no more writes, such as after a move
+        LedgerRestored           it is older than, or not, the log that was known
       ConfigurationError         settings are wrong: names the field
 
 The domain knows no HTTP status and no exit code; the edges map these types.
@@ -215,6 +216,15 @@ class LedgerClosed(LedgerError):
     """The ledger takes no more writes: its log goes on elsewhere."""
 
     code = "ledger_closed"
+
+
+class LedgerRestored(LedgerError):
+    """The log is not the one that was last seen: it is older, or another.
+
+    Nothing is handed out, sent or signed until an operator has continued it.
+    """
+
+    code = "ledger_restored"
 
 
 class ConfigurationError(GrantledgerError):

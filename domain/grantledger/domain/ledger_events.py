@@ -66,4 +66,59 @@ class Pruned(LedgerEvent):
     reason: str
 
 
-LEDGER_EVENTS: tuple[type[LedgerEvent], ...] = (LedgerMoved, Pruned)
+class LogContinued(LedgerEvent):
+    """An operator goes on with a log that is older than, or not, the one known.
+
+    From here on the log has another incarnation and another origin; checkpoints of
+    the old origin that cover more than `found_size` leaves are of what was lost.
+
+    Attributes:
+        incarnation: of the log from this leaf on; random, in hexadecimal.
+        origin: first line of its checkpoints from this leaf on.
+        previous_incarnation: of the log as it was found; likewise `previous_origin`.
+        known_incarnation: of the log that was known outside; likewise `known_origin`,
+            `known_size`, `known_leaf` (hash of its last leaf) and `known_root`.
+        found_size: leaves before this event; `found_root` of the tree over them.
+        reason: the operator's words, sealed; likewise `ticket`.
+    """
+
+    TOPIC = "grantledger.ledger.log-continued.v1"
+    SEALED = frozenset({"by", "reason", "ticket"})
+
+    incarnation: str
+    origin: str
+    previous_incarnation: str
+    previous_origin: str
+    known_incarnation: str
+    known_origin: str
+    known_size: int
+    known_leaf: str
+    known_root: str
+    found_size: int
+    found_root: str
+    reason: str
+    ticket: str | None
+
+
+class ContinuationFinished(LedgerEvent):
+    """No grant from before the continuation is usable; the log may be used again.
+
+    Attributes:
+        quarantined: grants that the run which finished has quarantined; one that was
+            cut short before has left its own events.
+        erased: erasures that it applied again, from the list kept outside.
+    """
+
+    TOPIC = "grantledger.ledger.continuation-finished.v1"
+
+    incarnation: str
+    quarantined: int
+    erased: int
+
+
+LEDGER_EVENTS: tuple[type[LedgerEvent], ...] = (
+    LedgerMoved,
+    Pruned,
+    LogContinued,
+    ContinuationFinished,
+)

@@ -16,10 +16,13 @@ from grantledger.domain.context import Context
 from grantledger.domain.ledger_events import (
     LEDGER_EVENTS,
     LEDGER_STREAM,
+    ContinuationFinished,
     LedgerEvent,
     LedgerMoved,
+    LogContinued,
     Pruned,
 )
+from grantledger.domain.log_identity import Continuation, KnownLog
 from grantledger.domain.values import Outcome
 
 
@@ -30,10 +33,14 @@ class LedgerState:
     Attributes:
         moved_to: where the log goes on, None while it goes on here.
         pruned_by: version of the newest `Pruned`, 0 without one.
+        continuations: after a restore or a lost failover, oldest first.
+        unfinished: the newest of them has grants left to quarantine.
     """
 
     moved_to: str | None = None
     pruned_by: int = 0
+    continuations: tuple[Continuation, ...] = ()
+    unfinished: bool = False
 
 
 class LedgerLife:
@@ -89,6 +96,58 @@ class LedgerLife:
             reason=reason,
         )
 
+    def go_on(
+        self,
+        ctx: Context,
+        *,
+        known: KnownLog,
+        found: KnownLog,
+        fresh: tuple[str, str],
+        why: tuple[str, str | None],
+    ) -> None:
+        """Go on with a log that is not the one that was known.
+
+        Args:
+            ctx: who decides it.
+            known: the log as it was last seen outside.
+            found: the log as it is, before this event.
+            fresh: its incarnation and its origin from now on.
+            why: reason, and the ticket of the operator's own system.
+        """
+        self._record(
+            LogContinued,
+            ctx,
+            incarnation=fresh[0],
+            origin=fresh[1],
+            previous_incarnation=found.incarnation,
+            previous_origin=found.origin,
+            known_incarnation=known.incarnation,
+            known_origin=known.origin,
+            known_size=known.size,
+            known_leaf=known.leaf,
+            known_root=known.root,
+            found_size=found.size,
+            found_root=found.root,
+            reason=why[0],
+            ticket=why[1],
+        )
+
+    def finish(self, ctx: Context, *, quarantined: int, erased: int) -> None:
+        """Say that the newest continuation is complete.
+
+        Raises:
+            ValueError: none is under way.
+        """
+        if not self.state.unfinished:
+            raise ValueError("no continuation is under way")
+        self._record(
+            ContinuationFinished,
+            ctx,
+            incarnation=self.state.continuations[-1].incarnation,
+            quarantined=quarantined,
+            erased=erased,
+        )
+
     def _record(self, kind: Any, ctx: Context, **fields: object) -> None:  # noqa: ANN401 - the library's metaclass hides its fields
         event: LedgerEvent = kind(
             originator_id=self.id,
@@ -107,6 +166,22 @@ def evolve(state: LedgerState, event: LedgerEvent) -> LedgerState:
         return replace(state, moved_to=event.destination)
     if isinstance(event, Pruned):
         return replace(state, pruned_by=event.originator_version)
+    if isinstance(event, LogContinued):
+        continuation = Continuation(
+            incarnation=event.incarnation,
+            origin=event.origin,
+            previous_incarnation=event.previous_incarnation,
+            previous_origin=event.previous_origin,
+            known_incarnation=event.known_incarnation,
+            known_origin=event.known_origin,
+            known_size=event.known_size,
+            found_size=event.found_size,
+        )
+        return replace(
+            state, continuations=(*state.continuations, continuation), unfinished=True
+        )
+    if isinstance(event, ContinuationFinished):
+        return replace(state, unfinished=False)
     return state
 
 

@@ -65,6 +65,19 @@ class Fingerprinter(Protocol):
         ...
 
 
+class Signer(Protocol):
+    """Signs checkpoints of the log (Ed25519, RFC 8032)."""
+
+    @property
+    def public_key(self) -> bytes:
+        """The 32 bytes by which others check."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the 64-byte signature of the message."""
+        ...
+
+
 class AuthorizationServer(Protocol):
     """One provider's authorization server.
 

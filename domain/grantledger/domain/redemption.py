@@ -27,6 +27,7 @@ from grantledger.domain.values import (
 )
 
 LEASE_EXPIRED = "lease_expired"
+LEDGER_RESTORED = "ledger_restored"
 
 
 class Readiness(StrEnum):
@@ -197,6 +198,28 @@ class Redemption(Outcomes):
             ambiguity.attempts,
             "sent without an answer, and the provider's rule allows no further try",
         )
+
+    def quarantine(self, ctx: Context, evidence: str) -> bool:
+        """Ask for consent: the ledger was restored, so the token may be spent.
+
+        A redemption under way ends unknown, so that its answer, if it comes after
+        all, is adopted as a late one is. Returns whether anything was appended.
+        """
+        state = self.state
+        if not state.usable:
+            return False
+        attempts: tuple[UUID, ...] = ()
+        if state.intent is not None:
+            attempts = (state.intent.attempt_id,)
+            failure = UpstreamFailure(
+                failure=FailureClass.AMBIGUOUS,
+                sent=True,
+                error=LEDGER_RESTORED,
+                description="the ledger was restored while it was under way",
+            )
+            self._record_failure(ctx, attempts[0], failure)
+        self._require(ctx, ReauthorizationReason.RESTORED, attempts, evidence)
+        return True
 
     def expire(self, ctx: Context) -> bool:
         """Ask for consent when the refresh token's stated lifetime is over.

@@ -128,6 +128,7 @@ class ReauthorizationReason(StrEnum):
     AMBIGUOUS_OUTCOME = "ambiguous_outcome"
     CONSUMED = "consumed"
     SUBJECT_CHANGED = "subject_changed"
+    RESTORED = "restored"
 
 
 class RevocationReason(StrEnum):

@@ -28,6 +28,7 @@ from grantledger.domain.ports import Clock, Ids
 SPOOL_SUFFIX = ".spool"
 ERASURES_SUFFIX = ".erasures"
 ERASURES = "grantledger.erasures"
+GUARD_SUFFIX = ".guard"
 
 OpenLedger = Callable[[Settings, KeyRing, Clock, Ids], tuple[StoredLedger, Clock]]
 """Opens the ledger that the settings name; see `open_ledger`."""
@@ -176,6 +177,17 @@ def erasures_of(settings: Settings, ring: KeyRing) -> FileErasures:
         ledger = settings.ledger_path
         path = ledger.with_name(ledger.name + ERASURES_SUFFIX)
     return FileErasures(path, ring)
+
+
+def guard_of(settings: Settings) -> Path:
+    """Return where it stands, outside the database, what was last seen of the log."""
+    said = settings.file.ledger.guard
+    if said is not None:
+        return settings.path(said, "ledger.guard")
+    if is_url(settings.ledger_url[1]):
+        return settings.path(f"grantledger{GUARD_SUFFIX}", "ledger.guard")
+    ledger = settings.ledger_path
+    return ledger.with_name(ledger.name + GUARD_SUFFIX)
 
 
 def spool_directory(ledger: Path) -> Path:

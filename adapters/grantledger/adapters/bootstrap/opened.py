@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import anyio
 
+from grantledger.adapters.bootstrap.guarding import LogGuard
 from grantledger.adapters.bootstrap.ledgers import (
     OpenLedger,
     clock_of,
     erasures_of,
+    guard_of,
     open_ledger,
     spool_of,
 )
 from grantledger.adapters.bootstrap.providers import WiredProvider
+from grantledger.adapters.bootstrap.regularly import regularly
 from grantledger.adapters.bootstrap.wiring import Wiring
 from grantledger.adapters.bootstrap.worker import Worker
 from grantledger.adapters.keys.clock import RandomIds, SystemClock
@@ -53,6 +57,7 @@ from grantledger.domain.user_grant import Consent, UserGrant
 from grantledger.domain.values import FailureClass, GrantKey, Secret, TokenKind
 
 DRAIN_SECONDS = 15.0
+GUARD_SECONDS = 1.0
 KEY_PAUSES_SECONDS = (0.2, 1.0)
 
 _log = logging.getLogger("grantledger.bootstrap")
@@ -63,6 +68,7 @@ class OpenBroker:
     """A broker with its ledger and providers; leave `open_broker` to close it.
 
     Attributes:
+        guard: keeps what is known of the log outside its database.
         unread: answers on disk that could not be opened, and why; each stays where
             it is, for a person to look at.
     """
@@ -73,6 +79,7 @@ class OpenBroker:
     worker: Worker
     runner: TaskRunner
     clock: Clock
+    guard: LogGuard
     unread: Mapping[Path, LedgerError] = field(default_factory=dict[Path, LedgerError])
 
     @property
@@ -91,6 +98,7 @@ class OpenBroker:
             Unavailable: the server cannot be reached now.
         """
         self.broker.env.provider(provider)
+        self.ledger.memory.admit()
         await self.wiring.register(provider, redirect_uri)
         wired = self.providers[provider]
         start = await wired.consent.start(
@@ -124,6 +132,8 @@ class OpenBroker:
             Unavailable: nothing was stored; start again.
         """
         self.broker.env.provider(provider)
+        # Before the code is spent on tokens that could not be stored.
+        self.ledger.memory.admit()
         return await self.runner.shared(
             object(),
             lambda: self._finish(caller, provider, session, parameters, label),
@@ -287,9 +297,12 @@ async def open_broker(
     runner = TaskRunner()
     wiring = Wiring(settings, ring, clock, ids, runner)
     ledger, clock = opening(settings, ring, clock, ids)
+    guard = LogGuard(guard_of(settings), ring, ledger, clock, ids, said.log.origin)
     unread = Unread()
     worker: Worker | None = None
+    guarding: asyncio.Task[None] | None = None
     try:
+        await guard.check()
         await wiring.load(ledger)
         env = Surroundings(
             ledger=ledger,
@@ -310,20 +323,32 @@ async def open_broker(
             erasures=erasures,
         )
         broker = Broker(env)
-        await _recover(broker)
-        worker = Worker(broker, wiring, said.worker)
+        if ledger.memory.refusal is None:
+            await _recover(broker)
+        guarding = asyncio.create_task(
+            regularly(guard.keep, lambda: GUARD_SECONDS, "the guard")
+        )
+        worker = Worker(broker, wiring, said.worker, ledger.memory.admit)
         if tend:
             worker.start(rotating=rotate)
-        yield OpenBroker(broker, ledger, wiring, worker, runner, clock, unread.files)
+        yield OpenBroker(
+            broker, ledger, wiring, worker, runner, clock, guard, unread.files
+        )
     finally:
         with anyio.CancelScope(shield=True):
             if worker is not None:
                 await worker.stop()
+            if guarding is not None:
+                guarding.cancel()
+                await asyncio.gather(guarding, return_exceptions=True)
             await runner.drain(
                 drain_seconds(wiring.providers, said.broker.spool_after_seconds)
             )
             await wiring.aclose()
+            with suppress(GrantledgerError):  # said already, or said at the next start
+                await guard.keep()
             await ledger.close()
+            await guard.close()
 
 
 def drain_seconds(

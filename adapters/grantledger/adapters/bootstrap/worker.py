@@ -7,22 +7,17 @@ Stopping ends the loops; what they have set under way is the runner's to drain.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
+from grantledger.adapters.bootstrap.regularly import Work, regularly
 from grantledger.adapters.bootstrap.wiring import Wiring
 from grantledger.adapters.settings import WorkerSettings
 from grantledger.domain.broker import Broker
-from grantledger.domain.errors import GrantledgerError
 
 MAX_PASSES = 1000
 DUE_AT_ONCE = 1000
-
-_log = logging.getLogger("grantledger.bootstrap")
-
-Work = Callable[[], Awaitable[object]]
 
 
 @dataclass(slots=True)
@@ -55,12 +50,20 @@ class Worker:
         broker: whose grants.
         wiring: whose registered clients.
         said: the settings.
+        admit: raises while the ledger takes nothing, so that no server is asked.
     """
 
-    def __init__(self, broker: Broker, wiring: Wiring, said: WorkerSettings) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        wiring: Wiring,
+        said: WorkerSettings,
+        admit: Callable[[], None],
+    ) -> None:
         self._broker = broker
         self._wiring = wiring
         self._said = said
+        self._admit = admit
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, *, rotating: bool = True) -> None:
@@ -76,7 +79,10 @@ class Worker:
             hot = self._said.hot_hand_outs
             if hot:
                 works.append(lambda: upkeep.refresh_hot(hot))
-        self._tasks += [asyncio.create_task(self._regularly(work)) for work in works]
+        self._tasks += [
+            asyncio.create_task(regularly(self._guarded(work), self._pause))
+            for work in works
+        ]
 
     async def stop(self) -> None:
         """Take up nothing new; what is under way goes on."""
@@ -96,7 +102,9 @@ class Worker:
 
         Raises:
             Unavailable: the ledger cannot be used now.
+            LedgerError: it takes nothing.
         """
+        self._admit()
         await self._tend(done)
         for _ in range(MAX_PASSES):
             said = await self._broker.upkeep.expire()
@@ -127,23 +135,16 @@ class Worker:
             before = left
             await self._broker.tend(DUE_AT_ONCE)
 
-    async def _regularly(self, work: Work) -> None:
-        """Do the work again and again, whatever becomes of it."""
-        env = self._broker.env
-        before = ""
-        while True:
-            # Workers that were started together do not go on together.
-            await asyncio.sleep(
-                self._said.pause_seconds * (0.75 + env.ids.jitter() / 2)
-            )
-            try:
-                await work()
-                before = ""
-            except Exception as error:  # noqa: BLE001 - what is due next must not wait for ever
-                # Of an error not ours the message may quote what nobody may read.
-                ours = isinstance(error, GrantledgerError)
-                kind = type(error).__name__
-                now = f"{kind}: {error}" if ours else kind
-                if now != before:
-                    _log.warning("what is due could not be looked after: %s", now)
-                before = now
+    def _guarded(self, work: Work) -> Work:
+        """Return the work, done only while the ledger takes what comes of it."""
+
+        async def guarded() -> None:
+            self._admit()
+            await work()
+
+        return guarded
+
+    def _pause(self) -> float:
+        """Return seconds; workers that were started together do not go on together."""
+        jitter = self._broker.env.ids.jitter()
+        return self._said.pause_seconds * (0.75 + jitter / 2)

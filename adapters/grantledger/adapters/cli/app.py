@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from grantledger.adapters.cli import provider
+from grantledger.adapters.cli import keys, provider
+from grantledger.adapters.cli.backup import backup
+from grantledger.adapters.cli.checkpoint import checkpoint
 from grantledger.adapters.cli.connect import connect
+from grantledger.adapters.cli.continuing import continue_log
 from grantledger.adapters.cli.demo.command import demo
 from grantledger.adapters.cli.grants import (
     history,
@@ -53,6 +56,10 @@ for _command, _name in (
     (settle, "settle"),
     (worker, "worker"),
     (verify, "verify"),
+    (checkpoint, "checkpoint"),
+    (backup, "backup"),
+    (continue_log, "continue"),
 ):
     app.command(_name)(_command)
 app.add_typer(provider.app, name="provider")
+app.add_typer(keys.app, name="keys")

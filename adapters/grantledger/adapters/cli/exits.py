@@ -57,6 +57,7 @@ MEANINGS: Mapping[type[errors.GrantledgerError], Meaning] = {
     errors.NotALedger: Meaning(54, "check ledger.url in the settings"),
     errors.LedgerReadOnly: Meaning(55, "check owner, mode and free space"),
     errors.LedgerClosed: Meaning(56, "use the ledger that it names"),
+    errors.LedgerRestored: Meaning(57, "see `grantledger continue --help`"),
     errors.ConfigurationError: Meaning(60, "mend the settings or the option"),
 }
 

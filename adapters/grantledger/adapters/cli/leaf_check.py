@@ -9,7 +9,7 @@ ledger that others write to.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -49,6 +49,8 @@ class LeafReport:
         leaves: how many.
         sealed: parts that stand outside their leaves.
         root: of the Merkle tree over all leaves (RFC 6962 section 2.1).
+        root_at: likewise over the first leaves that were asked for; None where there
+            are not so many.
         grant_streams: ids of the grants that have events.
         erased: how many of them are erased.
         pruned: journal leaves without bytes.
@@ -57,6 +59,7 @@ class LeafReport:
     leaves: int = 0
     sealed: int = 0
     root: bytes = b""
+    root_at: bytes | None = None
     grant_streams: set[UUID] = field(default_factory=set[UUID])
     erased: int = 0
     pruned: int = 0
@@ -66,19 +69,23 @@ Query = Callable[[str], Iterable[Any]]
 """Runs a statement and gives its rows one after the other."""
 
 
-async def check_leaves(ledger: StoredLedger) -> LeafReport:
+async def check_leaves(ledger: StoredLedger, at: int | None = None) -> LeafReport:
     """Recompute leaf hashes, sealed parts and the root.
+
+    Args:
+        ledger: of which the store is read.
+        at: tell the root over so many leaves as well.
 
     Raises:
         IntegrityError: names the leaf that does not prove itself.
         Unavailable: the store cannot be read now.
     """
     if isinstance(ledger, PostgresLedger):
-        return await anyio.to_thread.run_sync(_check_schema, ledger.place)
-    return await anyio.to_thread.run_sync(_check, Path(ledger.name))
+        return await anyio.to_thread.run_sync(_check_schema, ledger.place, at)
+    return await anyio.to_thread.run_sync(check_file, Path(ledger.name), at)
 
 
-def _check_schema(place: Place) -> LeafReport:
+def _check_schema(place: Place, at: int | None) -> LeafReport:
     try:
         with (
             place.connect() as connection,
@@ -92,28 +99,30 @@ def _check_schema(place: Place) -> LeafReport:
                 cursor = stack.enter_context(connection.cursor(name))
                 return cursor.execute(statement.encode())
 
-            return _checked(query, POSTGRES)
+            return _checked(query, POSTGRES, at)
     except psycopg.Error as cause:
         raise translated(cause, place.name, running=True) from cause
 
 
-def _check(path: Path) -> LeafReport:
+def check_file(path: Path, at: int | None = None) -> LeafReport:
+    """Do the same for a ledger file that need not be open, such as a copy."""
     uri = f"{path.absolute().as_uri()}?mode=ro"
     try:
         with closing(
             sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None)
         ) as connection:
             connection.execute("BEGIN")
-            return _checked(connection.execute, SQLITE)
+            return _checked(connection.execute, SQLITE, at)
     except sqlite3.Error as cause:
         raise Unavailable(f"cannot read {path}: {cause}") from cause
 
 
-def _checked(query: Query, log: LogSql) -> LeafReport:
+def _checked(query: Query, log: LogSql, at: int | None) -> LeafReport:
     report = LeafReport()
     tree = CompactRange()
     erased, covered = _gone(query, log)
     report.erased = len(erased)
+    report.root_at = tree.root() if at == 0 else None
     parts = _Parts(query, erased)
     for row in query(
         f"SELECT {log.leaf} FROM stored_events e ORDER BY e.{log.number}"  # noqa: S608 - constants only
@@ -121,16 +130,16 @@ def _checked(query: Query, log: LogSql) -> LeafReport:
         index = row[0] - 1
         if index != tree.size:
             raise IntegrityError(f"leaf {tree.size} is missing")
-        if row[4] == b"":
-            if row[3] != AccessRecorded.TOPIC or index not in covered:
-                raise IntegrityError(
-                    f"leaf {index} is empty, and no Pruned event covers it"
-                )
-            tree.append(_hash(index, row[5]))
+        gone = row[4] == b""
+        tree.append(
+            _pruned(index, row, covered) if gone else _hashed(index, row[4], row[5])
+        )
+        if tree.size == at:
+            report.root_at = tree.root()
+        if gone:
             parts.check(index, [])
             report.pruned += 1
             continue
-        tree.append(_hashed(index, row[4], row[5]))
         leaf = read_leaf(_stored(index, row))
         report.sealed += parts.check(index, leaf.sealed)
         if leaf.type != AccessRecorded.TOPIC and leaf.stream != LEDGER_STREAM:
@@ -145,6 +154,13 @@ def _checked(query: Query, log: LogSql) -> LeafReport:
         raise IntegrityError("the log's head differs from its leaves")
     report.leaves, report.root = tree.size, tree.root()
     return report
+
+
+def _pruned(index: int, row: Sequence[Any], covered: Covered) -> bytes:
+    """Return the hash of a leaf without bytes, which the log has to say itself."""
+    if row[3] != AccessRecorded.TOPIC or index not in covered:
+        raise IntegrityError(f"leaf {index} is empty, and no Pruned event covers it")
+    return _hash(index, row[5])
 
 
 def _gone(query: Query, log: LogSql) -> tuple[set[UUID], Covered]:

@@ -9,6 +9,7 @@ from typing import TypeVar
 import anyio
 
 from grantledger.adapters.bootstrap import OpenBroker, open_broker
+from grantledger.adapters.cli import output
 from grantledger.adapters.settings import load
 from grantledger.domain.errors import NotProvisioned
 from grantledger.domain.user_grant import UserGrant
@@ -37,7 +38,11 @@ def with_broker(
     async def run() -> T:
         # What nobody asks for is a worker's business, not of a moment's command.
         async with open_broker(load(config), tend=tend, rotate=False) as opened:
-            return await work(opened)
+            done = await work(opened)
+            refusal = opened.ledger.memory.refusal
+            if refusal is not None:
+                output.note(f"grantledger: {refusal.code}: {refusal}")
+            return done
 
     return anyio.run(run)
 

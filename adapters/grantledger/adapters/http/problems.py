@@ -52,6 +52,7 @@ MEANINGS: Mapping[type[GrantledgerError], Meaning] = {
     errors.RateLimited: Meaning(429, "temporarily_unavailable", 429),
     errors.LedgerError: Meaning(500, "server_error", 500),
     errors.LedgerClosed: Meaning(503, "temporarily_unavailable", 503),
+    errors.LedgerRestored: Meaning(503, "temporarily_unavailable", 503),
     errors.ConfigurationError: Meaning(500, "server_error", 500),
 }
 _UNKNOWN = Meaning(500, "server_error", 500)

@@ -41,6 +41,7 @@ from grantledger.adapters.keys.ringtext import (
     read,
     written,
 )
+from grantledger.adapters.keys.signing import RingSigner
 from grantledger.domain.errors import IntegrityError, WrongKey
 
 __all__ = ["KeyRing", "KeyUse", "Random"]
@@ -145,6 +146,21 @@ class KeyRing:
         ]
         newest = fresh(use, random, now, kept)
         return type(self)(checked([*kept, newest], "the new key ring"), random)
+
+    def completed(self, now: datetime, random: Random | None = None) -> Self:
+        """Return a ring that has a key of every use; itself if it has.
+
+        Args:
+            now: aware UTC.
+            random: the source of the keys; this ring's own when left out.
+        """
+        keys = list(self._keys)
+        for use in KeyUse:
+            if use not in self._active:
+                keys.append(fresh(use, random or self._random, now, keys))
+        if len(keys) == len(self._keys):
+            return self
+        return type(self)(checked(keys, "the new key ring"), self._random)
 
     def active_id(self, use: KeyUse) -> str:
         """Return the id of the key that makes new codes or ciphertexts of `use`."""
@@ -263,6 +279,20 @@ class KeyRing:
             (key_id, hmac.digest(secret, message, "sha256"))
             for key_id, secret in self._of_use[KeyUse.FINGERPRINT].items()
         ]
+
+    # -- checkpoints
+
+    def signer(self) -> RingSigner | None:
+        """Return what signs checkpoints, None where the ring has no key for it."""
+        key = self._active.get(KeyUse.SIGN)
+        return None if key is None else RingSigner(key.secret)
+
+    def public_keys(self) -> tuple[bytes, ...]:
+        """Return the public key of every signing key, the active one first."""
+        return tuple(
+            RingSigner(secret).public_key
+            for secret in self._of_use[KeyUse.SIGN].values()
+        )
 
     # -- the spool
 

@@ -49,6 +49,11 @@ class KeyUse(StrEnum):
     MAC = "mac"
     SUBJECT = "subject"
     SPOOL = "spool"
+    SIGN = "sign"
+
+
+OPTIONAL = frozenset({KeyUse.SIGN})
+"""Uses that a ring may have no key of: those made before the use was known."""
 
 
 class _KeyText(msgspec.Struct):
@@ -196,7 +201,10 @@ def checked(keys: Sequence[Key], origin: str) -> Sequence[Key]:
             )
         owners[key.secret] = key.id
     active = Counter(key.use for key in keys if key.active)
+    used = {key.use for key in keys}
     for use in KeyUse:
+        if use in OPTIONAL - used:
+            continue
         if active[use] != 1:
             raise ConfigurationError(
                 f"{origin}: {active[use]} active keys of use {use}; there must be one",

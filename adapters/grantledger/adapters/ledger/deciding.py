@@ -17,6 +17,7 @@ from grantledger.adapters.keys.envelope import DataKey
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.data_keys import DataKeys, WrappedKey
 from grantledger.adapters.ledger.leaves import fits, read_leaf
+from grantledger.adapters.ledger.log_memory import LogMemory
 from grantledger.adapters.ledger.recorders import SealedStoredEvent
 from grantledger.adapters.ledger.rows import EPOCH, GrantRows, micros
 from grantledger.adapters.ledger.schedule_rows import Scheduled, scheduled
@@ -112,6 +113,7 @@ class Deciding:
 
     Args:
         node: name of this replica, written into journal events.
+        memory: of the log, compared with it whenever somebody else may have written.
         failures: what the store raises when it fails, and not the unit.
     """
 
@@ -122,9 +124,11 @@ class Deciding:
         keys: DataKeys,
         ids: Ids,
         node: str,
+        memory: LogMemory,
         failures: tuple[type[Exception], ...],
     ) -> None:
         self.failures = failures
+        self._memory = memory
         self._mapper = mapper
         self._rows = rows
         self._keys = keys

@@ -15,13 +15,15 @@ from eventsourcing.persistence import Cursor
 from grantledger.adapters.keys.envelope import SealedPart
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.data_keys import DataKeys
+from grantledger.adapters.ledger.log_memory import LogView
 from grantledger.adapters.ledger.recorders import SealedStoredEvent
 from grantledger.adapters.ledger.tombstones import Tombstones
 from grantledger.domain.errors import IntegrityError
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.journal import AccessPruned, AccessRecorded
 from grantledger.domain.ledger_events import LEDGER_STREAM, LedgerEvent
-from grantledger.projections.transparency import leaf_hash
+from grantledger.domain.ledger_life import LedgerLife
+from grantledger.projections.transparency import CompactRange, leaf_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,34 @@ class LeafReader:
                 raise IntegrityError(f"leaf {index} is no event of a ledger")
             found.append(event)
         return found
+
+    def log(self, c: Cursor, *sizes: int) -> LogView:
+        """Return the log's head, and the leaves that ended it at earlier sizes.
+
+        Raises:
+            IntegrityError: the head is missing or damaged, or names no log.
+        """
+        c.execute("SELECT next_index, frontier FROM log_head")
+        row = c.fetchone()
+        c.execute("SELECT value FROM meta WHERE name='incarnation'")
+        named = c.fetchone()
+        if row is None or named is None:
+            raise IntegrityError("the log has no head, or no incarnation")
+        try:
+            tree = CompactRange.from_bytes(row[0], row[1])
+        except (ValueError, TypeError) as cause:
+            raise IntegrityError(f"the log's head is damaged: {cause}") from cause
+        leaves: dict[int, bytes] = {}
+        for size in {*sizes, tree.size}:
+            c.execute(
+                "SELECT leaf_hash FROM stored_events"  # noqa: S608 - constants only
+                f" WHERE {self._sql.number}=?",
+                (size,),
+            )
+            found = c.fetchone()
+            if found is not None:
+                leaves[size] = bytes(found[0])
+        return LogView(named[0], tree, leaves, LedgerLife(self.life(c)).state)
 
     def _stream(
         self, c: Cursor, stream: UUID

@@ -18,6 +18,7 @@ from grantledger.adapters.ledger.connections import LedgerDatastore
 from grantledger.adapters.ledger.data_keys import DataKeys
 from grantledger.adapters.ledger.faults import STORAGE_ERRORS, translated
 from grantledger.adapters.ledger.group_commit import GroupCommit
+from grantledger.adapters.ledger.log_memory import LogView, restored
 from grantledger.adapters.ledger.rates import Rates
 from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.rows import SELECT, GrantRows
@@ -51,6 +52,7 @@ class SqliteLedger(StoredLedger):
         store: LedgerDatastore | None = None,
     ) -> None:
         self.path = path
+        self._file = _identity(path)
         self._store = store or LedgerDatastore(str(path))
         self._keys = DataKeys(ring, random)
         rows = GrantRows(ring, self._keys, random)
@@ -66,7 +68,7 @@ class SqliteLedger(StoredLedger):
         try:
             self._keep_key_checks(ring)
             self._transaction = LedgerTransaction(
-                self._store, mapper, rows, self._keys, clock, ids, node
+                self._store, mapper, rows, self._keys, clock, ids, node, self.memory
             )
         except STORAGE_ERRORS as cause:
             self._store.close()
@@ -144,6 +146,20 @@ class SqliteLedger(StoredLedger):
                 [pair for pair in checks.items() if pair[0] not in stored],
             )
 
+    async def log(self, *sizes: int) -> LogView:
+        """Return the log's head; see `StoredLedger.log`.
+
+        Raises:
+            LedgerRestored: another file stands where this one stood; what is written
+                here is written to nowhere.
+        """
+        if _identity(self.path) != self._file:
+            self.memory.refusal = restored(
+                self.name, "another file was put in its place while it was open"
+            )
+            self.memory.admit()
+        return await super().log(*sizes)
+
     # -- what `StoredLedger` builds on
 
     @property
@@ -184,6 +200,15 @@ class SqliteLedger(StoredLedger):
         self._transaction.close()
         self._readers.close()
         self._store.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another of its name, None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _key_checks(c: SQLiteCursor) -> dict[str, bytes]:

@@ -18,6 +18,7 @@ from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.ledger.duties import StoredDuties
 from grantledger.adapters.ledger.group_commit import GroupCommit
+from grantledger.adapters.ledger.log_memory import LogMemory, LogView
 from grantledger.adapters.ledger.maintained import Maintained
 from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.rows import GrantRows, micros
@@ -63,6 +64,7 @@ class StoredLedger(Maintained):
         self._sql = leaves.sql
         self._failures = failures
         self._select = select
+        self.memory = LogMemory(name)
         self._waiting = Waiting()
         self._readers = SharedReads(readers)
 
@@ -130,10 +132,12 @@ class StoredLedger(Maintained):
         lease_over: datetime | None = None,
     ) -> AppendVerdict:
         """Store pending events and row; see `ports.Ledger.append`."""
+        self.memory.admit()
         return await self._writer.append(AppendUnit(grant, lease_over), lane)
 
     async def record(self, entry: AccessEntry) -> Recorded:
         """Store a journal entry; see `ports.Ledger.record`."""
+        self.memory.admit()
         return await self._writer.record(entry)
 
     async def is_newest(self, grant_id: UUID, version: int) -> bool:
@@ -175,7 +179,12 @@ class StoredLedger(Maintained):
         ]
 
     async def due(self, now: datetime, limit: int) -> Sequence[UUID]:
-        """Return due grants, the longest due first; see `ports.Ledger.due`."""
+        """Return due grants, the longest due first; see `ports.Ledger.due`.
+
+        Raises:
+            LedgerRestored: what is due is sent before it is stored, and may not be.
+        """
+        self.memory.admit()
 
         def read(c: Cursor) -> list[UUID]:
             c.execute(
@@ -236,12 +245,30 @@ class StoredLedger(Maintained):
         """Return what was done to the ledger itself, rebuilt from its events."""
         return await self._read(lambda c: LedgerLife(self._leaves.life(c)))
 
+    async def log(self, *sizes: int) -> LogView:
+        """Return the log's head, and the leaves that ended it at these sizes."""
+        return await self._read(lambda c: self._leaves.log(c, *sizes))
+
+    async def usable(self, after: UUID | None, limit: int) -> Sequence[UUID]:
+        """Return grants that hand out tokens, by id, those after `after`."""
+
+        def read(c: Cursor) -> list[UUID]:
+            c.execute(
+                "SELECT grant_id FROM current_grants WHERE grant_id > ?"
+                " AND status IN ('active', 'refreshing') ORDER BY grant_id LIMIT ?",
+                (after.hex if after else "", limit),
+            )
+            return [UUID(hex=row[0]) for row in c.fetchall()]
+
+        return await self._read(read)
+
     async def append_life(self, life: LedgerLife) -> AppendVerdict:
         """Store the ledger's own pending events; CONFLICT where others came first.
 
         Raises:
             Unavailable: the store cannot be written now.
         """
+        self.memory.admit()
         return await self._writer.append(AppendUnit(life), Lane.OUTCOME)
 
     async def client(self, provider: str) -> bytes | None:
@@ -258,6 +285,7 @@ class StoredLedger(Maintained):
 
     async def keep_client(self, provider: str, sealed: bytes) -> None:
         """Store the sealed registration of a provider's client, durable on return."""
+        self.memory.admit()
         await self._in_thread(lambda: self._store_client(provider, sealed))
 
     async def close(self) -> None:

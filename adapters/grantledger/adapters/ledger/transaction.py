@@ -22,6 +22,7 @@ from grantledger.adapters.ledger.deciding import (
     Work,
 )
 from grantledger.adapters.ledger.faults import STORAGE_ERRORS, code_of, translated
+from grantledger.adapters.ledger.log_memory import LogMemory
 from grantledger.adapters.ledger.recorders import (
     LedgerApplicationRecorder,
     SealedStoredEvent,
@@ -106,6 +107,7 @@ class LedgerTransaction(Deciding):
 
     Args:
         node: name of this replica, written into journal events.
+        memory: of the log.
     """
 
     def __init__(
@@ -117,8 +119,9 @@ class LedgerTransaction(Deciding):
         clock: Clock,
         ids: Ids,
         node: str,
+        memory: LogMemory,
     ) -> None:
-        super().__init__(mapper, rows, keys, ids, node, STORAGE_ERRORS)
+        super().__init__(mapper, rows, keys, ids, node, memory, STORAGE_ERRORS)
         self.path = datastore.pool.db_name
         self._datastore = datastore
         self._connection = datastore.dedicated()
@@ -136,6 +139,7 @@ class LedgerTransaction(Deciding):
                 stored, or, when the commit itself failed, nobody knows; applying the
                 same batch again tells.
         """
+        self._memory.admit()
         unsure, self._unsure = self._unsure, None
         if unsure is not None and unsure[0] is not batch:
             unsure = None
@@ -163,6 +167,8 @@ class LedgerTransaction(Deciding):
             # The commit may have happened: what is stored decides what is next.
             self._data_version = None
             raise
+        if work.last is not None:
+            self._memory.wrote(size, work.last.state)
         return work.verdicts
 
     def _undone(
@@ -195,11 +201,23 @@ class LedgerTransaction(Deciding):
         version = int(c.fetchone()[0])
         if version != self._data_version:
             self._newest.clear()
-            self._head = read_head(c)
+            self._head = self._compared(c, read_head(c))
             self._data_version = version
         elif len(self._newest) > MAX_KNOWN_VERSIONS:
             self._newest.clear()
         return self._head
+
+    def _compared(self, c: SQLiteCursor, head: CompactRange) -> CompactRange:
+        """Return the head, of a log that is still the one that was seen."""
+        seen = self._memory.seen
+        c.execute(
+            "SELECT rowid, leaf_hash FROM stored_events WHERE rowid IN (?,?)",
+            (seen[0], head.size),
+        )
+        leaves = {row[0]: row[1] for row in c.fetchall()}
+        self._memory.compare(seen, head.size, leaves.get(seen[0]))
+        self._memory.saw(head.size, leaves.get(head.size, b""))
+        return head
 
 
 def _is_stored(c: SQLiteCursor, work: Work, size: int) -> bool:

@@ -30,6 +30,7 @@ SQLITE_PREFIX = "sqlite:///"
 MAX_SECRET_BYTES = 64 * 1024
 
 _URL = re.compile(r"([a-z][a-z0-9.-]*)(\+[a-z0-9_.-]+)?:(?://(/?))?", re.IGNORECASE)
+_ORIGIN = re.compile(r"[!-*,-~]{1,128}")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*:[!\"$-~]+", re.IGNORECASE)
 
 
@@ -56,6 +57,11 @@ class Settings:
         for number, caller in enumerate(file.callers):
             _check_caller(caller, f"callers[{number}]", file)
         _check_http(file.http)
+        if _ORIGIN.fullmatch(file.log.origin) is None:
+            raise ConfigurationError(
+                "log.origin: 1 to 128 ASCII characters, without spaces and plus signs",
+                "log.origin",
+            )
         if file.keys.env is not None and file.keys.file != KeySettings().file:
             raise ConfigurationError("keys.env: or keys.file, not both", "keys.env")
 

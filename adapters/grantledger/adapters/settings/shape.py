@@ -40,6 +40,7 @@ class LedgerSettings(_Settings):
         erasures: the erasure list; beside the ledger's file, or the settings', by
             default.
         backup_days: how long backups and archived logs are kept, for receipts.
+        guard: what this replica last saw of the log, kept outside the database.
         queue_limit: appends, and likewise entries, that wait at most.
         hand_outs_per_second: of one caller; denials likewise.
     """
@@ -52,9 +53,21 @@ class LedgerSettings(_Settings):
     maintenance_url: Text | None = None
     erasures: Text | None = None
     backup_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] | None = None
+    guard: Text | None = None
     queue_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 8192
     hand_outs_per_second: Annotated[float, msgspec.Meta(ge=1, le=1e9)] = 10_000.0
     denials_per_second: Annotated[float, msgspec.Meta(ge=1, le=1e6)] = 10.0
+
+
+class LogSettings(_Settings):
+    """The log's name to the world.
+
+    Attributes:
+        origin: checkpoints' first lines begin with it, such as `example.com/grants`;
+            the log's incarnation follows after a slash.
+    """
+
+    origin: Text = "grantledger"
 
 
 class KeySettings(_Settings):
@@ -218,6 +231,7 @@ class FileSettings(_Settings):
     """The whole file."""
 
     ledger: LedgerSettings = msgspec.field(default_factory=LedgerSettings)
+    log: LogSettings = msgspec.field(default_factory=LogSettings)
     keys: KeySettings = msgspec.field(default_factory=KeySettings)
     broker: BrokerSettings = msgspec.field(default_factory=BrokerSettings)
     http: HttpSettings = msgspec.field(default_factory=HttpSettings)

@@ -11,6 +11,7 @@ from uuid import UUID
 from grantledger.adapters.keys.envelope import DataKey
 from grantledger.adapters.ledger.data_keys import DataKeys, WrappedKey
 from grantledger.adapters.ledger.postgres.columns import (
+    LEAVES,
     LOCK,
     Appended,
     Columns,
@@ -24,9 +25,19 @@ from grantledger.adapters.ledger.tombstones import is_erased
 from grantledger.domain.grant_events import Erased
 
 
-def lock(connection: Connection) -> Locked:
-    """Lock the head until the transaction that is open ends."""
-    return Locked(*only_row(connection.execute(LOCK).fetchone()))
+def lock(connection: Connection, seen: int) -> Locked:
+    """Lock the head until the transaction that is open ends.
+
+    Args:
+        connection: with a transaction open.
+        seen: a size whose last leaf is to be told as well.
+    """
+    both = f"{LOCK}; {LEAVES.format(seen=int(seen))}"
+    # Two statements are one exchange, but cannot be prepared.
+    cursor = connection.execute(both.encode(), prepare=False)
+    size, at = only_row(cursor.fetchone())
+    cursor.nextset()
+    return Locked(size, at, {row[0]: bytes(row[1]) for row in cursor.fetchall()})
 
 
 class Appending(Columns):
@@ -34,6 +45,7 @@ class Appending(Columns):
 
     Args:
         size: how many leaves the log has, as far as the caller knows.
+        leaf: hash of the last of them, None for an empty log.
         alone: holds the pipeline of a transaction that the append ends; None where
             it is one by itself, or where others end it.
 
@@ -46,9 +58,10 @@ class Appending(Columns):
         connection: Connection,
         keys: DataKeys,
         size: int,
+        leaf: bytes | None,
         alone: ExitStack | None = None,
     ) -> None:
-        super().__init__(size)
+        super().__init__(size, leaf)
         self._alone = alone
         self.ended = False
         self._connection = connection

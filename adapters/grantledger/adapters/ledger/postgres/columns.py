@@ -50,13 +50,24 @@ _SCHEDULE = (
     "bigint",
 )
 _GROUPS = (_LEAVES, _PARTS, _KEYS, _ROWS, _JOURNAL)
-LOCK = b"SELECT head_size, locked_at FROM ledger_lock()"
+LOCK = "SELECT head_size, locked_at FROM ledger_lock()"
+# A statement of its own: it sees what was committed during the wait for the lock.
+LEAVES = (
+    "SELECT notification_id, leaf_hash FROM stored_events"
+    " WHERE notification_id IN ({seen}, (SELECT next_index FROM log_head))"
+)
 _ARRAYS = ", ".join(f"%b::{kind}[]" for group in _GROUPS for kind in group)
 _SCHEDULED = ", ".join(f"%b::{kind}[]" for kind in _SCHEDULE)
 SCHEDULE = f"SELECT ledger_schedule({_SCHEDULED})".encode()
+# A log of the size known whose last leaf is another is not the log known: no size that
+# a log can have is then what the function is told.
+_SIZE = (
+    "CASE WHEN %b::bytea IS NULL OR EXISTS (SELECT FROM stored_events"
+    " WHERE notification_id = %s AND leaf_hash = %b) THEN %s::bigint ELSE -1 END"
+)
 _APPEND = (
     "SELECT verdict, head_size, appended_at"  # noqa: S608 - constants only
-    f" FROM ledger_append(%s::bigint, %s::timestamptz, {_ARRAYS})"
+    f" FROM ledger_append({_SIZE}, %s::timestamptz, {_ARRAYS})"
 )
 APPEND = _APPEND.encode()
 # One statement, so that both are written or neither; what was not appended is not
@@ -83,10 +94,15 @@ class Appended(NamedTuple):
 
 
 class Locked(NamedTuple):
-    """What is there under the lock: how many leaves, and the server's time."""
+    """What is there under the lock: how many leaves, and the server's time.
+
+    Attributes:
+        leaves: hashes of the last leaf and of that at an earlier size, by size.
+    """
 
     size: int
     at: datetime
+    leaves: dict[int, bytes]
 
 
 class Columns:
@@ -94,10 +110,12 @@ class Columns:
 
     Args:
         size: how many leaves the log has, as far as the caller knows.
+        leaf: hash of the last of them, None for an empty log.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, leaf: bytes | None) -> None:
         self._start = size
+        self._leaf = leaf
         self._leaves: list[Row] = []
         self._parts: list[Row] = []
         self._fresh: list[Row] = []
@@ -189,7 +207,8 @@ class Columns:
             columns += [
                 packed(k, column) for k, column in zip(kinds, given, strict=True)
             ]
-        return [self._start, recorded_at, *columns]
+        start, leaf = self._start, self._leaf
+        return [leaf, start, leaf, start, recorded_at, *columns]
 
 
 def only_row(row: tuple[Any, ...] | None) -> tuple[Any, ...]:

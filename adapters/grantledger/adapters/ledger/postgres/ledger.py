@@ -74,7 +74,7 @@ class PostgresLedger(StoredLedger):
         leaves = LeafReader(mapper, keys, POSTGRES)
         super().__init__(place.name, rows, leaves, STORAGE_ERRORS, SELECT, READERS)
         self._transaction = PostgresTransaction(
-            place, mapper, rows, keys, clock, ids, node
+            place, mapper, rows, keys, clock, ids, node, self.memory
         )
         self._connections = Readers(place, clock.monotonic)
         self._writer = GroupCommit(

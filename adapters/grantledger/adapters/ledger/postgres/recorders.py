@@ -39,7 +39,6 @@ from grantledger.adapters.ledger.postgres.columns import (
     LOCK,
     Appended,
     Columns,
-    Locked,
     only_row,
 )
 from grantledger.adapters.ledger.postgres.connections import Place
@@ -105,8 +104,8 @@ class _Leaves(_InSchema, PostgresAggregateRecorder):
             curs.execute(sql.SQL("SET LOCAL search_path = {}").format(schema))
             curs.execute(DURABLE_HERE)
             with curs.connection.cursor(row_factory=tuple_row) as c:
-                size = Locked(*only_row(c.execute(LOCK).fetchone())).size
-                columns = Columns(size)
+                size = int(only_row(c.execute(LOCK).fetchone())[0])
+                columns = Columns(size, None)
                 columns.insert(stored_events)
                 said = Appended(
                     *only_row(c.execute(APPEND, columns.arguments(None)).fetchone())

@@ -21,6 +21,7 @@ from grantledger.adapters.ledger.deciding import (
     Deciding,
     Work,
 )
+from grantledger.adapters.ledger.log_memory import LogMemory
 from grantledger.adapters.ledger.postgres.appending import Appending, lock
 from grantledger.adapters.ledger.postgres.clock import DatabaseClock
 from grantledger.adapters.ledger.postgres.connections import (
@@ -51,6 +52,7 @@ class PostgresTransaction(Deciding):
     Args:
         clock: set by every answer of the server.
         node: name of this replica, written into journal events.
+        memory: of the log.
     """
 
     def __init__(
@@ -62,8 +64,9 @@ class PostgresTransaction(Deciding):
         clock: DatabaseClock,
         ids: Ids,
         node: str,
+        memory: LogMemory,
     ) -> None:
-        super().__init__(mapper, rows, keys, ids, node, STORAGE_ERRORS)
+        super().__init__(mapper, rows, keys, ids, node, memory, STORAGE_ERRORS)
         self._place = place
         self._clock = clock
         self._warning: str | None = None
@@ -80,6 +83,7 @@ class PostgresTransaction(Deciding):
             psycopg.Error: nothing was stored, or, when the answer was lost, nobody
                 knows; applying the same batch again tells.
         """
+        self._memory.admit()
         unsure, self._unsure = self._unsure, None
         if unsure is not None and unsure[0] is not batch:
             unsure = None
@@ -149,15 +153,19 @@ class PostgresTransaction(Deciding):
             or any(unit.lease_over is not None for unit in batch.appends)
         ):
             return None
+        size, leaf = self._memory.seen
+        if size != self._size:
+            return None
         connection = self._connected()
         if not self._place.pooled:
-            return self._alone(batch, Appending(connection, self._keys, self._size))
+            writes = Appending(connection, self._keys, size, leaf or None)
+            return self._alone(batch, writes)
         with ExitStack() as alone:
             alone.enter_context(connection.pipeline())
             # Sent, and not waited for.
             connection.execute(WRITING)
             connection.execute(self._place.settle.encode())
-            writes = Appending(connection, self._keys, self._size, alone)
+            writes = Appending(connection, self._keys, size, leaf or None, alone)
             verdicts = self._alone(batch, writes)
             if not writes.ended:
                 connection.execute("ROLLBACK")
@@ -174,12 +182,16 @@ class PostgresTransaction(Deciding):
         appended = True
         try:
             with self._place.writing(connection):
-                locked = lock(connection)
+                seen = self._memory.seen
+                locked = lock(connection, seen[0])
                 self._clock.told(locked.at)
+                last = locked.leaves.get(locked.size)
+                self._memory.compare(seen, locked.size, locked.leaves.get(seen[0]))
+                self._memory.saw(locked.size, last or b"")
                 if locked.size != self._size:
                     self._newest.clear()
                 self._size = locked.size
-                writes = Appending(connection, self._keys, locked.size)
+                writes = Appending(connection, self._keys, locked.size, last)
                 if unsure is not None and _is_stored(writes, unsure):
                     verdicts = self._again(writes, batch, unsure.verdicts)
                 else:
@@ -193,6 +205,8 @@ class PostgresTransaction(Deciding):
             raise
         # Only now: the commit went well.
         self._unsure = None
+        if appended and work is not None and work.last is not None:
+            self._memory.wrote(writes.size, work.last.state)
         if not appended:
             raise NotAppendedError("the time under the lock was left behind")
         return verdicts
@@ -223,6 +237,8 @@ class PostgresTransaction(Deciding):
             self._size = said.size
             if not locked:
                 self._unsure = None
+                if work.last is not None:
+                    self._memory.wrote(said.size, work.last.state)
             return True
         self._unsure = None
         self._size = None
