@@ -212,6 +212,23 @@ async def test_a_table_that_others_hold_is_freed_later(roles: PostgresStore) -> 
         assert await ledger.scrub()
 
 
+async def test_what_an_open_transaction_may_still_see_is_freed_later(
+    roles: PostgresStore,
+) -> None:
+    """It locks no table of ours, and yet the old rows are copied along for it."""
+    async with opened(roles) as ledger:
+        grant = await grown(ledger, "alice", 1)
+        secrets = secrets_of(roles, grant.id)
+        with roles.place.connect() as reader, roles.place.reading(reader):
+            reader.execute("SELECT 1")
+            await erased(ledger, grant)
+            await ledger.destroy(grant.id)
+            assert not await ledger.scrub()
+            assert traces(secrets, tables_of(roles)) != set()
+        assert await ledger.scrub()
+        assert traces(secrets, tables_of(roles)) == set()
+
+
 async def test_what_is_large_is_not_rewritten_unless_it_is_asked(
     roles: PostgresStore,
 ) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from time import sleep
 from uuid import UUID
 
 import psycopg
@@ -20,6 +22,9 @@ REWRITTEN_BYTES = 64 * 1024 * 1024
 """A table up to this size is written anew at once; the others wait that long."""
 LOCK_MILLISECONDS = 1_000
 MAINTAIN_SINCE = 170_000
+REWRITES = 5
+PAUSE_SECONDS = 0.2
+_NUMBER = re.compile(r"[0-9]+")
 _FUNCTIONS = ("ledger_erase(text)", "ledger_prune(bigint, bigint, integer)")
 
 
@@ -77,9 +82,13 @@ class PostgresMaintenance:
                     done = False
                     continue
                 whole = thorough or name == KEYS or self._is_small(connection, name)
-                how = "VACUUM (FULL) {}" if whole else "VACUUM {}"
                 try:
-                    connection.execute(sql.SQL(how).format(sql.Identifier(name)))
+                    if whole:
+                        whole = _rewritten(connection, name)
+                    else:
+                        connection.execute(
+                            sql.SQL("VACUUM {}").format(sql.Identifier(name))
+                        )
                 except (errors.LockNotAvailable, errors.DiskFull):
                     whole = False
                 done = done and whole
@@ -113,6 +122,34 @@ class PostgresMaintenance:
             ) from (cause)
         except psycopg.Error as cause:
             raise translated(cause, self._place.name) from cause
+
+
+def _rewritten(connection: Connection, table: str) -> bool:
+    """Write the table anew; tell whether nothing of what was deleted is left in it.
+
+    What some other transaction may still see, such as that of an ANALYZE, is copied
+    along; the server then says of how many rows.
+    """
+    left: list[int] = []
+
+    def noticed(said: errors.Diagnostic) -> None:
+        found = _NUMBER.search(said.message_detail or "")
+        if found is not None:
+            left.append(int(found[0]))
+
+    connection.add_notice_handler(noticed)
+    try:
+        for _ in range(REWRITES):
+            left.clear()
+            connection.execute(
+                sql.SQL("VACUUM (FULL, VERBOSE) {}").format(sql.Identifier(table))
+            )
+            if left[:1] == [0]:
+                return True
+            sleep(PAUSE_SECONDS)
+    finally:
+        connection.remove_notice_handler(noticed)
+    return False
 
 
 def _may_vacuum(connection: Connection, table: str) -> bool:
