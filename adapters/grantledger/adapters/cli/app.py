@@ -6,6 +6,7 @@ import typer
 
 from grantledger.adapters.cli import provider
 from grantledger.adapters.cli.connect import connect
+from grantledger.adapters.cli.copying import copy
 from grantledger.adapters.cli.demo.command import demo
 from grantledger.adapters.cli.grants import (
     history,
@@ -36,6 +37,7 @@ for _command, _name in (
     (demo, "demo"),
     (init, "init"),
     (migrate, "migrate"),
+    (copy, "copy"),
     (serve, "serve"),
     (client_secret, "client-secret"),
     (connect, "connect"),
