@@ -263,9 +263,11 @@ class Redeemer:
                 wait = min(wait * 2, LAST_RETRY_SECONDS)
                 continue
             except Exception:
-                # The store contradicts itself, or worse: somebody has to look, and
-                # the answer must be there when they have.
-                await self._spool(grant_id, attempt_id, answer)
+                # The store has gone elsewhere, contradicts itself, or worse: somebody
+                # has to look, and the answer must be there when they have.
+                while not await self._spool(grant_id, attempt_id, answer):
+                    await env.runner.sleep(wait)
+                    wait = min(wait * 2, LAST_RETRY_SECONDS)
                 raise
             if spooled:
                 await env.spool.remove(attempt_id)

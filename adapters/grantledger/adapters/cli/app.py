@@ -9,6 +9,7 @@ from grantledger.adapters.cli.backup import backup
 from grantledger.adapters.cli.checkpoint import checkpoint
 from grantledger.adapters.cli.connect import connect
 from grantledger.adapters.cli.continuing import continue_log
+from grantledger.adapters.cli.copying import copy
 from grantledger.adapters.cli.demo.command import demo
 from grantledger.adapters.cli.grants import (
     history,
@@ -41,6 +42,7 @@ for _command, _name in (
     (demo, "demo"),
     (init, "init"),
     (migrate, "migrate"),
+    (copy, "copy"),
     (serve, "serve"),
     (client_secret, "client-secret"),
     (connect, "connect"),

@@ -55,12 +55,24 @@ def read_head(c: SQLiteCursor) -> CompactRange:
     row = c.fetchone()
     if row is None:
         raise IntegrityError("the log has no head")
-    if row[2] is not None:
-        raise LedgerClosed(f"the ledger takes no more writes: {row[2]}")
+    refuse_closed(row[2])
     try:
         return CompactRange.from_bytes(row[0], row[1])
     except (ValueError, TypeError) as cause:
         raise IntegrityError(f"the log's head is damaged: {cause}") from cause
+
+
+def refuse_closed(why: str | None) -> None:
+    """Raise LedgerClosed where `log_head.closed` says why nothing is written."""
+    if why is not None:
+        raise LedgerClosed(f"the ledger takes no more writes: {why}")
+
+
+def closed(c: SQLiteCursor) -> str | None:
+    """Return why nothing is written any more, None while something may be."""
+    c.execute("SELECT closed FROM log_head")
+    row = c.fetchone()
+    return None if row is None else row[0]
 
 
 def write_head(c: SQLiteCursor, head: CompactRange) -> None:

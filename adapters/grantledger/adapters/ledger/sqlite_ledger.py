@@ -21,6 +21,7 @@ from grantledger.adapters.ledger.group_commit import GroupCommit
 from grantledger.adapters.ledger.log_memory import LogView, restored
 from grantledger.adapters.ledger.rates import Rates
 from grantledger.adapters.ledger.reading import LeafReader
+from grantledger.adapters.ledger.recorders import closed, refuse_closed
 from grantledger.adapters.ledger.rows import SELECT, GrantRows
 from grantledger.adapters.ledger.sqlite_duties import SqliteDuties
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
@@ -141,6 +142,8 @@ class SqliteLedger(StoredLedger):
         with self._store.transaction(commit=True) as c:
             stored = _key_checks(c)
             ring.verify_check_values(stored)
+            if closed(c) is not None:
+                return  # it is read with the keys that it was written with
             c.executemany(
                 "INSERT INTO key_checks VALUES (?,?)",
                 [pair for pair in checks.items() if pair[0] not in stored],
@@ -176,6 +179,7 @@ class SqliteLedger(StoredLedger):
 
     def _store_client(self, provider: str, sealed: bytes) -> None:
         with self._store.transaction(commit=True) as c:
+            refuse_closed(closed(c))
             c.execute(
                 "INSERT INTO provider_clients VALUES (?,?) ON CONFLICT (provider)"
                 " DO UPDATE SET sealed=excluded.sealed",

@@ -17,6 +17,8 @@ from grantledger.domain.errors import LedgerError, NewerSchema
 MIGRATIONS = Path(__file__).parent / "migrations"
 ROLES = Path(__file__).parent / "roles.sql"
 _SCHEMA = "schema"
+COPIED_FROM = "copied_from"
+"""In `meta` while a copy goes on: the incarnation of its source."""
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -63,11 +65,34 @@ def migrate(place: Place) -> int:
 
 
 def check(connection: Connection, place: Place) -> None:
-    """Refuse a database without a ledger that this program knows.
+    """Refuse a database without a whole ledger that this program knows.
 
     Raises:
-        LedgerError: there is none, or an older one: `grantledger migrate` makes it.
+        LedgerError: there is none, or an older one: `grantledger migrate` makes it;
+            or the copy of one that is not finished.
         NewerSchema: a newer version of this program migrated it.
+    """
+    check_version(connection, place)
+    if copied_from(connection) is not None:
+        raise LedgerError(
+            f"{place.name} holds a copy that is not finished; "
+            "`grantledger copy` goes on with it"
+        )
+
+
+def copied_from(connection: Connection) -> str | None:
+    """Return the source of the copy that is not finished here, None without one."""
+    row = connection.execute(
+        "SELECT value FROM meta WHERE name = %s", (COPIED_FROM,)
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def check_version(connection: Connection, place: Place) -> None:
+    """Refuse a schema that was not made by this program's migrations.
+
+    Raises:
+        LedgerError, NewerSchema: as `check`.
     """
     version, newest = _version(connection), newest_schema()
     _refuse_newer(version, place)
