@@ -21,7 +21,7 @@ from grantledger.adapters.ledger.copying.source import CopySource, SourceState
 from grantledger.adapters.ledger.copying.target import CopyTarget
 from grantledger.domain.context import Context
 from grantledger.domain.errors import IntegrityError, LedgerClosed
-from grantledger.projections.transparency import CompactRange, leaf_hash
+from grantledger.projections.transparency import CompactRange
 
 TAIL_LEAVES = 500
 """What is left for the time under the source's lock, at most."""
@@ -125,7 +125,7 @@ class _Copying:
     """One run.
 
     Attributes:
-        tree: over the leaves as the target holds them, read back from it.
+        tree: over the leaves as the target holds them, read back and hashed.
     """
 
     def __init__(
@@ -162,6 +162,7 @@ class _Copying:
         for table in AS_A_WHOLE:
             names = self._source.columns(c, table)
             self._target.mirror(table, names, self._source.whole(c, table))
+        self._target.prune(self._source.journal(c))
         self._target.analyse()
 
     def _left(self, c: SQLiteCursor) -> int:
@@ -184,9 +185,8 @@ class _Copying:
         """Have the portion there, and read it back."""
         if portion.end > self._there:
             self._target.write(portion, columns)
-            states = self._target.compare(portion, columns)
+            hashes = self._target.compare(portion, columns)
         else:
-            states = self._target.compare(portion, None)
-        for state in states:
-            self.tree.append(leaf_hash(state))
+            hashes = self._target.compare(portion, None)
+        self.tree.extend(hashes)
         self.said(Step.COPIED)

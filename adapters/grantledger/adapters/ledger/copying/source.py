@@ -1,7 +1,8 @@
 """The file that is copied: read in portions, and closed when all of it is elsewhere.
 
 Brokers may write to it all the while. Every leaf is compared with its hash, and every
-sealed part with what its leaf says of it, before it goes anywhere.
+sealed part with what its leaf says of it, before it goes anywhere. A journal leaf that
+was pruned has no bytes any more: the log has to say so.
 """
 
 from __future__ import annotations
@@ -38,10 +39,16 @@ from grantledger.adapters.ledger.recorders import (
     read_head,
     write_head,
 )
+from grantledger.adapters.ledger.tombstones import covered
 from grantledger.domain.context import Context
 from grantledger.domain.errors import IntegrityError, LedgerClosed
+from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.ledger_life import LedgerLife
-from grantledger.projections.transparency import CompactRange, leaf_hash
+from grantledger.projections.transparency import (
+    HASH_BYTES,
+    CompactRange,
+    leaf_hash,
+)
 
 LOCK_SECONDS = 30
 
@@ -170,6 +177,7 @@ class CopySource:
             (first, min(end, first + self._max_leaves)),
         )
         events: list[Row] = []
+        empty: list[int] = []
         size = 0
         while size < MAX_BYTES:
             row = c.fetchone()
@@ -180,10 +188,19 @@ class CopySource:
                 raise IntegrityError(f"leaf {index} is missing")
             # A file that others can write to may hold text where bytes belong.
             state = row[4]
-            if not isinstance(state, bytes) or leaf_hash(state) != row[5]:
+            if state == b"" and _names_a_hash(row):
+                empty.append(index)
+            elif not isinstance(state, bytes) or leaf_hash(state) != row[5]:
                 raise IntegrityError(f"leaf {index} differs from its hash")
             size += len(state)
             events.append(tuple(row))
+        if empty:
+            pruned = covered(c, LEAF_NUMBER)
+            for index in empty:
+                if index not in pruned:
+                    raise IntegrityError(
+                        f"leaf {index} is empty, and no Pruned event covers it"
+                    )
         if not events:
             raise IntegrityError(f"leaf {first} is missing")
         return events
@@ -197,6 +214,12 @@ class CopySource:
         """Yield every row of a table."""
         columns = ", ".join(self.columns(c, table))
         c.execute(f"SELECT {columns} FROM {table}")  # noqa: S608 - constants only
+        while (row := c.fetchone()) is not None:
+            yield tuple(row)
+
+    def journal(self, c: SQLiteCursor) -> Iterator[Row]:
+        """Yield the index of every journal leaf that has its bytes."""
+        c.execute("SELECT leaf_index FROM journal_index")
         while (row := c.fetchone()) is not None:
             yield tuple(row)
 
@@ -242,6 +265,13 @@ class CopySource:
             raise translated(cause, self.path, running=True) from cause
 
 
+def _names_a_hash(row: Row) -> bool:
+    """Tell whether a row without bytes may be that of a pruned journal leaf."""
+    said = row[5]
+    is_hash = isinstance(said, bytes) and len(said) == HASH_BYTES
+    return is_hash and row[3] == AccessRecorded.TOPIC
+
+
 def _check_sealed(portion: Portion, columns: list[str]) -> None:
     """Refuse a sealed part that its leaf does not name, or names otherwise.
 
@@ -253,6 +283,10 @@ def _check_sealed(portion: Portion, columns: list[str]) -> None:
         found.setdefault(row[at], []).append(row)
     for number, stream, version, topic, state, _ in portion.events:
         index = number - 1
+        if not state:
+            if index in found:
+                raise IntegrityError(f"leaf {index} differs from its sealed parts")
+            continue
         try:
             leaf = read_leaf(StoredEvent(UUID(hex=stream), version, topic, state))
         except (ValueError, TypeError, AttributeError, IntegrityError) as cause:

@@ -21,7 +21,7 @@ from grantledger.adapters.ledger.postgres.connections import Connection, Place
 from grantledger.adapters.ledger.postgres.faults import STORAGE_ERRORS, translated
 from grantledger.adapters.ledger.recorders import EVENTS
 from grantledger.domain.errors import IntegrityError, LedgerError
-from grantledger.projections.transparency import CompactRange
+from grantledger.projections.transparency import CompactRange, leaf_hash
 
 NO_SIZE = -1
 """A head that no append fits, whatever size it names."""
@@ -138,7 +138,9 @@ class CopyTarget:
     def compare(
         self, portion: Portion, columns: dict[str, list[str]] | None
     ) -> list[bytes]:
-        """Return the states of the leaves as stored; they are those of the portion.
+        """Return the hashes of the leaves as stored; they are those of the portion.
+
+        A leaf may still have the bytes that were pruned at the source meanwhile.
 
         Args:
             portion: what was sent, now or at an earlier try.
@@ -150,7 +152,7 @@ class CopyTarget:
         with self._transaction() as connection:
             events = self._events(connection, portion)
             for mine, theirs in zip(portion.events, events, strict=False):
-                if mine != theirs:
+                if mine != theirs and not _pruned_since(mine, theirs):
                     raise IntegrityError(
                         f"leaf {mine[0] - 1} of {self.place.name} is not the source's"
                     )
@@ -160,7 +162,7 @@ class CopyTarget:
                 )
             for table, names in (columns or {}).items():
                 self._compare(connection, portion, table, names)
-        return [row[4] for row in events]
+        return [leaf_hash(row[4]) if row[4] else row[5] for row in events]
 
     def mirror(self, table: str, names: list[str], rows: Iterable[Row]) -> None:
         """Make a table what these rows say, all of it.
@@ -198,6 +200,25 @@ class CopyTarget:
                     "DELETE FROM sealed s WHERE NOT EXISTS"
                     " (SELECT FROM data_keys k WHERE k.grant_id = s.grant_id)"
                 )
+
+    def prune(self, journal: Iterable[Row]) -> None:
+        """Destroy the bytes and sealed parts of journal leaves that are not named.
+
+        They were pruned at the source after they were copied.
+        """
+        with self._ours(None) as connection:
+            connection.execute("SET LOCAL statement_timeout = 0")
+            connection.execute("CREATE TABLE incoming (leaf_index bigint NOT NULL)")
+            _copy(connection, "incoming", ("leaf_index",), journal)
+            connection.execute(
+                "WITH gone AS (DELETE FROM journal_index j WHERE NOT EXISTS"
+                " (SELECT FROM incoming i WHERE i.leaf_index = j.leaf_index)"
+                " RETURNING j.leaf_index), parts AS (DELETE FROM sealed s USING gone"
+                " WHERE s.leaf_index = gone.leaf_index)"
+                " UPDATE stored_events SET state = '' FROM gone"
+                " WHERE notification_id = gone.leaf_index + 1"
+            )
+            connection.execute("DROP TABLE incoming")
 
     def analyse(self) -> None:
         """Have the planner know the new tables."""
@@ -296,6 +317,15 @@ class CopyTarget:
                 f"{table} of {self.place.name} is not the source's at leaves "
                 f"{portion.first} to {portion.end - 1}"
             )
+
+
+def _pruned_since(mine: Row, theirs: Row) -> bool:
+    """Tell whether two rows differ only in the bytes that the first has lost."""
+    return (
+        mine[4] == b""
+        and (*mine[:4], mine[5]) == (*theirs[:4], theirs[5])
+        and leaf_hash(theirs[4]) == theirs[5]
+    )
 
 
 def _one(connection: Connection, statement: LiteralString) -> int:
