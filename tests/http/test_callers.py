@@ -41,7 +41,7 @@ PEM, SPKI = Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
         {"key": "", "alg": "none"},
         {"key": "x" * 64, "alg": "HS256"},
     ],
-    ids=str,
+    ids=[f"case {n}" for n in range(20)],
 )
 async def test_a_token_that_does_not_prove_its_caller_is_refused(
     here: Service, changed: dict[str, Any]
