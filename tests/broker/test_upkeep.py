@@ -302,7 +302,7 @@ async def test_a_grant_that_was_tampered_with_keeps_no_other_waiting(
 async def test_a_server_that_keeps_the_refresh_token_is_not_asked_twice(
     start: Start,
 ) -> None:
-    """An unchanged refresh token is a rotation, too (behaviour 8)."""
+    """An unchanged refresh token is a rotation, too (row 8)."""
     herd = begun(start, life=None, **GENERIC, rotation_interval_seconds=3600)
     scene = herd.scene
     async with scene.open(clock=herd.clock, provision=False) as life:

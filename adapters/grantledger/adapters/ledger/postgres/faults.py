@@ -1,4 +1,4 @@
-"""What psycopg and its pool raise, in the domain's own words.
+"""What psycopg and the event store library raise, in the domain's own words.
 
 What says that the stored bytes are wrong is an `IntegrityError`; what says that this
 role may not do it is `LedgerReadOnly`; everything else passes, so `Unavailable`.
