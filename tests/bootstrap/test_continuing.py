@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 import pytest
 
 from grantledger.adapters.bootstrap import open_broker
+from grantledger.adapters.bootstrap.ledgers import guard_of
+from grantledger.adapters.bootstrap.opened import GUARD_SECONDS
 from grantledger.adapters.devserver import DevServer
 from grantledger.adapters.ledger.spool import FileSpool
 from grantledger.domain.answers import TokenAnswer
@@ -19,6 +21,7 @@ from grantledger.domain.errors import (
     IntegrityError,
     LedgerRestored,
     ReauthorizationRequired,
+    Unavailable,
 )
 from grantledger.domain.requests import TokenRequest
 from grantledger.domain.values import (
@@ -190,3 +193,45 @@ async def test_a_grant_that_does_not_prove_itself_holds_the_continuation_up(
                 "SELECT grant_id FROM current_grants WHERE status = 'active'"
             ).fetchall()
         assert left == [(ids[2].hex,)]
+
+
+async def test_a_continuation_may_take_as_long_as_it_needs(home: Home) -> None:
+    """The guard is looked at meanwhile, and does not take it for unfinished."""
+    with DevServer() as server:
+        await lost_a_grant(home, server)
+        async with open_broker(home.settings(), tend=False) as opened:
+
+            async def slowly() -> int:
+                await asyncio.sleep(1.5 * GUARD_SECONDS)
+                return 0
+
+            opened.guard.erase_again = slowly
+            assert (await go_on(opened)).quarantined == len(USERS)
+            assert opened.ledger.memory.refusal is None
+
+
+async def test_a_continuation_that_cannot_begin_leaves_what_is_known(
+    home: Home,
+) -> None:
+    """Another machine has written on: only the guard tells that it is another log."""
+    with DevServer() as server:
+        await lost_a_grant(home, server)
+        guard = guard_of(home.settings())
+        known = guard.read_bytes()
+        guard.unlink()
+        client_id = str(home.tables["providers.cloud"]["client_id"])
+        async with open_broker(home.settings(), tend=False) as opened:
+            for user in ("x", "y", "z"):
+                await imported(opened, server, client_id, GrantKey("cloud", user))
+        guard.write_bytes(known)
+        with closing(sqlite3.connect(home.ledger, isolation_level=None)) as other:
+            async with open_broker(home.settings(), tend=False) as opened:
+                other.execute("BEGIN IMMEDIATE")
+                with pytest.raises(Unavailable, match="locked"):
+                    await go_on(opened)
+                other.execute("ROLLBACK")
+                with pytest.raises(LedgerRestored):
+                    await opened.broker.hand_out(CALLER, TokenRequest(KEY))
+        assert guard.read_bytes() == known
+        async with open_broker(home.settings(), tend=False) as opened:
+            assert isinstance(opened.ledger.memory.refusal, LedgerRestored)

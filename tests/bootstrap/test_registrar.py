@@ -74,6 +74,10 @@ class FullStore:
         assert provider == "cloud"
         return []
 
+    async def writable(self) -> None:
+        if self.error is not None:
+            raise self.error
+
 
 @asynccontextmanager
 async def registrar(

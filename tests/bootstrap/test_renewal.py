@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from grantledger.adapters.bootstrap.worker import Round
 from grantledger.domain.errors import (
     ClientExpired,
+    LedgerClosed,
     Unavailable,
     UpstreamRejected,
 )
@@ -339,3 +343,19 @@ async def test_exchanges_and_revocations_wait_for_a_live_client_too(
         assert at.server.count("/revoke") == 0
         with pytest.raises(ClientExpired):
             await opened.wiring.current("cloud")
+
+
+async def test_no_client_is_renewed_for_a_ledger_that_was_moved(home: Home) -> None:
+    """The server may give another secret, and only this process would know it."""
+    async with office() as at, running(home, at) as opened:
+        await provisioned(opened)
+        with closing(sqlite3.connect(home.ledger)) as other:
+            other.execute("UPDATE log_head SET closed = 'it was moved'")
+            other.commit()
+        at.clock.seconds = LIFE_SECONDS - 60
+        await opened.wiring.tend()
+        with pytest.raises(LedgerClosed):
+            await opened.start_consent("cloud", CALLBACK)
+        with pytest.raises(LedgerClosed):
+            await opened.worker.once(Round())
+        assert at.updates == 0

@@ -127,3 +127,18 @@ def test_bytes_that_only_the_target_has_lost_are_missed(move: Move) -> None:
     move.store.sql("UPDATE stored_events SET state = '' WHERE notification_id = 4")
     with pytest.raises(IntegrityError, match=r"leaf 3 of .* is not the source's"):
         move.run()
+
+
+async def test_what_the_target_has_pruned_since_does_not_contradict_the_source(
+    move: Move,
+) -> None:
+    """The same command again finds its work done."""
+    first = await asyncio.to_thread(move.run)
+    async with opened(move.store) as ledger:
+        before = datetime.now(UTC)
+        done = await prune(
+            ledger, ledger, later, before=before, outcomes=(), reason="old"
+        )
+        assert done.leaves >= USERS * PORTION // 2
+    again = await asyncio.to_thread(move.run)
+    assert (again.leaves, again.root) == (first.leaves, first.root)

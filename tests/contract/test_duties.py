@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Sequence
+from contextlib import AsyncExitStack, closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
-import pytest
-
 from grantledger.adapters.ledger.duties import ENDED, UNKEPT
 from grantledger.adapters.ledger.postgres.duties import UNUSED
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.answers import UpstreamFailure
-from grantledger.domain.errors import Unavailable
 from grantledger.domain.provider import ProviderRules
 from grantledger.domain.schedule import SLOTS, Times, times_of, unused_since
 from grantledger.domain.user_grant import Consent, UserGrant
@@ -224,8 +223,6 @@ async def test_a_connection_that_was_cut_off_is_made_anew(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE state = 'idle' AND pid <> pg_backend_pid()"
         )
-        with pytest.raises(Unavailable):
-            await ledger.duties.claim(one, holder, now, 60)
         assert await ledger.duties.claim(one, holder, now, 60)
 
 
@@ -247,3 +244,50 @@ async def test_no_look_up_reads_the_whole_table_on_postgresql(
         plan = [row[0] for row in postgres.sql(f"EXPLAIN {query}", *values)]
         assert not [line for line in plan if "Seq Scan" in line], plan
         assert [line for line in plan if "upkeep_" in line], plan
+
+
+async def test_rows_are_completed_in_portions(
+    store: Store, ledger: StoredLedger
+) -> None:
+    """So that no transaction holds up the appends for long."""
+    await stored(ledger, *(grant(f"u{n}") for n in range(5)))
+    store.sql("DELETE FROM upkeep")
+    assert await ledger.duties.complete(2) == 5
+    assert await ledger.duties.complete(2) == 0
+    assert store.sql("SELECT count(*) FROM upkeep WHERE ends_at = 0") == [(5,)]
+
+
+async def test_claims_that_wait_keep_no_reader_waiting(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "ledger.db")
+    async with opened(store) as ledger:
+        (one,) = await stored(ledger, grant("alice"))
+        with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            now = datetime.now(NOW.tzinfo)
+            claims = [
+                asyncio.ensure_future(ledger.duties.claim(one, uuid4(), now, 60))
+                for _ in range(4)
+            ]
+            await asyncio.sleep(0.1)
+            assert await ledger.get(one) is not None
+            assert not any(claim.done() for claim in claims)
+            other.execute("ROLLBACK")
+            assert sorted(await asyncio.gather(*claims)) == [False] * 3 + [True]
+
+
+async def test_claims_that_run_out_make_nobody_wait_for_ever(
+    postgres: PostgresStore,
+) -> None:
+    """Each forgets the other's, and takes its own: in one order, never in two."""
+    grants, now = [uuid4(), uuid4()], datetime.now(NOW.tzinfo)
+    async with AsyncExitStack() as stack:
+        ledgers = [
+            await stack.enter_async_context(opened(postgres, listen=False))
+            for _ in range(4)
+        ]
+
+        async def often(ledger: StoredLedger, number: int) -> None:
+            for turn in range(400):
+                await ledger.duties.claim(grants[(turn + number) % 2], uuid4(), now, 0)
+
+        await asyncio.gather(*(often(one, n) for n, one in enumerate(ledgers)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -160,3 +161,17 @@ async def test_usable_grants_are_told_in_pages(
         found += page
         after = page[-1]
     assert found == sorted(ids)
+
+
+async def test_a_commit_whose_answer_was_lost_is_noted_all_the_same(
+    store: Store,
+) -> None:
+    orders: deque[str] = deque()
+    with store.flaky(orders) as options:
+        async with opened(store, **options) as ledger:
+            await ledger.append(new_grant("first"))
+            noted: list[int] = []
+            ledger.memory.noted = lambda: noted.append(ledger.memory.size)
+            orders.append("lost")
+            assert await ledger.append(new_grant("second")) is AppendVerdict.COMMITTED
+            assert noted == [ledger.memory.size] == [proven(store)]

@@ -221,6 +221,19 @@ async def test_a_broker_that_is_not_there_is_unreachable(canned: CannedServer) -
     assert canned.seen == []
 
 
+async def test_one_client_serves_several_event_loops(canned: CannedServer) -> None:
+    """Connections belong to the loop that made them."""
+    broker = BrokerClient(canned.url, SCANNER)
+
+    async def ask() -> str:
+        token = await broker.token_async(WISH)
+        await broker.aclose()
+        return token.value
+
+    for _ in range(2):
+        assert await asyncio.to_thread(asyncio.run, ask()) == OUT["access_token"]
+
+
 async def test_a_bearer_is_read_anew_for_each_request(canned: CannedServer) -> None:
     bearers: Iterator[str] = iter(["one", "two"])
     async with BrokerClient(canned.url, BrokerAuth(bearer=lambda: next(bearers))) as b:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 
+import httpx
 import pytest
 
+from grantledger.adapters.http.app import build_app
+from grantledger.adapters.http.identity import Authenticator
 from grantledger.domain.values import GrantKey, Outcome
 from tests.broker.scene import CALLER
 from tests.http.scene import PROBLEM, SECRET, TOKEN, Service
@@ -170,3 +175,47 @@ async def test_no_secret_of_a_caller_stands_in_what_was_written(
             data = path.read_bytes()
             assert bearer.encode() not in data
             assert SECRET.encode() not in data
+
+
+async def test_a_path_has_one_reading(here: Service) -> None:
+    """What a proxy takes for another provider is not this one."""
+    for path in (
+        "/v1/grants%2Fother/cloud/alice/token",
+        "/v1/grants/cloud/alice%2Ftoken",
+    ):
+        said = await here.post(path)
+        assert said.status_code in {400, 404}
+    said = await here.post("/oauth/token/")
+    assert (said.status_code, said.headers.get("location")) == (404, None)
+
+
+async def test_a_ledger_that_was_moved_is_not_ready(here: Service) -> None:
+    assert (await here.client.get("/readyz")).status_code == 200
+    with closing(sqlite3.connect(here.life.scene.home.ledger_path)) as other:
+        other.execute("UPDATE log_head SET closed = 'it was moved'")
+        other.commit()
+    said = await here.client.get("/readyz")
+    assert (said.status_code, said.json()) == (
+        503,
+        {"ready": False, "ledger": "ledger_closed"},
+    )
+    assert (await here.post()).status_code == 503
+
+
+class Failing(Authenticator):
+    """Fails as no error of ours does."""
+
+    async def caller_id(self, authorization: str | None) -> str:
+        raise RuntimeError(f"canary {authorization}")
+
+
+async def test_a_mistake_of_the_service_is_told_by_its_kind_alone(
+    here: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = build_app(here.life.opened, Failing([], {}, here.life.opened.clock), 1024)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://b") as client:
+        said = await client.post(TOKEN, headers={"Authorization": "canary"})
+    assert (said.status_code, said.json()["title"]) == (500, "unexpected")
+    assert "canary" not in said.text + caplog.text
+    assert "a request failed: RuntimeError" in caplog.text

@@ -12,7 +12,9 @@ from grantledger.adapters.http.token_routes import ACCESS_TOKEN, TOKEN_EXCHANGE
 from grantledger.domain.values import Outcome
 from tests.broker.scene import CALLER, RESOURCE
 from tests.http.scene import OAUTH, SECRET, Service
+from tests.upstream.signing import segment
 
+UNTRUE = f"{segment({'alg': 'HS256'})}.{segment({'iss': ['a']})}.c2ln"
 CHARSET = set(string.printable[:95]) - set('"\\')
 
 
@@ -87,6 +89,7 @@ async def test_a_client_that_does_not_prove_itself_is_invalid(
         ({"resource": "https://a", "audience": "b"}, "invalid_target"),
         ({"resource": "unheard-of"}, "invalid_target"),
         ({"subject_token": "opaque"}, "invalid_request"),
+        ({"subject_token": UNTRUE}, "invalid_request"),
         ({"subject_token": "opaque", "provider": "cloud"}, "invalid_grant"),
         ({"provider": 'no"ne'}, "invalid_request"),
     ],

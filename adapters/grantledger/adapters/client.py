@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, cast
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.lowlevel
@@ -181,7 +182,8 @@ class BrokerClient:
             **options,
         }
         self._sync: httpx.Client | None = None
-        self._async: httpx.AsyncClient | None = None
+        # One for each event loop: connections belong to the loop that made them.
+        self._async: WeakKeyDictionary[Any, httpx.AsyncClient] = WeakKeyDictionary()
 
     def token(self, wish: Wish) -> Token:
         """Return a token; blocks.
@@ -203,10 +205,12 @@ class BrokerClient:
         Raises:
             BrokerError: the broker gave none.
         """
-        if self._async is None:
-            self._async = httpx.AsyncClient(**self._options)
+        loop = _loop()
+        client = self._async.get(loop)
+        if client is None:
+            client = self._async[loop] = httpx.AsyncClient(**self._options)
         try:
-            answer = await self._async.post(self._url + wish.path, json=wish.body)
+            answer = await client.post(self._url + wish.path, json=wish.body)
         except httpx.HTTPError as cause:
             raise _unreachable(cause) from cause
         return _token_of(answer)
@@ -217,10 +221,11 @@ class BrokerClient:
             self._sync.close()
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close the connections of this event loop, and those used in threads."""
         self.close()
-        if self._async is not None:
-            await self._async.aclose()
+        client = self._async.pop(_loop(), None)
+        if client is not None:
+            await client.aclose()
 
     async def __aenter__(self) -> Self:
         """Return the client."""
@@ -277,7 +282,7 @@ class GrantAuth(httpx.Auth):
         )
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._turns: dict[object, anyio.Lock] = {}
+        self._turns: WeakKeyDictionary[Any, anyio.Lock] = WeakKeyDictionary()
         self._kept: tuple[Token, float] | None = None
 
     def sync_auth_flow(
@@ -310,7 +315,7 @@ class GrantAuth(httpx.Auth):
         found = self._usable(refused)
         if found is not None:
             return found
-        turn = self._turns.setdefault(anyio.lowlevel.current_token(), anyio.Lock())
+        turn = self._turns.setdefault(_loop(), anyio.Lock())
         async with turn:
             found = self._usable(refused)
             return found or self._keep(await self._broker.token_async(self._wish))
@@ -330,6 +335,12 @@ class GrantAuth(httpx.Auth):
     def _keep(self, token: Token) -> Token:
         self._kept = (token, self._monotonic())
         return token
+
+
+def _loop() -> Any:  # noqa: ANN401 - of whichever backend
+    """Return the running event loop."""
+    token = anyio.lowlevel.current_token()
+    return getattr(token, "native_token", token)
 
 
 def _signed(request: httpx.Request, token: Token) -> httpx.Request:
@@ -372,7 +383,7 @@ def _refused(answer: httpx.Response, body: dict[str, Any]) -> BrokerError:
         status=answer.status_code,
         field=body.get("field"),
         reason=body.get("reason"),
-        retry_after=float(later) if later.isdigit() else None,
+        retry_after=float(later) if later.isascii() and later.isdigit() else None,
     )
 
 

@@ -78,6 +78,7 @@ class LogGuard:
         self._waiting: LedgerError | None = None
         self._failed = ""
         self._swept = False
+        self._going = False
 
     # -- comparing
 
@@ -154,6 +155,8 @@ class LogGuard:
             raise
 
     async def _keep(self) -> None:
+        if self._going:
+            return  # what is outside stays the evidence until the log is continued
         memory = self.ledger.memory
         if memory.refusal is not self._waiting:
             memory.admit()
@@ -346,15 +349,22 @@ class LogGuard:
                 "leaves: there is nothing to continue; --force does it all the same",
                 "force",
             )
-        memory = self.ledger.memory
-        memory.refusal = self._waiting = None
-        memory.saw(found.size, bytes.fromhex(found.leaf))
         going = Continuing(
             self.ledger, context, self._ids.uuid, _together, self.erase_again
         )
         resumes = view.life.unfinished and not differs
         log = Found(known, found, self._origin, resumes)
-        done = await going.go_on(log, reason, ticket)
+        memory = self.ledger.memory
+        refused, self._going = memory.refusal, True
+        memory.refusal = self._waiting = None
+        memory.saw(found.size, bytes.fromhex(found.leaf))
+        try:
+            done = await going.go_on(log, reason, ticket)
+        except BaseException:
+            memory.refusal = refused or restored(self.ledger.name, "not continued yet")
+            raise
+        finally:
+            self._going = False
         self._kept, self._swept = None, False
         await self.keep()
         self.ledger.memory.noted = self._note

@@ -82,7 +82,7 @@ def _maintenance_of(settings: Settings) -> Place | None:
         raise ConfigurationError(
             "ledger.maintenance_url: a postgresql:// URL", "ledger.maintenance_url"
         )
-    return Place(url, settings.file.ledger.schema)
+    return Place(url, settings.file.ledger.schema, setting="ledger.maintenance_url")
 
 
 def open_ledger(

@@ -98,7 +98,7 @@ class OpenBroker:
             Unavailable: the server cannot be reached now.
         """
         self.broker.env.provider(provider)
-        self.ledger.memory.admit()
+        await self.ledger.writable()
         await self.wiring.register(provider, redirect_uri)
         wired = self.providers[provider]
         start = await wired.consent.start(
@@ -133,7 +133,7 @@ class OpenBroker:
         """
         self.broker.env.provider(provider)
         # Before the code is spent on tokens that could not be stored.
-        self.ledger.memory.admit()
+        await self.ledger.writable()
         return await self.runner.shared(
             object(),
             lambda: self._finish(caller, provider, session, parameters, label),
@@ -328,7 +328,7 @@ async def open_broker(
         guarding = asyncio.create_task(
             regularly(guard.keep, lambda: GUARD_SECONDS, "the guard")
         )
-        worker = Worker(broker, wiring, said.worker, ledger.memory.admit)
+        worker = Worker(broker, wiring, said.worker, ledger.writable)
         if tend:
             worker.start(rotating=rotate)
         yield OpenBroker(
@@ -344,11 +344,13 @@ async def open_broker(
             await runner.drain(
                 drain_seconds(wiring.providers, said.broker.spool_after_seconds)
             )
-            await wiring.aclose()
-            with suppress(GrantledgerError):  # said already, or said at the next start
-                await guard.keep()
-            await ledger.close()
-            await guard.close()
+            try:
+                await wiring.aclose()
+                with suppress(GrantledgerError):  # said already, or at the next start
+                    await guard.keep()
+            finally:
+                await ledger.close()
+                await guard.close()
 
 
 def drain_seconds(

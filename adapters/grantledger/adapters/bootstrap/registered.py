@@ -93,6 +93,14 @@ class ClientStore(Protocol):
         """Return the grants of a provider."""
         ...
 
+    async def writable(self) -> None:
+        """Return where a registration could be stored now.
+
+        Raises:
+            LedgerError: nothing is stored here any more.
+        """
+        ...
+
 
 class Registrar:
     """Keeps one provider's client registered.
@@ -296,6 +304,7 @@ class Registrar:
         if isinstance(metadata, UpstreamFailure):
             raise self._refusal(metadata)
         method = self._method(metadata.token_endpoint_auth_methods_supported)
+        await self._ledger.writable()
         found = await self._registration.register(
             self._metadata((redirect_uri,), method), budget_seconds=BUDGET_SECONDS
         )
@@ -341,6 +350,8 @@ class Registrar:
     async def _update(
         self, stored: StoredClient, redirect_uris: tuple[str, ...]
     ) -> StoredClient | UpstreamFailure:
+        # The server may give another secret, and take back the old one.
+        await self._ledger.writable()
         found = await self._registration.update(
             stored.client,
             self._metadata(redirect_uris, credentials_of(stored).auth_method),

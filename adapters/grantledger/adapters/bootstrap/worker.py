@@ -7,7 +7,7 @@ Stopping ends the loops; what they have set under way is the runner's to drain.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -58,7 +58,7 @@ class Worker:
         broker: Broker,
         wiring: Wiring,
         said: WorkerSettings,
-        admit: Callable[[], None],
+        admit: Callable[[], Awaitable[None]],
     ) -> None:
         self._broker = broker
         self._wiring = wiring
@@ -104,7 +104,7 @@ class Worker:
             Unavailable: the ledger cannot be used now.
             LedgerError: it takes nothing.
         """
-        self._admit()
+        await self._admit()
         await self._tend(done)
         for _ in range(MAX_PASSES):
             said = await self._broker.upkeep.expire()
@@ -139,7 +139,7 @@ class Worker:
         """Return the work, done only while the ledger takes what comes of it."""
 
         async def guarded() -> None:
-            self._admit()
+            await self._admit()
             await work()
 
         return guarded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import msgspec
 from starlette.applications import Starlette
@@ -61,6 +62,8 @@ def build_app(opened: OpenBroker, who: Authenticator, body_limit: int) -> ASGIAp
         ],
         exception_handlers={HTTPException: _refused, Exception: _unexpected},
     )
+    # A path with one slash more is another: no caller is sent on with its secrets.
+    app.router.redirect_slashes = False
     return _Headers(app)
 
 
@@ -126,7 +129,7 @@ class _Probes:
         """Answer `GET /readyz`: the ledger answers, and its queue is not full."""
         opened = self._opened
         try:
-            await opened.ledger.due(opened.clock.now(), 1)
+            await opened.ledger.writable()
         except GrantledgerError as error:
             body = {"ready": False, "ledger": error.code}
             return Response(msgspec.json.encode(body), 503, media_type=problems.JSON)
@@ -148,4 +151,6 @@ class _Headers:
                 message["headers"] = [*message.get("headers", []), *_HEADERS]
             await send(message)
 
-        await self._app(scope, receive, answer)
+        # Answered already, and told by its kind; the server would print its words.
+        with suppress(Exception):
+            await self._app(scope, receive, answer)

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from grantledger.adapters.bootstrap import OpenBroker
+from grantledger.adapters.bootstrap.providers import WiredProvider
 from grantledger.adapters.http import bodies, problems
 from grantledger.adapters.http.callers import caller_of, described
 from grantledger.adapters.http.identity import Authenticator, NotAuthenticatedError
@@ -75,7 +76,8 @@ class TokenRoutes:
         """Answer `POST /v1/grants/{provider}/{subject}/token`."""
         caller = await caller_of(request, self._who)
         parts = bodies.segments(request)
-        if len(parts) != GRANT_SEGMENTS:
+        fixed = (parts[:2], parts[4:])
+        if len(parts) != GRANT_SEGMENTS or fixed != (["v1", "grants"], ["token"]):
             raise InvalidRequest("a / in a name is written %2F", "subject")
         body = await bodies.json_of(request, _BODY, self._limit)
         wanted = TokenRequest(
@@ -155,11 +157,11 @@ class TokenRoutes:
             claims = jwt.decode(token, options={"verify_signature": False})
         except (jwt.PyJWTError, ValueError, RecursionError):
             claims = {}
+        issuer = claims.get("iss")
         found = [
             name
             for name, wired in self._opened.providers.items()
-            if claims.get("iss") in wired.discovery.locations.accepted_issuers
-            or claims.get("iss") == wired.config.issuer
+            if isinstance(issuer, str) and issuer in _names_of(wired)
         ]
         if len(found) != 1:
             raise InvalidRequest(
@@ -178,6 +180,11 @@ class TokenRoutes:
             "expires_in": max(0, int(left)),
             "scope": " ".join(handed.scopes),
         }
+
+
+def _names_of(wired: WiredProvider) -> set[str]:
+    """Return what the provider's issuer may call itself in its tokens."""
+    return {wired.config.issuer, *wired.discovery.locations.accepted_issuers}
 
 
 def _answer(body: dict[str, object]) -> Response:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -18,6 +19,8 @@ from grantledger.adapters.ledger.schedule_rows import Scheduled, scheduled
 from grantledger.domain.user_grant import UserGrant
 
 T = TypeVar("T")
+
+COMPLETED_AT_ONCE = 2000
 
 ENDED = (
     "SELECT grant_id FROM upkeep WHERE ends_at IS NOT NULL AND ends_at <= ?"
@@ -78,8 +81,11 @@ class StoredDuties(ABC):
         """Store a row of `upkeep`."""
 
     @abstractmethod
-    def _complete(self) -> int:
-        """Make the rows of `upkeep` that are missing; return how many."""
+    def _complete(self, after: str, limit: int) -> tuple[int, str | None]:
+        """Make the rows of `upkeep` that are missing of grants after `after`.
+
+        Return how many, and the last grant looked at, None at the end.
+        """
 
     # -- ports.Duties
 
@@ -104,9 +110,18 @@ class StoredDuties(ABC):
         row = scheduled(grant)
         await self._in_thread(lambda: self._schedule(row))
 
-    async def complete(self) -> int:
-        """Have every usable grant looked at; see `ports.Duties.complete`."""
-        return await self._in_thread(self._complete)
+    async def complete(self, portion: int = COMPLETED_AT_ONCE) -> int:
+        """Have every usable grant looked at; see `ports.Duties.complete`.
+
+        In portions, so that no transaction holds up the others for long.
+        """
+        made, after = 0, ""
+        while True:
+            some, last = await self._in_thread(partial(self._complete, after, portion))
+            made += some
+            if last is None:
+                return made
+            after = last
 
     async def claim(
         self, grant_id: UUID, holder: UUID, now: datetime, seconds: float

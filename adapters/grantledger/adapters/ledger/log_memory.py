@@ -56,10 +56,11 @@ class LogMemory:
     @property
     def seen(self) -> tuple[int, bytes]:
         """How many leaves there were, and the hash of the last; empty without."""
-        size, hashed, state = self._seen
+        size, hashed, state = seen = self._seen
         if state:
             hashed = leaf_hash(state)
-            self._seen = (size, hashed, b"")
+            if self._seen is seen:
+                self._seen = (size, hashed, b"")
         return size, hashed
 
     @property
@@ -74,6 +75,10 @@ class LogMemory:
     def wrote(self, size: int, state: bytes) -> None:
         """Remember what was just committed by its last leaf, hashed when asked for."""
         self._seen = (size, b"", state)
+        self.confirmed()
+
+    def confirmed(self) -> None:
+        """Have noted what was seen: a commit of this process, though told late."""
         if self.noted is not None:
             self.noted()
 

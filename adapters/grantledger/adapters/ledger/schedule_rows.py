@@ -19,7 +19,8 @@ Scheduled = tuple[object, ...]
 COMPLETE = (
     "INSERT INTO upkeep (grant_id, version, provider, slot, ends_at)"
     " SELECT g.grant_id, 0, g.provider, 0, 0 FROM current_grants g"
-    " WHERE g.status IN ('active', 'refreshing')"
+    " WHERE g.grant_id > ? AND g.grant_id <= ?"
+    " AND g.status IN ('active', 'refreshing')"
     " AND NOT EXISTS (SELECT 1 FROM upkeep u WHERE u.grant_id = g.grant_id)"
 )
 

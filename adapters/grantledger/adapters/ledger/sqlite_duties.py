@@ -63,8 +63,14 @@ class SqliteDuties(StoredDuties):
         with self._store.transaction(commit=True) as c:
             write_schedule(c, row)
 
-    def _complete(self) -> int:
+    def _complete(self, after: str, limit: int) -> tuple[int, str | None]:
         with self._store.transaction(commit=True) as c:
-            c.execute(COMPLETE)
+            c.execute(
+                "SELECT max(grant_id) FROM (SELECT grant_id FROM current_grants"
+                " WHERE grant_id > ? ORDER BY grant_id LIMIT ?)",
+                (after, limit),
+            )
+            last: str | None = c.fetchone()[0]
+            c.execute(COMPLETE, (after, last))
             c.execute("SELECT changes()")
-            return int(c.fetchone()[0])
+            return int(c.fetchone()[0]), last

@@ -31,6 +31,8 @@ from grantledger.domain.ports import Clock, Ids
 
 T = TypeVar("T")
 READERS = 2
+# In the library's pool a second writer that waits would keep readers waiting.
+CHORES = 1
 
 
 class SqliteLedger(StoredLedger):
@@ -65,6 +67,7 @@ class SqliteLedger(StoredLedger):
             STORAGE_ERRORS,
             SELECT,
             READERS,
+            CHORES,
         )
         try:
             self._keep_key_checks(ring)
@@ -174,6 +177,11 @@ class SqliteLedger(StoredLedger):
         with self._store.transaction(commit=False) as c:
             return work(c)
 
+    def _closed(self, c: Cursor) -> str | None:
+        c.execute("SELECT closed FROM log_head")
+        row = c.fetchone()
+        return None if row is None else row[0]
+
     def _explained(self, cause: Exception) -> GrantledgerError:
         return translated(cause, self.path, running=True)
 
@@ -203,6 +211,7 @@ class SqliteLedger(StoredLedger):
         self._writer.close()
         self._transaction.close()
         self._readers.close()
+        self._chores.close()
         self._store.close()
 
 

@@ -21,6 +21,7 @@ from grantledger.adapters.ledger.group_commit import GroupCommit
 from grantledger.adapters.ledger.log_memory import LogMemory, LogView
 from grantledger.adapters.ledger.maintained import Maintained
 from grantledger.adapters.ledger.reading import LeafReader
+from grantledger.adapters.ledger.recorders import refuse_closed
 from grantledger.adapters.ledger.rows import GrantRows, micros
 from grantledger.adapters.ledger.shared_reads import SharedReads, Stopped
 from grantledger.adapters.ledger.units import AppendUnit
@@ -47,6 +48,7 @@ class StoredLedger(Maintained):
         failures: what the store raises when it fails.
         select: the query for rows of grants (see `rows.selecting`).
         readers: how many threads read.
+        chores: how many write what is not appended, such as claims.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class StoredLedger(Maintained):
         failures: tuple[type[Exception], ...],
         select: str,
         readers: int,
+        chores: int,
     ) -> None:
         self.name = name
         self._rows = rows
@@ -67,6 +70,8 @@ class StoredLedger(Maintained):
         self.memory = LogMemory(name)
         self._waiting = Waiting()
         self._readers = SharedReads(readers)
+        # What waits for a lock keeps no reader waiting.
+        self._chores = SharedReads(chores)
 
     # -- what a store provides
 
@@ -241,6 +246,21 @@ class StoredLedger(Maintained):
 
         return await self._read(read)
 
+    async def writable(self) -> None:
+        """Return where the ledger takes appends: before a server is asked for more.
+
+        Raises:
+            LedgerRestored: it is not the one that was known.
+            LedgerClosed: it was moved.
+            Unavailable: it cannot be read now.
+        """
+        self.memory.admit()
+        refuse_closed(await self._read(self._closed))
+
+    def _closed(self, c: Cursor) -> str | None:  # noqa: ARG002 - of the stores that close
+        """Return why nothing is appended any more, None while it is open."""
+        return None
+
     async def life(self) -> LedgerLife:
         """Return what was done to the ledger itself, rebuilt from its events."""
         return await self._read(lambda c: LedgerLife(self._leaves.life(c)))
@@ -295,7 +315,9 @@ class StoredLedger(Maintained):
     # -- reading
 
     async def _read(self, work: Callable[[Cursor], T]) -> T:
-        return await self._in_thread(lambda: self._reading(self._proven(work)))
+        return await self._explaining(
+            self._readers.alone(lambda: self._reading(self._proven(work)))
+        )
 
     async def _read_once(
         self, what: tuple[object, ...], work: Callable[[Cursor], T]
@@ -321,7 +343,7 @@ class StoredLedger(Maintained):
         return proven
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await self._explaining(self._readers.alone(work))
+        return await self._explaining(self._chores.alone(work))
 
     async def _explaining(self, reading: Awaitable[T]) -> T:
         try:

@@ -36,7 +36,7 @@ from grantledger.adapters.ledger.tombstones import is_erased
 from grantledger.adapters.ledger.units import Batch, BatchVerdicts
 from grantledger.domain.errors import GrantledgerError
 from grantledger.domain.ports import Clock, Ids
-from grantledger.projections.transparency import CompactRange
+from grantledger.projections.transparency import CompactRange, leaf_hash
 
 
 class _Writes:
@@ -154,12 +154,15 @@ class LedgerTransaction(Deciding):
                 head = self._current_head(c)
                 writes = _Writes(c, head, self._recorder, self._keys)
                 work = Work(writes, now)
-                if unsure is not None and _is_stored(c, unsure[1], unsure[2]):
-                    return self._again(writes, batch, unsure[1].verdicts)
-                self._decide_all(work, batch)
-                if work.last is not None:
-                    write_head(c, head)
-                work.whole, size = True, head.size
+                stored = unsure is not None and _is_stored(c, unsure[1], unsure[2])
+                if stored and unsure is not None:
+                    verdicts = self._again(writes, batch, unsure[1].verdicts)
+                else:
+                    self._decide_all(work, batch)
+                    verdicts = work.verdicts
+                    if work.last is not None:
+                        write_head(c, head)
+                    work.whole, size = True, head.size
         except BaseException:
             self._unsure = (
                 unsure if work is None else self._undone((batch, work, size), unsure)
@@ -169,7 +172,9 @@ class LedgerTransaction(Deciding):
             raise
         if work.last is not None:
             self._memory.wrote(size, work.last.state)
-        return work.verdicts
+        elif stored:
+            self._memory.confirmed()
+        return verdicts
 
     def _undone(
         self, run: tuple[Batch, Work, int], unsure: tuple[Batch, Work, int] | None
@@ -222,6 +227,8 @@ class LedgerTransaction(Deciding):
 
 def _is_stored(c: SQLiteCursor, work: Work, size: int) -> bool:
     """Tell whether the run was committed: its last leaf is there, nonces and all."""
-    c.execute("SELECT state FROM stored_events WHERE rowid=?", (size,))
+    c.execute("SELECT leaf_hash FROM stored_events WHERE rowid=?", (size,))
     row = c.fetchone()
-    return row is not None and work.last is not None and row[0] == work.last.state
+    # By its hash: pruning may have taken the bytes meanwhile.
+    last = work.last
+    return row is not None and last is not None and row[0] == leaf_hash(last.state)

@@ -97,7 +97,7 @@ def move_ledger(
         raise LedgerClosed(f"the ledger takes no more writes: it is {state.moved_to}")
     claim = target.claim(incarnation, moved=state.moved_to is not None)
     if claim.finished:
-        copying = _Copying(source, target, state.size, tell)
+        copying = _Copying(source, target, state.size, tell, live=True)
         with source.reading() as c:
             copying.all_of_it(c)
         return Copied(copying.tree.size, copying.tree.root(), state.size)
@@ -124,13 +124,23 @@ def move_ledger(
 class _Copying:
     """One run.
 
+    Args:
+        live: the target is in use already, and may have been pruned since.
+
     Attributes:
         tree: over the leaves as the target holds them, read back and hashed.
     """
 
     def __init__(
-        self, source: CopySource, target: CopyTarget, there: int, tell: Tell
+        self,
+        source: CopySource,
+        target: CopyTarget,
+        there: int,
+        tell: Tell,
+        *,
+        live: bool = False,
     ) -> None:
+        self._live = live
         self._source = source
         self._target = target
         self._there = there
@@ -187,6 +197,6 @@ class _Copying:
             self._target.write(portion, columns)
             hashes = self._target.compare(portion, columns)
         else:
-            hashes = self._target.compare(portion, None)
+            hashes = self._target.compare(portion, None, live=self._live)
         self.tree.extend(hashes)
         self.said(Step.COPIED)

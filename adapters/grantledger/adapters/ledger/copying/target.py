@@ -136,7 +136,11 @@ class CopyTarget:
                 _copy(connection, table, columns[table], rows)
 
     def compare(
-        self, portion: Portion, columns: dict[str, list[str]] | None
+        self,
+        portion: Portion,
+        columns: dict[str, list[str]] | None,
+        *,
+        live: bool = False,
     ) -> list[bytes]:
         """Return the hashes of the leaves as stored; they are those of the portion.
 
@@ -145,6 +149,7 @@ class CopyTarget:
         Args:
             portion: what was sent, now or at an earlier try.
             columns: None: compare the leaves alone.
+            live: the target is in use; bytes that it lacks were pruned there.
 
         Raises:
             IntegrityError: names the first leaf that is another one.
@@ -152,7 +157,10 @@ class CopyTarget:
         with self._transaction() as connection:
             events = self._events(connection, portion)
             for mine, theirs in zip(portion.events, events, strict=False):
-                if mine != theirs and not _pruned_since(mine, theirs):
+                pruned = _pruned_since(mine, theirs) or (
+                    live and _pruned_since(theirs, mine)
+                )
+                if mine != theirs and not pruned:
                     raise IntegrityError(
                         f"leaf {mine[0] - 1} of {self.place.name} is not the source's"
                     )

@@ -136,9 +136,9 @@ class Appending(Columns):
             self.ended = True
         return Appended(*only_row(found.fetchone())[:3])
 
-    def stored_at(self, number: int) -> bytes | None:
-        """Return the bytes of the leaf with this number, counted from 1."""
+    def hash_at(self, number: int) -> bytes | None:
+        """Return the hash of the leaf with this number, counted from 1."""
         row = self._connection.execute(
-            "SELECT state FROM stored_events WHERE notification_id=%s", (number,)
+            "SELECT leaf_hash FROM stored_events WHERE notification_id=%s", (number,)
         ).fetchone()
         return None if row is None else bytes(row[0])

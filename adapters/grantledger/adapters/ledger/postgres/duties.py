@@ -23,6 +23,7 @@ UNUSED = (
     " AND slot = s.slot AND used_at IS NOT NULL AND used_at <= s.since"
     " AND (retry_at IS NULL OR retry_at <= ?) ORDER BY used_at LIMIT ?) u LIMIT ?"
 )
+COMPLETE = b"SELECT made, last FROM ledger_complete_schedule(%s, %s)"
 
 
 class PostgresDuties(StoredDuties):
@@ -61,31 +62,41 @@ class PostgresDuties(StoredDuties):
         now: datetime,  # noqa: ARG002 - the server's own time decides
         seconds: float,
     ) -> bool:
-        return bool(
-            self._call(
-                b"SELECT ledger_claim(%s, %s, %s)",
-                [grant_id.hex, holder.hex, float(seconds)],
-            )
+        (mine,) = self._call(
+            b"SELECT ledger_claim(%s, %s, %s)",
+            [grant_id.hex, holder.hex, float(seconds)],
         )
+        return bool(mine)
 
     def _schedule(self, row: Scheduled) -> None:
         self._call(SCHEDULE, [[value] for value in row])
 
-    def _complete(self) -> int:
-        return int(self._call(b"SELECT ledger_complete_schedule()", []))
+    def _complete(self, after: str, limit: int) -> tuple[int, str | None]:
+        made, last = self._call(COMPLETE, [after, limit])
+        return int(made), last
 
-    def _call(self, statement: bytes, values: list[object]) -> Any:  # noqa: ANN401 - whatever the function returns
+    def _call(self, statement: bytes, values: list[object]) -> tuple[Any, ...]:
+        """Return the row of a call, which may be made twice.
+
+        A connection that has been there may have been cut off since: then another one
+        is made at once.
+        """
         with self._lock:
-            if self._connection is None:
-                self._connection = self._place.connect()
-            try:
-                with self._place.writing(self._connection):
-                    found = self._connection.execute(statement, values)
-                    return only_row(found.fetchone())[0]
-            except psycopg.Error:
-                # The next call makes another: nobody knows what this one still does.
-                self._drop()
-                raise
+            if self._connection is not None:
+                try:
+                    return self._called(self._connection, statement, values)
+                except psycopg.OperationalError:
+                    if not self._connection.closed:
+                        raise
+                    self._drop()
+            self._connection = self._place.connect()
+            return self._called(self._connection, statement, values)
+
+    def _called(
+        self, connection: Connection, statement: bytes, values: list[object]
+    ) -> tuple[Any, ...]:
+        with self._place.writing(connection):
+            return only_row(connection.execute(statement, values).fetchone())
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

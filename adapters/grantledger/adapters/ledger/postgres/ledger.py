@@ -36,6 +36,7 @@ from grantledger.domain.ports import Ids
 
 T = TypeVar("T")
 READERS = 4
+CHORES = 2
 READ_TRIES = READERS + 1
 RARE_POLL_SECONDS = 1.0
 POSTGRES = LogSql(
@@ -72,7 +73,9 @@ class PostgresLedger(StoredLedger):
         rows = GrantRows(ring, keys, random)
         mapper = LeafMapper(keys.cached, random)
         leaves = LeafReader(mapper, keys, POSTGRES)
-        super().__init__(place.name, rows, leaves, STORAGE_ERRORS, SELECT, READERS)
+        super().__init__(
+            place.name, rows, leaves, STORAGE_ERRORS, SELECT, READERS, CHORES
+        )
         self._transaction = PostgresTransaction(
             place, mapper, rows, keys, clock, ids, node, self.memory
         )
@@ -209,6 +212,7 @@ class PostgresLedger(StoredLedger):
         if self._listener is not None:
             self._listener.close()
         self._readers.close()
+        self._chores.close()
         self._duties.close()
         self._connections.close()
 

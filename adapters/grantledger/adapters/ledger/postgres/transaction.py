@@ -34,6 +34,7 @@ from grantledger.adapters.ledger.rows import GrantRows
 from grantledger.adapters.ledger.units import Batch, BatchVerdicts
 from grantledger.domain.errors import GrantledgerError
 from grantledger.domain.ports import Ids
+from grantledger.projections.transparency import leaf_hash
 
 APPENDED = "appended"
 
@@ -205,7 +206,9 @@ class PostgresTransaction(Deciding):
             raise
         # Only now: the commit went well.
         self._unsure = None
-        if appended and work is not None and work.last is not None:
+        if work is None:
+            self._memory.confirmed()
+        elif appended and work.last is not None:
             self._memory.wrote(writes.size, work.last.state)
         if not appended:
             raise NotAppendedError("the time under the lock was left behind")
@@ -261,6 +264,7 @@ class PostgresTransaction(Deciding):
 
 def _is_stored(writes: Appending, work: Work) -> bool:
     """Tell whether the run was committed: its last leaf is there, nonces and all."""
-    return (
-        work.last is not None and writes.stored_at(work.writes.size) == work.last.state
+    # By its hash: pruning may have taken the bytes meanwhile.
+    return work.last is not None and writes.hash_at(work.writes.size) == leaf_hash(
+        work.last.state
     )

@@ -45,19 +45,26 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $body$
                     excluded.ends_at, excluded.retry_at);
 $body$;
 
--- Make the rows that are missing; return how many.
-CREATE FUNCTION ledger_complete_schedule() RETURNS bigint
+-- Make the rows that are missing of some grants, those after c_after; return how many,
+-- and the last of the grants looked at, NULL at the end. The head is locked first, as
+-- an append does: a portion holds up the appends for a moment, and never the reverse.
+CREATE FUNCTION ledger_complete_schedule(
+    c_after text, c_limit integer, OUT made bigint, OUT last text
+)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $body$
-DECLARE
-    made bigint;
 BEGIN
+    PERFORM * FROM ledger_lock();
+    SELECT max(w.grant_id) INTO last FROM (
+        SELECT g.grant_id FROM current_grants g
+        WHERE g.grant_id > c_after ORDER BY g.grant_id LIMIT c_limit
+    ) w;
     INSERT INTO upkeep (grant_id, version, provider, slot, ends_at)
         SELECT g.grant_id, 0, g.provider, 0, 0 FROM current_grants g
-        WHERE g.status IN ('active', 'refreshing')
+        WHERE g.grant_id > c_after AND g.grant_id <= last
+            AND g.status IN ('active', 'refreshing')
             AND NOT EXISTS (SELECT 1 FROM upkeep u WHERE u.grant_id = g.grant_id)
         ON CONFLICT (grant_id) DO NOTHING;
     GET DIAGNOSTICS made = ROW_COUNT;
-    RETURN made;
 END
 $body$;
 
@@ -66,18 +73,22 @@ $body$;
 CREATE FUNCTION ledger_claim(c_grant text, c_holder text, c_seconds double precision)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $body$
+DECLARE
+    mine boolean;
 BEGIN
-    DELETE FROM claims WHERE grant_id IN (
-        SELECT grant_id FROM claims
-        WHERE until <= clock_timestamp() AND grant_id <> c_grant
-        FOR UPDATE SKIP LOCKED
-    );
+    -- First its own row, then those that nobody holds: no two wait for each other.
     INSERT INTO claims AS c
         VALUES (c_grant, c_holder, clock_timestamp() + make_interval(secs => c_seconds))
         ON CONFLICT (grant_id) DO UPDATE
             SET holder = excluded.holder, until = excluded.until
             WHERE c.holder = excluded.holder OR c.until <= clock_timestamp();
-    RETURN FOUND;
+    mine := FOUND;
+    DELETE FROM claims WHERE grant_id IN (
+        SELECT grant_id FROM claims
+        WHERE until <= clock_timestamp() AND grant_id <> c_grant
+        FOR UPDATE SKIP LOCKED
+    );
+    RETURN mine;
 END
 $body$;
 
