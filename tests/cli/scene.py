@@ -44,11 +44,12 @@ class Shell:
 
     directory: Path
     said: list[bytes] = field(default_factory=list[bytes])
+    environment: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def environ(self) -> dict[str, str]:
         kept = {n: v for n, v in os.environ.items() if not n.startswith("GRANTLEDGER")}
-        return kept | {"COLUMNS": "100", "NO_COLOR": "1"}
+        return kept | {"COLUMNS": "100", "NO_COLOR": "1"} | self.environment
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -6,8 +6,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,45 +13,29 @@ import pytest
 from typer.testing import CliRunner
 
 from grantledger.adapters.bootstrap import OpenBroker
-from grantledger.adapters.bootstrap.ledgers import spool_of
+from grantledger.adapters.bootstrap.ledgers import guard_of, spool_of
 from grantledger.adapters.cli.app import app
-from grantledger.adapters.devserver import DevServer, DevSettings
-from grantledger.adapters.keys.ring import KeyRing
 from grantledger.domain.errors import (
     ConfigurationError,
     LedgerRestored,
     ReauthorizationRequired,
 )
 from grantledger.domain.values import ReauthorizationReason
-from tests.broker.scene import Home, Life, Scene, toml, until
+from tests.broker.scene import Life, until
+from tests.contract.pg_restoring import (
+    BEFORE,
+    LATE,
+    RESTORED,
+    Command,
+    bring_back,
+    dump,
+)
 from tests.contract.stores import PostgresStore, proven
-from tests.support.fault_proxy import FaultProxy
 from tests.support.faults import Fault
-from tests.support.pg_cluster import Cluster, Family, family, run
+from tests.support.pg_cluster import Cluster, Family, family
+from tests.support.pg_scene import pg_scene
 
-
-@dataclass
-class PgHome(Home):
-    """A home whose ledger is a schema."""
-
-    url: str = ""
-    schema: str = ""
-
-    def text(self) -> str:
-        where = f"[ledger]\nurl = {toml(self.url)}\nschema = {toml(self.schema)}"
-        return f"{super().text()}\n{where}"
-
-
-@contextmanager
-def scene_on(folder: Path, store: PostgresStore) -> Generator[Scene]:
-    """Yield a scene on the store's schema; its servers stop at the end."""
-    said = DevSettings(refresh_token_seconds=86_400)
-    with DevServer("B", said) as server, FaultProxy(server.issuer) as proxy:
-        home = PgHome(folder, url=store.conninfo, schema=store.name)
-        store.ring = KeyRing.load(folder / "keyring.json")
-        scene = Scene(home, server, proxy)
-        scene.configure(http_budget_seconds=20.0)
-        yield scene
+SECONDS = 20.0
 
 
 @pytest.fixture
@@ -64,21 +46,17 @@ def servers(dsn: str) -> Generator[Family]:
         yield made
 
 
-def dump(store: PostgresStore, target: Path) -> None:
-    """Do what an operator does: the schema, in pg_dump's own format."""
-    where = f"--dbname={store.conninfo}"
-    run("pg_dump", where, "-Fc", f"--schema={store.name}", f"--file={target}")
-
-
-def bring_back(store: PostgresStore, source: Path) -> None:
-    store.sql(f'DROP SCHEMA "{store.name}" CASCADE')
-    where = f"--dbname={store.conninfo}"
-    run("pg_restore", where, "--exit-on-error", "--single-transaction", str(source))
-
-
 async def go_on(opened: OpenBroker) -> None:
     done = await opened.guard.go_on(opened.broker.env.system, "failover", "T-1")
     assert done.quarantined == 1
+
+
+def continued(known: int, found: int) -> tuple[str, str]:
+    """Return what is said of a checkpoint that covers more than was continued."""
+    return (
+        f"covers {known} leaves, and the log was continued at {found}",
+        f"leaves {found} to {known - 1} are lost",
+    )
 
 
 async def refuses(life: Life) -> None:
@@ -103,32 +81,72 @@ async def needs_consent(life: Life) -> None:
 async def test_a_dump_that_is_restored_is_noticed_and_continued(
     tmp_path: Path, postgres: PostgresStore
 ) -> None:
-    with scene_on(tmp_path, postgres) as scene:
+    with pg_scene(tmp_path, postgres, http_budget_seconds=SECONDS) as scene:
+        command = Command(scene)
         async with scene.open() as life:
             await life.token()
-            dump(postgres, tmp_path / "kept.dump")
+        found = command.checkpointed(BEFORE)
+        dump(postgres, tmp_path / "kept.dump")
+        async with scene.open(provision=False) as life:
             await life.rotate()
             known = life.opened.ledger.memory.size
+        assert command.checkpointed(LATE) == known > found
         before = scene.presented()
         bring_back(postgres, tmp_path / "kept.dump")
         async with scene.open(provision=False) as life:
             await refuses(life)
-            assert scene.presented() == before
-            found = (await life.opened.ledger.log()).tree.size
-            assert found < known
+        error = command.json("token", "cloud", "alice", code=RESTORED)
+        assert error["error"] == "ledger_restored"
+        assert scene.presented() == before
+        command.covered(postgres, BEFORE)
+        command.lost(LATE, f"covers {known} leaves and the ledger has {found}")
+        async with scene.open(provision=False) as life:
+            assert (await life.opened.ledger.log()).tree.size == found
             await go_on(life.opened)
             await needs_consent(life)
             state = (await life.opened.ledger.life()).state
             assert state.continuations[0].known_size == known
             assert state.continuations[0].found_size == found
         assert set(scene.presented()) == {"rotated"}
-        proven(postgres)
+        assert proven(postgres) > known
+        command.covered(postgres, BEFORE)
+        command.lost(LATE, *continued(known, found))
+
+
+async def test_a_checkpoint_tells_what_else_a_restored_server_may_hold(
+    tmp_path: Path, postgres: PostgresStore
+) -> None:
+    """A log grown again without its guard, a changed leaf, another's signature."""
+    with pg_scene(tmp_path, postgres, http_budget_seconds=SECONDS) as scene:
+        command = Command(scene)
+        async with scene.open() as life:
+            await life.token()
+        found = command.checkpointed(BEFORE)
+        dump(postgres, tmp_path / "kept.dump")
+        async with scene.open(provision=False) as life:
+            await life.rotate()
+        known = command.checkpointed(LATE)
+        bring_back(postgres, tmp_path / "kept.dump")
+        guard_of(scene.home.settings()).unlink()
+        async with scene.open(provision=False) as life:
+            while life.opened.ledger.memory.size < known:
+                await life.token()
+        command.covered(postgres, BEFORE)
+        assert f"the first {known} of" in command.refuted(LATE)
+        note = (tmp_path / BEFORE).read_text()
+        (tmp_path / "forged").write_text(note.replace(f"\n{found}\n", "\n1\n"))
+        assert "is not signed" in command.refuted("forged")
+        postgres.sql(
+            "UPDATE stored_events SET state = state || 'x'::bytea"
+            " WHERE notification_id = 1"
+        )
+        assert command.refuted(BEFORE)
 
 
 async def test_the_newest_dump_is_no_alarm(
     tmp_path: Path, postgres: PostgresStore
 ) -> None:
-    with scene_on(tmp_path, postgres) as scene:
+    with pg_scene(tmp_path, postgres, http_budget_seconds=SECONDS) as scene:
         async with scene.open() as life:
             await life.token()
         dump(postgres, tmp_path / "kept.dump")
@@ -141,7 +159,7 @@ async def test_the_newest_dump_is_no_alarm(
 def test_its_backup_is_left_to_the_servers_own_means(
     tmp_path: Path, postgres: PostgresStore
 ) -> None:
-    with scene_on(tmp_path, postgres) as scene:
+    with pg_scene(tmp_path, postgres, http_budget_seconds=SECONDS) as scene:
         config = str(scene.home.write())
         done = CliRunner().invoke(app, ["backup", str(tmp_path / "x"), "-c", config])
         assert isinstance(done.exception, ConfigurationError)
@@ -166,12 +184,16 @@ async def test_a_restore_to_a_point_in_time_is_noticed(
     first.start(archive_mode="on", archive_command=f"cp %p {archive}/%f")
     second = first.copied("second")
     store = over(servers, first, second)
-    with scene_on(tmp_path, store) as scene:
-        async with scene.open() as life:
-            note = await life.opened.guard.checkpoint()
-            first.psql("SELECT pg_create_restore_point('before')")
+    with pg_scene(tmp_path, store, http_budget_seconds=SECONDS) as scene:
+        command = Command(scene)
+        async with scene.open():
+            pass
+        found = command.checkpointed(BEFORE)
+        first.psql("SELECT pg_create_restore_point('before')")
+        async with scene.open(provision=False) as life:
             await life.rotate()
-            first.psql("SELECT pg_switch_wal()")
+        known = command.checkpointed(LATE)
+        first.psql("SELECT pg_switch_wal()")
         first.stop()
         (second.data / "recovery.signal").touch()
         second.start(
@@ -182,12 +204,15 @@ async def test_a_restore_to_a_point_in_time_is_noticed(
         becomes(second, "SELECT pg_is_in_recovery()", "f")
         async with scene.open(provision=False) as life:
             await refuses(life)
-            size = int(note.splitlines()[1])
-            view = await life.opened.ledger.log()
-            assert view.tree.size == size
+        command.covered(store, BEFORE)
+        command.lost(LATE, f"covers {known} leaves and the ledger has {found}")
+        async with scene.open(provision=False) as life:
+            assert (await life.opened.ledger.log()).tree.size == found
             await go_on(life.opened)
             await needs_consent(life)
         proven(store)
+        command.covered(store, BEFORE)
+        command.lost(LATE, *continued(known, found))
 
 
 async def test_a_failover_that_lost_commits_is_noticed_by_all(
@@ -202,7 +227,7 @@ async def test_a_failover_that_lost_commits_is_noticed_by_all(
     second = first.copied("second", "-R")
     second.start()
     store = over(servers, first, second)
-    with scene_on(tmp_path, store) as scene:
+    with pg_scene(tmp_path, store, http_budget_seconds=SECONDS) as scene:
         async with scene.open() as life, scene.open(provision=False) as other:
             behind(first, second)
             answer = threading.Event()

@@ -25,6 +25,7 @@ class PgHome(Home):
     schema: str = ""
     pooler: str = "none"
     listen_url: str = ""
+    maintenance_url: str = ""
 
     @property
     def spool(self) -> list[Path]:
@@ -32,9 +33,15 @@ class PgHome(Home):
         return sorted((self.path / "grantledger.spool").glob("*"))
 
     def text(self) -> str:
-        where = f"[ledger]\nurl = {toml(self.url)}\nschema = {toml(self.schema)}"
-        listen = f"\nlisten_url = {toml(self.listen_url)}" if self.listen_url else ""
-        return f"{super().text()}\n{where}\npooler = {toml(self.pooler)}{listen}"
+        said = {
+            "url": self.url,
+            "schema": self.schema,
+            "pooler": self.pooler,
+            "listen_url": self.listen_url,
+            "maintenance_url": self.maintenance_url,
+        }
+        lines = [f"{name} = {toml(value)}" for name, value in said.items() if value]
+        return "\n".join([super().text(), "[ledger]", *lines])
 
 
 @contextmanager
