@@ -367,10 +367,11 @@ def proven(store: Store) -> int:
         f"SELECT {store.number}, state, leaf_hash FROM stored_events"  # noqa: S608 - the test's own text
         f" ORDER BY {store.number}"
     )
-    assert [row[0] for row in rows] == list(range(1, size + 1))
+    assert [row[0] for row in rows] == list(range(1, size + 1)), "a leaf is missing"
     hashes = [naive_leaf(row[1]) for row in rows]
-    assert [row[2] for row in rows] == hashes
-    assert CompactRange.from_bytes(size, frontier).root() == naive_root(hashes)
+    assert [row[2] for row in rows] == hashes, "a leaf differs from its hash"
+    root = CompactRange.from_bytes(size, frontier).root()
+    assert root == naive_root(hashes), "the head differs from the leaves"
     return int(size)
 
 

@@ -214,5 +214,5 @@ def in_steps(
         )
         for name, one in env.providers.items()
     }
-    spool = SpoolSteps(env.spool, passing, ledger)
+    spool = SpoolSteps(faults.spool(env.spool, fault), passing, ledger)
     return replace(env, ledger=ledger, spool=spool, providers=providers), ledger

@@ -23,7 +23,11 @@ from grantledger.adapters.ledger.connections import (
     LedgerDatastore,
 )
 from grantledger.adapters.ledger.postgres.clock import DatabaseClock
-from grantledger.adapters.ledger.postgres.columns import APPEND, LOCK
+from grantledger.adapters.ledger.postgres.columns import (
+    APPEND,
+    APPEND_AND_SCHEDULE,
+    LOCK,
+)
 from grantledger.adapters.ledger.postgres.connections import Place
 from grantledger.adapters.ledger.postgres.ledger import PostgresLedger
 from grantledger.adapters.ledger.sqlite_ledger import SqliteLedger
@@ -83,27 +87,30 @@ class PgConnection(psycopg.Connection[tuple[Any, ...]]):
 
     passing: Passing | None = None
     _asking = False
+    _locked = False
 
     def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the library's
-        if self.passing is None or query not in (APPEND, LOCK):
-            return super().execute(query, *args, **kwargs)
-        alone = self.info.transaction_status is TransactionStatus.IDLE
-        self._asking = alone
+        place = "" if self.passing is None else self._place_after(query)
+        # What is asked for next ends the transaction.
+        self._asking = place == "committed"
         done = super().execute(query, *args, **kwargs)
-        if alone:
-            self.passing.writing("committed")
-        else:
-            self.passing.writing("begun" if query == LOCK else "inserted")
+        if self.passing is not None and place:
+            self.passing.writing(place)
         return done
 
-    @contextmanager
-    def transaction(self, *args: Any, **kwargs: Any) -> Generator[psycopg.Transaction]:  # noqa: ANN401 - the library's
-        with super().transaction(*args, **kwargs) as transaction:
-            yield transaction
-            # What this connection is asked for next is COMMIT.
-            self._asking = self.passing is not None
-        if self.passing is not None:
-            self.passing.writing("committed")
+    def _place_after(self, query: str | bytes) -> str:
+        """Return where the transaction is after a statement, empty for no place."""
+        text = query if isinstance(query, bytes) else query.encode()
+        if text.startswith(LOCK.encode()):
+            self._locked = True
+            return "begun"
+        if text in (APPEND, APPEND_AND_SCHEDULE):
+            alone = self.info.transaction_status is TransactionStatus.IDLE
+            return "committed" if alone else "inserted"
+        if text in (b"COMMIT", b"ROLLBACK"):
+            locked, self._locked = self._locked, False
+            return "committed" if locked and text == b"COMMIT" else ""
+        return ""
 
     def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the library's
         if self._asking:

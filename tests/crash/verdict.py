@@ -16,6 +16,7 @@ from grantledger.adapters.devserver.tokens import sha256
 from grantledger.adapters.settings import load
 from grantledger.domain.grant_events import (
     Exchanged,
+    Provisioned,
     ReauthorizationRequired,
     RedemptionIntended,
     Revoked,
@@ -27,6 +28,8 @@ from grantledger.domain.values import (
     GrantStatus,
     Outcome,
     ReauthorizationReason,
+    TokenFingerprint,
+    TokenKind,
 )
 from tests.contract.stores import proven
 from tests.crash.ground import Ground
@@ -210,8 +213,11 @@ def replays_nothing_blindly(found: Left) -> Wrong:
         intended = intents.get(token, [])
         if len(presented) > len(intended):
             yield f"sent {len(presented)} times, intended {len(intended)} times"
-        if any(event.retry_of is None for event in intended[1:]):
-            yield "sent again without naming the attempt that it retries"
+        known: set[Any] = {event.attempt_id for event in intended[:1]}
+        for event in intended[1:]:
+            if event.retry_of not in known:
+                yield "sent again without naming the attempt that it retries"
+            known.add(event.attempt_id)
         if [one.outcome for one in presented].count("rotated") > 1:
             yield "redeemed twice"
         if not grace and len(presented) > TRIES_WITHOUT_GRACE:
@@ -267,7 +273,8 @@ def consent_is_due(found: Left) -> Wrong:
         yield "the server has not seen the token"
     if any("returned" in trace.of_step("spool") for trace in found.death.traces):
         yield "the answer was in the spool"
-    if any(event.attempt_id in why.attempts for event in found.of(Rotated)):
+    asked = {*why.attempts, intents[-1].attempt_id}
+    if any(event.attempt_id in asked for event in found.of(Rotated)):
         yield "the answer was in the ledger"
 
 
@@ -294,14 +301,30 @@ def pays_what_is_owed(found: Left, state: GrantState) -> Wrong:
     endpoint = found.death.kill.provider != "a"
     if not state.obligations:
         yield "nothing is owed to the server"
+    owed_for = {owed.fingerprint for owed in state.obligations}
+    for kind, held in held_at_the_end(found):
+        if held not in owed_for:
+            yield f"the {kind} held at the end was never owed"
     for owed in state.obligations:
         if owed.open:
             yield f"the {owed.kind} is still owed"
         elif owed.confirmed is not endpoint:
             yield f"the {owed.kind} is confirmed: {owed.confirmed}"
-    mine = {r.family_id for r in found.redemptions}
-    if endpoint and any(found.families[f].ended != "revoked" for f in mine if f):
+    if endpoint and any(f.ended != "revoked" for f in found.families.values()):
         yield "the server has not ended the grant"
+
+
+def held_at_the_end(found: Left) -> Iterator[tuple[TokenKind, TokenFingerprint]]:
+    """Return the newest token of each kind that was stored before the revocation."""
+    held: dict[TokenKind, TokenFingerprint] = {}
+    for _, event in found.events:
+        if isinstance(event, Revoked):
+            break
+        if isinstance(event, Provisioned | Rotated):
+            held[TokenKind.REFRESH] = event.fingerprint
+        elif isinstance(event, Exchanged):
+            held[TokenKind.ACCESS] = event.fingerprint
+    yield from held.items()
 
 
 def exchanges_what_was_intended(found: Left) -> Wrong:

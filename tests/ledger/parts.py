@@ -123,8 +123,12 @@ class Parts:
 
     def grant(self, grant: UserGrant) -> UserGrant:
         """Return the grant as its row says."""
+        return self.stored(grant.id)
+
+    def stored(self, grant_id: UUID) -> UserGrant:
+        """Return the grant of this id as its row says."""
         with self.reading() as c:
-            c.execute(self._select + "WHERE grant_id=?", (grant.id.hex,))
+            c.execute(self._select + "WHERE grant_id=?", (grant_id.hex,))
             return self.rows.read(c, c.fetchone())
 
 
