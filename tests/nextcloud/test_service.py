@@ -37,7 +37,6 @@ async def test_many_callers_share_one_refresh(scene: Scene) -> None:
         assert scene.redemptions == 1
 
 
-@ON_BOTH_STORES
 async def test_two_services_of_one_storage_share_one_refresh(scene: Scene) -> None:
     async with scene.running() as app:
         await app.consent()
@@ -74,7 +73,6 @@ async def test_no_consent_is_none_and_sends_nothing(scene: Scene) -> None:
         assert scene.redemptions == 0
 
 
-@ON_BOTH_STORES
 async def test_withdrawn_consent_is_none(scene: Scene) -> None:
     async with scene.running() as app:
         await app.consent()
@@ -178,7 +176,6 @@ async def test_the_deprecated_call_warns_and_gives_the_default_scopes(
         assert scene.alive(token)
 
 
-@ON_BOTH_STORES
 async def test_a_rotation_redeems_now(scene: Scene) -> None:
     async with scene.running() as app:
         first = await app.consent()
@@ -191,7 +188,6 @@ async def test_a_rotation_redeems_now(scene: Scene) -> None:
         assert await app.service.refresh_master_token("alice") is True
 
 
-@ON_BOTH_STORES
 async def test_a_session_token_is_exchanged_and_never_kept(scene: Scene) -> None:
     async with scene.running() as app:
         await app.consent()
@@ -235,7 +231,6 @@ async def test_a_server_without_exchange_says_so(start: Start) -> None:
             await app.service.get_session_token(session, ["openid"])
 
 
-@ON_BOTH_STORES
 async def test_revoking_is_idempotent(scene: Scene) -> None:
     async with scene.running() as app:
         await app.consent()
@@ -328,7 +323,6 @@ def test_a_storage_outlives_its_event_loop(scene: Scene) -> None:
     asyncio.run(service.close())
 
 
-@ON_BOTH_STORES
 async def test_a_storage_is_open_in_one_event_loop_at_a_time(scene: Scene) -> None:
     async with scene.running() as app:
         await app.consent()

@@ -70,7 +70,6 @@ async def test_reading_a_refresh_token_out_is_recorded(scene: Scene) -> None:
         assert await app.storage.get_refresh_token("nobody") is None
 
 
-@ON_BOTH_STORES
 async def test_a_token_read_out_while_it_changes_is_one_that_was_current(
     scene: Scene,
 ) -> None:
@@ -126,7 +125,6 @@ async def test_a_rotation_leaves_the_facts_of_the_consent(
         assert stored["scopes"] == list(SCOPES)
 
 
-@ON_BOTH_STORES
 async def test_the_brokers_own_rotation_leaves_them_too(scene: Scene) -> None:
     async with scene.running() as app:
         await app.storage.store_refresh_token("alice", scene.refresh_token(), **FACTS)
@@ -162,7 +160,6 @@ async def test_other_facts_are_a_new_consent(scene: Scene, changed: Said) -> Non
         assert now.provisioned_at > known.provisioned_at
 
 
-@ON_BOTH_STORES
 async def test_the_same_token_again_changes_nothing(scene: Scene) -> None:
     async with scene.running() as app:
         token = await app.consent()
@@ -183,7 +180,6 @@ async def test_a_token_for_an_ended_grant_is_a_new_consent(scene: Scene) -> None
         assert state.provisioning.scopes == ()
 
 
-@ON_BOTH_STORES
 async def test_deleting_is_revoking_and_tells_whether_it_was(scene: Scene) -> None:
     async with scene.running() as app:
         await app.consent()
@@ -203,7 +199,6 @@ async def test_users_with_a_usable_grant_are_listed(scene: Scene) -> None:
         assert await app.storage.get_all_user_ids() == ["alice", "carol"]
 
 
-@ON_BOTH_STORES
 async def test_cleaning_up_ends_what_has_expired(scene: Scene) -> None:
     """It is its own end in the history, not a revocation (F28)."""
     async with scene.running() as app:
@@ -274,7 +269,6 @@ async def test_the_audit_log_reads_the_trail(scene: Scene) -> None:
         assert await app.storage.get_audit_logs("nobody") == []
 
 
-@ON_BOTH_STORES
 async def test_the_audit_log_is_cut_by_time_and_number(scene: Scene) -> None:
     async with scene.running() as app:
         await app.consent("alice")
