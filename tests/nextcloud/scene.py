@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
+import pytest
 from cryptography.fernet import Fernet
 
 from grantledger.adapters.devserver import Client, DevServer, sha256
@@ -18,6 +19,7 @@ from grantledger.nextcloud import LedgerTokenStorage, TokenBrokerService
 
 RESOURCE = "https://cloud.example.org/api"
 SCOPES = ("email", "files.read", "notes.read", "offline_access", "openid", "profile")
+ON_BOTH_STORES = pytest.mark.parametrize("store", ["sqlite", "postgres"], indirect=True)
 EARLIER_TABLE = """
 CREATE TABLE refresh_tokens (
     user_id TEXT PRIMARY KEY, encrypted_token BLOB NOT NULL, expires_at INTEGER,

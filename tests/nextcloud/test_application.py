@@ -16,6 +16,11 @@ from grantledger.adapters.devserver import Profile
 from tests.nextcloud.conftest import Start
 from tests.nextcloud.scene import Scene, earlier_database
 
+EVERYWHERE = pytest.mark.parametrize(
+    ("profile", "store"),
+    [("A", "sqlite"), ("B", "sqlite"), ("B", "postgres")],
+    indirect=["store"],
+)
 APPLICATION = Path(__file__).with_name("application.py")
 
 
@@ -36,7 +41,7 @@ def run(scene: Scene, refresh_token: str, **environ: str) -> dict[str, Any]:
     return seen
 
 
-@pytest.mark.parametrize("profile", ["A", "B"])
+@EVERYWHERE
 def test_the_application_runs_with_its_environment_alone(
     start: Start, profile: Profile
 ) -> None:
@@ -71,7 +76,7 @@ def test_the_application_runs_with_its_environment_alone(
     assert {"rotated", "exchanged", "handed_out", "revoked", "denied"} <= set(events)
 
 
-@pytest.mark.parametrize("profile", ["A", "B"])
+@EVERYWHERE
 def test_the_earlier_users_are_there_at_the_first_start(
     start: Start, profile: Profile
 ) -> None:
@@ -87,4 +92,5 @@ def test_the_earlier_users_are_there_at_the_first_start(
     assert seen["flow_type"] == "flow2"
     assert seen["rotated"] is True
     assert scene.database.read_bytes() == before
-    assert (scene.directory / "tokens.db.ledger").is_file()
+    made = "taken-over" if "DATABASE_URL" in scene.environ else "ledger"
+    assert (scene.directory / f"tokens.db.{made}").is_file()

@@ -44,8 +44,9 @@ def test_an_absolute_url_is_an_absolute_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("postgresql://u:hidden@db/ledger", "'postgresql'"),
-        ("postgresql+asyncpg://u:hidden@db/ledger", "'postgresql\\+asyncpg'"),
+        ("mysql://u:hidden@db/ledger", "'mysql'"),
+        ("mysql+aiomysql://u:hidden@db/ledger", "'mysql\\+aiomysql'"),
+        ("postgresql://u:hidden@db/ledger?ssl=require", "libpq"),
         ("postgresql:hidden", "'postgresql'"),
         ("sqlite:///", "no file"),
         ("sqlite:///:memory:", "no file"),
@@ -57,6 +58,17 @@ def test_another_kind_of_store_is_refused_by_name(url: str, words: str) -> None:
         Deployment.read({"DATABASE_URL": url})
     assert refused.value.field == "DATABASE_URL"
     assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "GRANTLEDGER_LEDGER"])
+def test_a_postgresql_url_is_taken_and_its_password_not_shown(name: str) -> None:
+    found = Deployment.read(
+        {name: "postgresql+psycopg://u:hidden@db/ledger", "TOKEN_STORAGE_DB": "a.db"}
+    )
+    assert found.postgres is not None
+    assert found.postgres.name == "postgresql://db/ledger schema grantledger"
+    assert found.ledger == Path.cwd() / "a.db"
+    assert "hidden" not in repr(found)
 
 
 def test_the_ledger_stands_beside_the_earlier_database(tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ from grantledger.domain.errors import (
 )
 from grantledger.domain.values import GrantStatus
 from tests.nextcloud.conftest import Start
-from tests.nextcloud.scene import RESOURCE, SCOPES, Scene
+from tests.nextcloud.scene import ON_BOTH_STORES, RESOURCE, SCOPES, Scene
 
 
+@ON_BOTH_STORES
 async def test_many_callers_share_one_refresh(scene: Scene) -> None:
     async with scene.running() as app:
         await app.consent()
@@ -51,7 +52,8 @@ async def test_two_services_of_one_storage_share_one_refresh(scene: Scene) -> No
         assert await app.service.get_background_token("alice", ["files.read"]) == first
 
 
-async def test_two_processes_on_one_file_share_one_refresh(scene: Scene) -> None:
+@ON_BOTH_STORES
+async def test_two_processes_on_one_ledger_share_one_refresh(scene: Scene) -> None:
     """Two storages are to each other as two processes are."""
     async with scene.running() as app, scene.running() as other:
         await app.consent()
@@ -139,6 +141,7 @@ async def test_scopes_that_nobody_recorded_are_asked_for(scene: Scene) -> None:
         assert "files.read" in live.scopes
 
 
+@ON_BOTH_STORES
 async def test_a_revocation_ends_every_scope_set(scene: Scene) -> None:
     """No cached token outlives it under another key (F14)."""
     async with scene.running() as app:
@@ -237,6 +240,7 @@ async def test_revoking_is_idempotent(scene: Scene) -> None:
         assert (await app.events()).count("revoked grant") == 1
 
 
+@ON_BOTH_STORES
 async def test_a_revocation_holds_while_the_server_cannot_confirm_it(
     scene: Scene,
 ) -> None:
@@ -274,6 +278,7 @@ async def test_a_cached_token_ends_with_the_ttl(scene: Scene) -> None:
     await service.close()
 
 
+@ON_BOTH_STORES
 async def test_what_was_handed_out_is_there_after_closing(scene: Scene) -> None:
     async with scene.running() as app:
         await app.consent()
@@ -284,6 +289,7 @@ async def test_what_was_handed_out_is_there_after_closing(scene: Scene) -> None:
         assert (await app.events()).count("handed_out access_token") == 50
 
 
+@ON_BOTH_STORES
 async def test_a_closed_service_opens_again(scene: Scene) -> None:
     async with scene.running() as app:
         await app.consent()
@@ -305,6 +311,7 @@ async def test_one_storage_serves_one_server(scene: Scene) -> None:
         assert await app.service.has_nextcloud_provisioning("alice") is False
 
 
+@ON_BOTH_STORES
 def test_a_storage_outlives_its_event_loop(scene: Scene) -> None:
     """Nobody closed it: the loop's end did."""
     storage = scene.storage()
@@ -327,6 +334,7 @@ async def test_a_storage_is_open_in_one_event_loop_at_a_time(scene: Scene) -> No
             await asyncio.to_thread(elsewhere)
 
 
+@ON_BOTH_STORES
 async def test_a_caller_that_goes_away_costs_nothing(scene: Scene) -> None:
     async with scene.running() as app:
         await app.consent()

@@ -11,7 +11,7 @@ import pytest
 
 from grantledger.domain.errors import InvalidRequest, InvalidScope
 from grantledger.domain.values import GrantStatus
-from tests.nextcloud.scene import SCOPES, Said, Scene
+from tests.nextcloud.scene import ON_BOTH_STORES, SCOPES, Said, Scene
 
 FACTS: Said = {
     "flow_type": "flow2",
@@ -21,6 +21,7 @@ FACTS: Said = {
 }
 
 
+@ON_BOTH_STORES
 async def test_a_stored_token_reads_back(scene: Scene) -> None:
     async with scene.running() as app:
         before = int(time.time())
@@ -56,6 +57,7 @@ async def test_what_is_not_said_of_a_new_grant_is_the_earlier_default(
         assert stored["expires_at"] is None
 
 
+@ON_BOTH_STORES
 async def test_reading_a_refresh_token_out_is_recorded(scene: Scene) -> None:
     """No secret leaves unrecorded, and what found nothing is recorded too."""
     async with scene.running() as app:
@@ -85,6 +87,7 @@ async def test_a_token_read_out_while_it_changes_is_one_that_was_current(
         assert stored["refresh_token"] == tokens[-1]
 
 
+@ON_BOTH_STORES
 async def test_no_refresh_token_is_read_out_after_a_revocation(scene: Scene) -> None:
     """Whatever the order, the history has every reading before the end."""
     async with scene.running() as app:
@@ -165,6 +168,7 @@ async def test_the_same_token_again_changes_nothing(scene: Scene) -> None:
         assert await app.events() == before
 
 
+@ON_BOTH_STORES
 async def test_a_token_for_an_ended_grant_is_a_new_consent(scene: Scene) -> None:
     async with scene.running() as app:
         await app.consent()
@@ -186,6 +190,7 @@ async def test_deleting_is_revoking_and_tells_whether_it_was(scene: Scene) -> No
         assert (await app.grant()).status is GrantStatus.REVOKED
 
 
+@ON_BOTH_STORES
 async def test_users_with_a_usable_grant_are_listed(scene: Scene) -> None:
     async with scene.running() as app:
         for user in ("carol", "alice", "bob"):
@@ -208,6 +213,7 @@ async def test_cleaning_up_ends_what_has_expired(scene: Scene) -> None:
         assert "reauthorization_required grant" in await app.events("old")
 
 
+@ON_BOTH_STORES
 async def test_cleaning_up_leaves_a_token_stored_a_moment_before(
     scene: Scene,
 ) -> None:
@@ -230,6 +236,7 @@ async def test_cleaning_up_leaves_a_token_stored_a_moment_before(
             assert stored["refresh_token"] == f"new-{user}"
 
 
+@ON_BOTH_STORES
 async def test_the_audit_log_reads_the_trail(scene: Scene) -> None:
     async with scene.running() as app:
         await app.consent("alice")

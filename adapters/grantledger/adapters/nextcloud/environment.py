@@ -7,16 +7,18 @@
 | NEXTCLOUD_OIDC_CLIENT_ID, NEXTCLOUD_OIDC_CLIENT_SECRET | the OAuth client |
 | NEXTCLOUD_PUBLIC_ISSUER_URL | the issuer, where its host differs inside |
 | NEXTCLOUD_RESOURCE_URI | what audience `nextcloud` means; by default the host |
-| DATABASE_URL, TOKEN_STORAGE_DB | the ledger's file, in this order |
+| DATABASE_URL, TOKEN_STORAGE_DB | the ledger, in this order: a URL, or a path |
 | TOKEN_ENCRYPTION_KEY | the earlier broker's Fernet key, for taking over only |
-| GRANTLEDGER_LEDGER | the ledger's file, before all others |
+| GRANTLEDGER_LEDGER | the ledger, before all others |
 | GRANTLEDGER_KEYRING, GRANTLEDGER_KEYRING_FILE | the key ring, or its file |
 | GRANTLEDGER_PRESET | rules of one kind of server (see `bootstrap.rules`) |
 | GRANTLEDGER_CLIENT_AUTH | how the client authenticates: client_secret_post |
 | GRANTLEDGER_CALLER | how the application is named in the history |
 
 The earlier broker's own database is never written to: where it stands at the
-named place, the ledger stands beside it, under the same name and `.ledger`.
+named place, the ledger stands beside it, under the same name and `.ledger`. On
+PostgreSQL, what belongs to a ledger outside its database (key ring, answers not yet
+stored, guard, erasure list) stands where TOKEN_STORAGE_DB says, as beside a file.
 Nothing here reads the process's environment; a mapping is passed in.
 """
 
@@ -27,6 +29,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
+from grantledger.adapters.bootstrap.ledgers import (
+    ERASURES_SUFFIX,
+    GUARD_SUFFIX,
+    SPOOL_SUFFIX,
+)
+from grantledger.adapters.ledger.postgres.connections import Place, is_url
 from grantledger.adapters.nextcloud import earlier
 from grantledger.adapters.nextcloud.issuer import PUBLIC_ISSUER, whereabouts
 from grantledger.adapters.settings import (
@@ -90,12 +98,15 @@ class Deployment:
     """An earlier deployment as this program understands it.
 
     Attributes:
-        ledger: the ledger's file.
+        ledger: the ledger's file; with PostgreSQL, the path that the names of what
+            belongs to it begin with.
+        postgres: the PostgreSQL database, None where the ledger is a file.
         earlier: the earlier broker's database, where it stands at the named place.
         fernet_key: opens the tokens in `earlier`.
     """
 
     ledger: Path
+    postgres: Place | None = None
     earlier: Path | None = None
     fernet_key: Secret | None = None
     environ: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
@@ -117,10 +128,14 @@ class Deployment:
         Raises:
             ConfigurationError: the store is of another kind, or not the only one.
         """
-        named = (database or _database(environ)).expanduser().absolute()
+        found = database or _database(environ)
+        place = found if isinstance(found, Place) else None
+        named = _file(environ) if isinstance(found, Place) else found
+        named = named.expanduser().absolute()
         beside = named.with_name(named.name + BESIDE_SUFFIX)
         old = named if earlier.is_database(named) else None
-        if old is None and named.exists() and beside.exists():
+        both = named.exists() and beside.exists()
+        if place is None and old is None and both:
             raise ConfigurationError(
                 f"{named} and {beside} both exist: say which is the ledger with "
                 f"{LEDGER_ENV}",
@@ -129,7 +144,8 @@ class Deployment:
         said = environ.get(FERNET_KEY)
         # Once it stands beside, it stays there, also when the old file is gone.
         return cls(
-            ledger=beside if old or beside.exists() else named,
+            ledger=beside if not place and (old or beside.exists()) else named,
+            postgres=place,
             earlier=old,
             fernet_key=fernet_key or (Secret(said) if said else None),
             environ=environ,
@@ -141,7 +157,7 @@ class Deployment:
         named = self.environ.get(KEYRING_FILE_ENV)
         if named:
             return Path(named).expanduser().absolute()
-        return self.ledger.with_name(self.ledger.name + KEYRING_SUFFIX)
+        return self.beside(KEYRING_SUFFIX)
 
     @property
     def keyring_named(self) -> bool:
@@ -186,11 +202,25 @@ class Deployment:
             if server.client_secret is not None:
                 environ[CLIENT_SECRET] = server.client_secret.reveal()
         file = FileSettings(
-            ledger=LedgerSettings(url=f"sqlite:///{self.ledger}"),
+            ledger=self._ledger(),
             keys=KeySettings(file=str(self.keyring_file)),
             providers=providers,
         )
         return Settings(file, self.ledger.parent, environ)
+
+    def beside(self, suffix: str) -> Path:
+        """Return the file that belongs to the ledger under this suffix."""
+        return self.ledger.with_name(self.ledger.name + suffix)
+
+    def _ledger(self) -> LedgerSettings:
+        if self.postgres is None:
+            return LedgerSettings(url=f"sqlite:///{self.ledger}")
+        return LedgerSettings(
+            url=self.postgres.conninfo,
+            spool=str(self.beside(SPOOL_SUFFIX)),
+            guard=str(self.beside(GUARD_SUFFIX)),
+            erasures=str(self.beside(ERASURES_SUFFIX)),
+        )
 
     def provider(self, server: Server) -> ProviderSettings:
         """Return the provider's settings.
@@ -240,11 +270,15 @@ def _is_nextcloud(server: Server, issuer: str) -> bool:
     )
 
 
-def _database(environ: Mapping[str, str]) -> Path:
+def _database(environ: Mapping[str, str]) -> Path | Place:
     for name in (LEDGER_ENV, DATABASE_ENV):
         url = environ.get(name)
         if url:
-            return _sqlite_path(url, name)
+            return Place(url, setting=name) if is_url(url) else _sqlite_path(url, name)
+    return _file(environ)
+
+
+def _file(environ: Mapping[str, str]) -> Path:
     return Path(environ.get(STORAGE) or DEFAULT_LEDGER)
 
 
@@ -259,8 +293,8 @@ def _sqlite_path(url: str, name: str) -> Path:
         # Only the scheme is shown: the rest may hold a password.
         scheme = url.partition(":")[0]
         raise ConfigurationError(
-            f"{name} has scheme {scheme!r}; this version stores in SQLite only: "
-            f"{_SQLITE[0]}path or {_SQLITE[1]}path",
+            f"{name} has scheme {scheme!r}; a ledger is at {_SQLITE[0]}path, "
+            f"{_SQLITE[1]}path or postgresql://...",
             name,
         )
     return Path(url)

@@ -151,8 +151,7 @@ class SharedBroker:
     async def _take_over(self, opened: OpenBroker) -> None:
         """Take the earlier broker's users over, where that is still pending."""
         deployment = self.deployment
-        mark = files.pending(deployment)
-        if deployment.earlier is None or not mark.exists():
+        if deployment.earlier is None or not files.owed(deployment):
             return
         if deployment.fernet_key is None:
             raise ConfigurationError(
@@ -166,7 +165,7 @@ class SharedBroker:
             deployment.fernet_key,
             PROVIDER,
         )
-        mark.unlink(missing_ok=True)
+        files.settled(deployment)
         _log.warning(
             "took over %d users of %s; %d were left out",
             self.takeover.imported,

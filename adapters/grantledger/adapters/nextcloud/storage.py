@@ -50,7 +50,8 @@ class LedgerTokenStorage:
     InvalidRequest (an argument is out of bounds) and Unavailable (try again).
 
     Args:
-        db_path: the ledger's file; None for what the environment names. Where the
+        db_path: the ledger's file; None for what the environment names, which may
+            be a PostgreSQL database. Where the
             earlier broker's database stands there, the ledger stands beside it.
         encryption_key: the earlier broker's Fernet key, for taking its users over
             at the first start; None for TOKEN_ENCRYPTION_KEY.
@@ -89,6 +90,8 @@ class LedgerTokenStorage:
 
     async def initialize(self) -> None:
         """Make the ledger and its key ring at the first start; open them later on.
+
+        On PostgreSQL the schema is migrated, under a lock, if this role may.
 
         Users of the earlier broker whose database stands at the named place are
         taken over at the first start.

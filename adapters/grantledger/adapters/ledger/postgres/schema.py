@@ -113,6 +113,13 @@ def key_checks(connection: Connection) -> dict[str, bytes]:
     return {row[0]: row[1] for row in found}
 
 
+def is_unused(connection: Connection) -> bool:
+    """Tell whether no ring was ever used here: there is no ledger, or a bare one."""
+    if _version(connection) == 0:
+        return True
+    return copied_from(connection) is None and not key_checks(connection)
+
+
 def _migrated(connection: Connection, place: Place) -> int:
     connection.execute(
         "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
