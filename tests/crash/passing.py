@@ -53,25 +53,27 @@ class Passing:
         time.sleep(self._delay_seconds)
         die()
 
-    def step(self, name: str, *, writes: bool = False) -> str:
+    def step(self, name: str, *, writes: bool = False, apart: bool = False) -> str:
         """Begin a step, and return its name; the next transaction belongs to it.
 
         `writes`: it is one that has a transaction. Tasks may run side by side, but
-        one writes at a time.
+        one writes at a time. `apart`: what it writes is no part of the record, so the
+        places in its transaction are not named.
         """
         if not self.armed:
             return name
         self._steps[name] += 1
         number = self._steps[name]
         step = name if number == 1 else f"{name} #{number}"
-        if writes:
-            self._writing = step
+        if writes or apart:
+            self._writing = step if writes else ""
         self.at(step, "called")
         return step
 
     def writing(self, place: str) -> None:
         """Pass a place in the transaction of the step that writes."""
-        self.at(self._writing, place)
+        if self._writing:
+            self.at(self._writing, place)
 
     def at(self, step: str, place: str) -> None:
         """Pass a place in a step."""

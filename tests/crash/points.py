@@ -114,6 +114,8 @@ ABANDONED = f"{REVOKED}+UpstreamRevocationAbandoned"
 CONFIRMED = writes("append UpstreamRevocationConfirmed")
 SETTLES = (
     reads("get"),
+    Step("claim", returns=True),
+    reads("get"),
     asks("revoke", "revocation"),
     reads("get"),
     CONFIRMED,

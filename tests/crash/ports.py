@@ -18,6 +18,7 @@ from grantledger.domain.journal import AccessEntry
 from grantledger.domain.ports import (
     AppendVerdict,
     AuthorizationServer,
+    Duties,
     Lane,
     Ledger,
     Recorded,
@@ -198,6 +199,39 @@ class SpoolSteps:
         return await self._inner.waiting()
 
 
+class DutiesSteps:
+    """Duties whose claims are steps."""
+
+    def __init__(self, inner: Duties, passing: Passing) -> None:
+        self._inner = inner
+        self._passing = passing
+
+    async def unused(
+        self, provider: str, since: Sequence[datetime], now: datetime, limit: int
+    ) -> Sequence[UUID]:
+        return await self._inner.unused(provider, since, now, limit)
+
+    async def unkept(self, provider: str, now: datetime, limit: int) -> Sequence[UUID]:
+        return await self._inner.unkept(provider, now, limit)
+
+    async def ended(self, before: datetime, limit: int) -> Sequence[UUID]:
+        return await self._inner.ended(before, limit)
+
+    async def reschedule(self, grant: UserGrant) -> None:
+        await self._inner.reschedule(grant)
+
+    async def complete(self) -> int:
+        return await self._inner.complete()
+
+    async def claim(
+        self, grant_id: UUID, holder: UUID, now: datetime, seconds: float
+    ) -> bool:
+        step = self._passing.step("claim", apart=True)
+        mine = await self._inner.claim(grant_id, holder, now, seconds)
+        self._passing.at(step, "returned")
+        return mine
+
+
 def in_steps(
     env: Surroundings, passing: Passing, fault: str = ""
 ) -> tuple[Surroundings, LedgerSteps]:
@@ -215,4 +249,6 @@ def in_steps(
         for name, one in env.providers.items()
     }
     spool = SpoolSteps(faults.spool(env.spool, fault), passing, ledger)
-    return replace(env, ledger=ledger, spool=spool, providers=providers), ledger
+    duties = DutiesSteps(env.duties, passing)
+    made = replace(env, ledger=ledger, duties=duties, spool=spool, providers=providers)
+    return made, ledger
