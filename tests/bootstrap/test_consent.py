@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -318,9 +320,10 @@ async def test_a_ledger_that_takes_nothing_leaves_no_token_behind(home: Home) ->
         async with open_broker(home.settings(), tend=False) as opened:
             start = await opened.start_consent("cloud", CALLBACK)
             answer = await browse(start.url)
-            await opened.ledger.close()
-            with pytest.raises(Unavailable):
-                await opened.finish_consent(CALLER, "cloud", start.session, answer)
+            with closing(sqlite3.connect(home.ledger, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                with pytest.raises(Unavailable):
+                    await opened.finish_consent(CALLER, "cloud", start.session, answer)
         assert len(server.state.families) == 1
         assert live_refresh_tokens(server) == 0
 

