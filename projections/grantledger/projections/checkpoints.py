@@ -28,7 +28,6 @@ from grantledger.projections.transparency import HASH_BYTES
 
 ED25519 = b"\x01"
 PUBLIC_BYTES = 32
-SIGNATURE_BYTES = 64
 KEY_ID_BYTES = 4
 MAX_NOTE_BYTES = 65_536
 MAX_NAME_LENGTH = 256

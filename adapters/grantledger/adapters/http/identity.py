@@ -148,14 +148,7 @@ class Authenticator:
 
     def _issuer_of(self, token: str) -> CallerIssuer:
         """Return whose token it claims to be; that issuer's keys then decide."""
-        claims: dict[str, Any] = {}
-        if len(token) <= MAX_JWT_BYTES and token.isascii():
-            try:
-                claims = jwt.decode(token, options={"verify_signature": False})
-            except (jwt.PyJWTError, ValueError, RecursionError):
-                claims = {}
-        said = claims.get("iss")
-        issuer = self._issuers.get(said) if isinstance(said, str) else None
+        issuer = self._issuers.get(claimed_issuer(token) or "")
         if issuer is None:
             raise NotAuthenticatedError("invalid_token")
         return issuer
@@ -179,6 +172,21 @@ class Authenticator:
         self._verified[marked] = (caller, until)
         while len(self._verified) > MAX_VERIFIED:
             self._verified.popitem(last=False)
+
+
+def claimed_issuer(token: str) -> str | None:
+    """Return who a JWT says it is from, None where it says nothing.
+
+    Not verified: it tells only whose keys have to decide.
+    """
+    claims: dict[str, Any] = {}
+    if len(token) <= MAX_JWT_BYTES and token.isascii():
+        try:
+            claims = jwt.decode(token, options={"verify_signature": False})
+        except (jwt.PyJWTError, ValueError, RecursionError):
+            claims = {}
+    issuer = claims.get("iss")
+    return issuer if isinstance(issuer, str) else None
 
 
 def _mark(kind: str, secret: str) -> bytes:

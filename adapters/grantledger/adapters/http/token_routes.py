@@ -7,9 +7,7 @@ is RFC 8693's, for callers with an OAuth library. Both record before they answer
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
-import jwt
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,7 +16,11 @@ from grantledger.adapters.bootstrap import OpenBroker
 from grantledger.adapters.bootstrap.providers import WiredProvider
 from grantledger.adapters.http import bodies, problems
 from grantledger.adapters.http.callers import caller_of, described
-from grantledger.adapters.http.identity import Authenticator, NotAuthenticatedError
+from grantledger.adapters.http.identity import (
+    Authenticator,
+    NotAuthenticatedError,
+    claimed_issuer,
+)
 from grantledger.adapters.upstream.signed import MAX_JWT_BYTES
 from grantledger.domain.errors import InvalidRequest, InvalidScope, InvalidTarget
 from grantledger.domain.requests import Caller, HandedOut, TokenRequest
@@ -152,16 +154,11 @@ class TokenRoutes:
     def _provider_of(self, named: str | None, token: str) -> str:
         if named is not None:
             return named
-        claims: dict[str, Any] = {}
-        try:
-            claims = jwt.decode(token, options={"verify_signature": False})
-        except (jwt.PyJWTError, ValueError, RecursionError):
-            claims = {}
-        issuer = claims.get("iss")
+        issuer = claimed_issuer(token)
         found = [
             name
             for name, wired in self._opened.providers.items()
-            if isinstance(issuer, str) and issuer in _names_of(wired)
+            if issuer in _names_of(wired)
         ]
         if len(found) != 1:
             raise InvalidRequest(
