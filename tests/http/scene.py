@@ -15,8 +15,10 @@ import jwt
 from argon2 import PasswordHasher
 
 from grantledger.adapters.devserver import DevServer, DevSettings
+from grantledger.adapters.http import service as http_service
 from grantledger.adapters.http.app import build_app
 from grantledger.adapters.http.serving import authenticator
+from grantledger.adapters.settings import Settings
 from tests.broker.scene import RESOURCE, Home, Life, Scene
 from tests.support.fault_proxy import FaultProxy
 from tests.upstream.signing import JWKS, RSA, jwk
@@ -66,6 +68,7 @@ class Service:
     transport: httpx.ASGITransport
     life: Life
     issuer: CannedServer
+    settings: Settings
 
     def bearer(self, key: Any = RSA, alg: str = "RS256", **changed: Any) -> str:  # noqa: ANN401 - any claim
         """Return a caller's token; None leaves a claim out."""
@@ -110,9 +113,9 @@ async def service(tmp_path: Path, profile: Any = "B") -> AsyncGenerator[Service]
         who = await stack.enter_async_context(
             authenticator(home.settings(), life.opened.clock)
         )
-        app = build_app(life.opened, who, home.settings().file.http.max_body_bytes)
+        app = build_app(http_service.Service(life.opened, who, home.settings()))
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         client = await stack.enter_async_context(
             httpx.AsyncClient(transport=transport, base_url="http://broker")
         )
-        yield Service(client, transport, life, issuer)
+        yield Service(client, transport, life, issuer, home.settings())

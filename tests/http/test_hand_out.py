@@ -9,6 +9,7 @@ from contextlib import closing
 import httpx
 import pytest
 
+from grantledger.adapters.http import service as http_service
 from grantledger.adapters.http.app import build_app
 from grantledger.adapters.http.identity import Authenticator
 from grantledger.domain.values import GrantKey, Outcome
@@ -212,7 +213,10 @@ class Failing(Authenticator):
 async def test_a_mistake_of_the_service_is_told_by_its_kind_alone(
     here: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = build_app(here.life.opened, Failing([], {}, here.life.opened.clock), 1024)
+    opened = here.life.opened
+    app = build_app(
+        http_service.Service(opened, Failing([], {}, opened.clock), here.settings)
+    )
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://b") as client:
         said = await client.post(TOKEN, headers={"Authorization": "canary"})

@@ -19,6 +19,7 @@ from grantledger.domain.errors import (
     NotProvisioned,
 )
 from grantledger.domain.hand_out import HandOuts, asked_scopes
+from grantledger.domain.policy import Operation
 from grantledger.domain.ports import AppendVerdict, Lane
 from grantledger.domain.redeem import Ask, Redeemer
 from grantledger.domain.requests import (
@@ -76,6 +77,39 @@ class Broker:
         return await self._exchanges.exchange(
             caller, provider, subject_token, scopes=scopes, audience=audience
         )
+
+    async def authorise(
+        self,
+        caller: Caller,
+        operation: Operation,
+        provider: str | None = None,
+        subject: str | None = None,
+    ) -> None:
+        """Refuse, recorded, what the policy does not let this caller do.
+
+        Without a provider or subject, see `Policy.permits`.
+
+        Raises:
+            Denied: `reason` names the operation.
+        """
+        if self.env.policy.permits(caller, operation, provider, subject):
+            return
+        error = Denied(
+            f"no rule lets caller {caller.id!r} do this: {operation}",
+            f"may_not_{operation}",
+        )
+        await self.refused(caller, error, provider, subject)
+        raise error
+
+    async def refused(
+        self,
+        caller: Caller,
+        error: GrantledgerError,
+        provider: str | None = None,
+        subject: str | None = None,
+    ) -> None:
+        """Record that an authenticated caller was refused, unless that is recorded."""
+        await self._hand_outs.refused(caller, error, provider, subject)
 
     async def provision(self, caller: Caller, consent: Consent) -> UserGrant:
         """Store a consent: a new grant, or the next generation of a known one.
@@ -169,10 +203,7 @@ class Broker:
         env = self.env
         provider = env.provider(key.provider)
         rules = provider.rules
-        rule = env.policy.rule_for(
-            caller.id, key.provider, key.subject, (), rules.audience
-        )
-        if rule is None:
+        if not env.policy.permits(caller, Operation.ROTATE, key.provider, key.subject):
             raise Denied(f"no rule lets caller {caller.id!r} rotate", "no_rule")
         grant = await env.ledger.find(key)
         if grant is None:

@@ -38,9 +38,14 @@ from grantledger.domain.values import ReauthorizationReason
 
 
 class GrantledgerError(Exception):
-    """Base of the tree; `code` is the stable machine-readable name of the branch."""
+    """Base of the tree; `code` is the stable machine-readable name of the branch.
+
+    Attributes:
+        recorded: the ledger holds this refusal already.
+    """
 
     code = "error"
+    recorded = False
 
 
 class NotProvisioned(GrantledgerError):

@@ -21,7 +21,7 @@ from grantledger.domain.errors import (
 )
 from grantledger.domain.grant_state import HeldAccessToken
 from grantledger.domain.hot import HotTokens
-from grantledger.domain.journal import AccessEntry, EntryPrivate
+from grantledger.domain.journal import MAX_REASON_LENGTH, AccessEntry, EntryPrivate
 from grantledger.domain.policy import CallerRule
 from grantledger.domain.ports import RecordVerdict
 from grantledger.domain.provider import ProviderRules
@@ -30,6 +30,8 @@ from grantledger.domain.requests import Caller, HandedOut, TokenRequest
 from grantledger.domain.surroundings import Provider, Surroundings
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import (
+    MAX_NAME_LENGTH,
+    MAX_SUBJECT_LENGTH,
     GrantKey,
     Outcome,
     Purpose,
@@ -140,7 +142,7 @@ class HandOuts:
         needed = request.scopes or rules.default_scopes
         audience = request.audience or rules.audience
         policy = env.policy
-        rule = policy.rule_for(caller.id, key.provider, key.subject, needed, audience)
+        rule = policy.rule_for(caller, key.provider, key.subject, needed, audience)
         if rule is None:
             raise Denied(
                 f"no rule lets caller {caller.id!r} have this token", "no_rule"
@@ -222,6 +224,8 @@ class HandOuts:
         error: GrantledgerError,
     ) -> None:
         """Record a refusal; over the caller's rate it is counted instead."""
+        # Callers of one redemption may share the error: each has its own entry.
+        error.recorded = True
         view = self._views.get(request.key) or await self._known(request.key)
         reason = error.reason if isinstance(error, Denied) else error.code
         await self._env.ledger.record(
@@ -242,6 +246,38 @@ class HandOuts:
                     audience_asked=request.audience,
                     subject=request.key.subject,
                     detail=request.reason,
+                ),
+            )
+        )
+
+    async def refused(
+        self,
+        caller: Caller,
+        error: GrantledgerError,
+        provider: str | None,
+        subject: str | None,
+    ) -> None:
+        """Record a refusal of what was no request for a token, or not yet one.
+
+        One that is recorded already is not recorded twice, and one whose cause is the
+        ledger itself not at all.
+        """
+        if error.recorded or isinstance(error, LedgerError):
+            return
+        error.recorded = True
+        await self._env.ledger.record(
+            AccessEntry(
+                at=self._env.clock.now(),
+                outcome=Outcome.DENIED,
+                caller=caller.id,
+                request_id=self._env.ids.request_id(),
+                provider=(provider or "")[:MAX_NAME_LENGTH],
+                reason=error.reason if isinstance(error, Denied) else error.code,
+                policy=self._env.policy.version,
+                private=EntryPrivate(
+                    actor=caller.private,
+                    subject=(subject or "")[:MAX_SUBJECT_LENGTH] or None,
+                    detail=str(error)[:MAX_REASON_LENGTH],
                 ),
             )
         )
@@ -419,7 +455,7 @@ class HandOuts:
         key = request.key
         # A later rule may cover the whole token, where the first covers the request.
         wider = self._env.policy.rule_for(
-            caller.id, key.provider, key.subject, token.scopes, token.audience
+            caller, key.provider, key.subject, token.scopes, token.audience
         )
         if wider is None:
             raise Denied(

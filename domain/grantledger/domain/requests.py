@@ -35,6 +35,8 @@ class Caller:
         peer_ip: address as seen by the broker; sealed when stored.
         user_agent: as sent, untrusted; sealed when stored.
         correlation_id: as sent, untrusted; sealed when stored.
+        user: whose own verified token the caller brought, None for a service's.
+        user_providers: names of the providers whose subject `user` is.
     """
 
     id: str
@@ -43,6 +45,12 @@ class Caller:
     peer_ip: str | None = None
     user_agent: str | None = None
     correlation_id: str | None = None
+    user: str | None = None
+    user_providers: frozenset[str] = frozenset()
+
+    def speaks_for(self, provider: str, subject: str) -> bool:
+        """Tell whether the caller is this very user, proven by its own token."""
+        return self.user == subject and provider in self.user_providers
 
     @property
     def actor(self) -> Actor:

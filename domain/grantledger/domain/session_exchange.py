@@ -127,7 +127,7 @@ class SessionExchanges:
         key = request.key
         audience = request.audience or rules.audience
         rule = env.policy.rule_for(
-            caller.id, key.provider, key.subject, request.scopes, audience
+            caller, key.provider, key.subject, request.scopes, audience, proven=True
         )
         if rule is None:
             raise Denied(f"no rule lets caller {caller.id!r} exchange this", "no_rule")
@@ -163,6 +163,7 @@ class SessionExchanges:
         refusal = self._refusal(answer, rule, request.scopes, granted, grant)
         if refusal is not None:
             await self._failed(intended, answer)
+            refusal.recorded = True
             await self._discard(provider, answer)
             return refusal
         if isinstance(answer, UpstreamFailure) or answer.access_token is None:

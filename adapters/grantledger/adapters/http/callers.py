@@ -17,17 +17,26 @@ async def caller_of(request: Request, who: Authenticator) -> Caller:
         NotAuthenticatedError: nobody known calls.
         Unavailable: the issuer's keys cannot be fetched now.
     """
-    return described(request, await who.caller_id(request.headers.get("authorization")))
+    found = await who.caller_id(request.headers.get("authorization"))
+    return described(request, found)
 
 
 def described(request: Request, caller_id: str) -> Caller:
     """Return the caller of this id; what headers say is kept, and not believed."""
-    return Caller(
+    caller = Caller(
         id=caller_id,
         peer_ip=request.client.host if request.client else None,
         user_agent=_kept(request, "user-agent"),
         correlation_id=_kept(request, "x-request-id"),
     )
+    request.scope["grantledger.caller"] = caller
+    return caller
+
+
+def known_caller(request: Request) -> Caller | None:
+    """Return who was found to call, None where nobody was."""
+    caller = request.scope.get("grantledger.caller")
+    return caller if isinstance(caller, Caller) else None
 
 
 def _kept(request: Request, name: str) -> str | None:

@@ -19,6 +19,7 @@ from grantledger.adapters.http.identity import (
     Authenticator,
     CallerIssuer,
 )
+from grantledger.adapters.http.service import Service
 from grantledger.adapters.settings import CallerIssuerSettings, Settings
 from grantledger.adapters.upstream.config import ServerConfig
 from grantledger.adapters.upstream.discovery import Discovery
@@ -68,7 +69,7 @@ async def serve(settings: Settings, started: Callable[[str], object]) -> None:
         ):
             server = _Server(
                 uvicorn.Config(
-                    build_app(opened, who, said.max_body_bytes),
+                    build_app(Service(opened, who, settings)),
                     host=host,
                     port=port,
                     # Paths hold users' names: nothing is logged per request.

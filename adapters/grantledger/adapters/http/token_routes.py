@@ -11,16 +11,14 @@ from datetime import datetime
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
-from grantledger.adapters.bootstrap import OpenBroker
 from grantledger.adapters.bootstrap.providers import WiredProvider
 from grantledger.adapters.http import bodies, problems
 from grantledger.adapters.http.callers import caller_of, described
-from grantledger.adapters.http.identity import (
-    Authenticator,
-    NotAuthenticatedError,
-    claimed_issuer,
-)
+from grantledger.adapters.http.guarding import guarded
+from grantledger.adapters.http.identity import NotAuthenticatedError, claimed_issuer
+from grantledger.adapters.http.service import Service
 from grantledger.adapters.upstream.signed import MAX_JWT_BYTES
 from grantledger.domain.errors import InvalidRequest, InvalidScope, InvalidTarget
 from grantledger.domain.requests import Caller, HandedOut, TokenRequest
@@ -61,18 +59,31 @@ class TokenBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 _BODY = msgspec.json.Decoder(TokenBody)
 
 
+def routes(service: Service) -> list[BaseRoute]:
+    """Return the two routes of a service."""
+    tokens = TokenRoutes(service)
+    return [
+        Route(
+            "/v1/grants/{rest:path}/token",
+            guarded(service, tokens.hand_out),
+            methods=["POST"],
+        ),
+        Route(
+            "/oauth/token",
+            guarded(service, tokens.exchange, oauth=True),
+            methods=["POST"],
+        ),
+    ]
+
+
 class TokenRoutes:
-    """The endpoints over one broker.
+    """The endpoints over one broker."""
 
-    Args:
-        body_limit: bytes of a request's body at most.
-    """
-
-    def __init__(self, opened: OpenBroker, who: Authenticator, body_limit: int) -> None:
-        self._opened = opened
-        self._broker = opened.broker
-        self._who = who
-        self._limit = body_limit
+    def __init__(self, service: Service) -> None:
+        self._opened = service.opened
+        self._broker = service.opened.broker
+        self._who = service.who
+        self._limit = service.body_limit
 
     async def hand_out(self, request: Request) -> Response:
         """Answer `POST /v1/grants/{provider}/{subject}/token`."""

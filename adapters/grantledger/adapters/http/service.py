@@ -1,0 +1,28 @@
+"""What every endpoint works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from grantledger.adapters.bootstrap import OpenBroker
+from grantledger.adapters.http.identity import Authenticator
+from grantledger.adapters.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An open broker, who calls it, and the settings of both.
+
+    Attributes:
+        opened: stays open as long as the service runs.
+        who: tells who calls.
+    """
+
+    opened: OpenBroker
+    who: Authenticator
+    settings: Settings
+
+    @property
+    def body_limit(self) -> int:
+        """Bytes of a request's body at most."""
+        return self.settings.file.http.max_body_bytes
