@@ -10,6 +10,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from types import FrameType
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from grantledger.adapters.bootstrap import open_broker
 from grantledger.adapters.http.app import build_app
@@ -21,6 +22,7 @@ from grantledger.adapters.http.identity import (
 )
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.settings import CallerIssuerSettings, Settings
+from grantledger.adapters.settings.shape import HttpSettings
 from grantledger.adapters.upstream.config import ServerConfig
 from grantledger.adapters.upstream.discovery import Discovery
 from grantledger.adapters.upstream.http import BoundedHttp
@@ -67,32 +69,34 @@ async def serve(settings: Settings, started: Callable[[str], object]) -> None:
             open_broker(settings) as opened,
             authenticator(settings, opened.clock) as who,
         ):
-            server = _Server(
-                uvicorn.Config(
-                    build_app(Service(opened, who, settings)),
-                    host=host,
-                    port=port,
-                    # Paths hold users' names: nothing is logged per request.
-                    access_log=False,
-                    log_config=None,
-                    lifespan="off",
-                    ws="none",
-                    proxy_headers=False,
-                    server_header=False,
-                    h11_max_incomplete_event_size=MAX_HEADER_BYTES,
-                    http="h11",
-                    limit_concurrency=said.max_connections,
-                    timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                    timeout_graceful_shutdown=GRACEFUL_SECONDS,
-                ),
-                started,
-            )
+            config = server_config(build_app(Service(opened, who, settings)), said)
+            config.host, config.port = host, port
+            server = AnnouncingServer(config, started)
             afterwards.enter_context(_heard_once())
             try:
                 await server.serve()
             except SystemExit:
                 # What uvicorn does where it cannot bind.
                 raise Unavailable(f"cannot listen on {said.listen}") from None
+
+
+def server_config(app: ASGIApp, said: HttpSettings) -> uvicorn.Config:
+    """Return how an application is served; where it listens is left to the caller."""
+    return uvicorn.Config(
+        app,
+        # Paths hold users' names: nothing is logged per request.
+        access_log=False,
+        log_config=None,
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+        http="h11",
+        limit_concurrency=said.max_connections,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACEFUL_SECONDS,
+    )
 
 
 @contextmanager
@@ -137,7 +141,7 @@ async def authenticator(
             await connection.aclose()
 
 
-class _Server(uvicorn.Server):
+class AnnouncingServer(uvicorn.Server):
     """Tells its address once it listens."""
 
     def __init__(
