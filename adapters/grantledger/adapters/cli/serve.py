@@ -19,7 +19,12 @@ SECRET_BYTES = 32
 
 def serve(config: Config = None) -> None:
     """Serve tokens over HTTP until SIGTERM; see docs/callers.md for the endpoints."""
-    anyio.run(serve_http, load(config), _listening)
+    anyio.run(
+        serve_http,
+        load(config),
+        _listening,
+        backend_options={"use_uvloop": True},
+    )
 
 
 def _listening(address: str) -> None:

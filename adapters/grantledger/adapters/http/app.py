@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grantledger.adapters.http import probes, problems, token_routes
+from grantledger.adapters.http.guarding import Handler
 from grantledger.adapters.http.service import Service
 
 _log = logging.getLogger("grantledger.http")
@@ -43,7 +44,8 @@ def build_app(service: Service) -> ASGIApp:
     )
     # A path with one slash more is another: no caller is sent on with its secrets.
     app.router.redirect_slashes = False
-    return _Headers(app)
+    tokens, exchange = token_routes.handlers(service)
+    return _Front(app, tokens, exchange)
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
@@ -59,11 +61,27 @@ async def _unexpected(_request: Request, error: Exception) -> Response:
     return problems.problem(500, "unexpected", "a mistake of this service")
 
 
-class _Headers:
-    """Adds what every answer has."""
+class _Front:
+    """Adds what every answer has, and lets requests for tokens take the short way.
 
-    def __init__(self, app: ASGIApp) -> None:
+    They are most of all requests: matched by their path alone, past the layers that
+    serve everything else.
+    """
+
+    def __init__(self, app: ASGIApp, tokens: Handler, exchange: Handler) -> None:
         self._app = app
+        self._tokens = tokens
+        self._exchange = exchange
+
+    def _direct(self, scope: Scope) -> Handler | None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            return None
+        path = scope["path"]
+        if path == token_routes.EXCHANGE:
+            return self._exchange
+        if path.startswith(token_routes.BEFORE) and path.endswith(token_routes.AFTER):
+            return self._tokens
+        return None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, with the headers added to the answer's."""
@@ -73,6 +91,15 @@ class _Headers:
                 message["headers"] = [*message.get("headers", []), *_HEADERS]
             await send(message)
 
+        handler = self._direct(scope)
+        if handler is not None:
+            request = Request(scope, receive)
+            try:
+                response = await handler(request)
+            except Exception as error:  # noqa: BLE001 - told by its kind, as below
+                response = await _unexpected(request, error)
+            await response(scope, receive, answer)
+            return
         # Answered already, and told by its kind; the server would print its words.
         with suppress(Exception):
             await self._app(scope, receive, answer)

@@ -26,8 +26,8 @@ def described(request: Request, caller_id: str) -> Caller:
     caller = Caller(
         id=caller_id,
         peer_ip=request.client.host if request.client else None,
-        user_agent=_kept(request, "user-agent"),
-        correlation_id=_kept(request, "x-request-id"),
+        user_agent=_kept(request, b"user-agent"),
+        correlation_id=_kept(request, b"x-request-id"),
     )
     request.scope["grantledger.caller"] = caller
     return caller
@@ -39,8 +39,11 @@ def known_caller(request: Request) -> Caller | None:
     return caller if isinstance(caller, Caller) else None
 
 
-def _kept(request: Request, name: str) -> str | None:
-    value = request.headers.get(name)
-    if value is None:
-        return None
-    return "".join(c if c.isprintable() else "?" for c in value[:MAX_HEADER_LENGTH])
+def _kept(request: Request, name: bytes) -> str | None:
+    for key, value in request.scope["headers"]:
+        if key == name:
+            text: str = value[:MAX_HEADER_LENGTH].decode("latin-1")
+            if text.isprintable():
+                return text
+            return "".join(c if c.isprintable() else "?" for c in text)
+    return None

@@ -15,8 +15,9 @@ from starlette.routing import BaseRoute, Route
 
 from grantledger.adapters.bootstrap.providers import WiredProvider
 from grantledger.adapters.http import bodies, problems
+from grantledger.adapters.http.answers import JsonAnswer
 from grantledger.adapters.http.callers import caller_of, described
-from grantledger.adapters.http.guarding import guarded
+from grantledger.adapters.http.guarding import Handler, guarded
 from grantledger.adapters.http.identity import NotAuthenticatedError, claimed_issuer
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.upstream.signed import MAX_JWT_BYTES
@@ -33,6 +34,8 @@ from grantledger.domain.values import (
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a grant type's name
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a token type's name
 JWT = "urn:ietf:params:oauth:token-type:jwt"
+BEFORE, AFTER = "/v1/grants/", "/token"
+EXCHANGE = "/oauth/token"
 GRANT_SEGMENTS = 5  # v1, grants, provider, subject, token
 MAX_TOKEN_LENGTH = MAX_JWT_BYTES
 _ENCODER = msgspec.json.Encoder()
@@ -59,20 +62,21 @@ class TokenBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 _BODY = msgspec.json.Decoder(TokenBody)
 
 
-def routes(service: Service) -> list[BaseRoute]:
-    """Return the two routes of a service."""
+def handlers(service: Service) -> tuple[Handler, Handler]:
+    """Return what hands out a token, and what exchanges one."""
     tokens = TokenRoutes(service)
+    return (
+        guarded(service, tokens.hand_out),
+        guarded(service, tokens.exchange, oauth=True),
+    )
+
+
+def routes(service: Service) -> list[BaseRoute]:
+    """Return the two routes of a service; POST is answered before they are asked."""
+    hand_out, exchange = handlers(service)
     return [
-        Route(
-            "/v1/grants/{rest:path}/token",
-            guarded(service, tokens.hand_out),
-            methods=["POST"],
-        ),
-        Route(
-            "/oauth/token",
-            guarded(service, tokens.exchange, oauth=True),
-            methods=["POST"],
-        ),
+        Route(f"{BEFORE}{{rest:path}}{AFTER}", hand_out, methods=["POST"]),
+        Route(EXCHANGE, exchange, methods=["POST"]),
     ]
 
 
@@ -196,7 +200,7 @@ def _names_of(wired: WiredProvider) -> set[str]:
 
 
 def _answer(body: dict[str, object]) -> Response:
-    return Response(_ENCODER.encode(body), media_type=problems.JSON)
+    return JsonAnswer(_ENCODER.encode(body))
 
 
 def _scopes(said: list[str] | str) -> Scopes:
