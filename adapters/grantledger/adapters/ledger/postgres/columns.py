@@ -76,27 +76,28 @@ APPEND = _APPEND.encode()
 COMPLETE_TOKENS = f"SELECT ledger_complete_tokens(%s, %s, {_INDEXED})".encode()
 
 
-def _with(calls: str) -> bytes:
+def _with(*calls: str) -> bytes:
     """Return the append with calls of other functions.
 
     One statement, so that all is written or nothing; what was not appended is not
     scheduled or indexed. A function in FROM is run before what is selected from it.
     """
+    beside = ", ".join(f"CASE WHEN verdict = 'appended' THEN {c} END" for c in calls)
     return (
-        "SELECT verdict, head_size, appended_at, CASE WHEN verdict = 'appended'"  # noqa: S608 - constants only
-        f" THEN ({calls}) END FROM ({_APPEND} OFFSET 0) a"
+        f"SELECT verdict, head_size, appended_at, {beside}"  # noqa: S608 - constants only
+        f" FROM ({_APPEND} OFFSET 0) a"
     ).encode()
 
 
-_SCHEDULING = f"SELECT ledger_schedule({_SCHEDULED})"
-_INDEXING = f"SELECT ledger_index_tokens({_INDEXED})"
-# By whether grants are scheduled, and whether tokens are indexed.
+_SCHEDULING = f"ledger_schedule({_SCHEDULED})"
+_INDEXING = f"ledger_index_tokens({_INDEXED})"
 APPENDS = {
     (False, False): APPEND,
     (True, False): _with(_SCHEDULING),
     (False, True): _with(_INDEXING),
-    (True, True): _with(f"{_SCHEDULING}, ledger_index_tokens({_INDEXED})"),
+    (True, True): _with(_SCHEDULING, _INDEXING),
 }
+"""By whether grants are scheduled, and whether tokens are indexed."""
 
 
 class Appended(NamedTuple):
