@@ -200,6 +200,10 @@ class Fleet(Protocol):
         """Return a token's fingerprints, of either kind and under every key."""
         ...
 
+    async def complete_tokens(self) -> int:
+        """Index the tokens of an older ledger; return how many were not yet."""
+        ...
+
     async def touched(
         self,
         caller: str | None,
