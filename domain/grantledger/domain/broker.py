@@ -9,6 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from grantledger.domain import refusals
+from grantledger.domain.bulk import Bulk
 from grantledger.domain.delegation import ActingParty
 from grantledger.domain.endings import Endings
 from grantledger.domain.erasing import Applied, Erasing, ErasureReceipt
@@ -22,6 +23,7 @@ from grantledger.domain.errors import (
 from grantledger.domain.hand_out import HandOuts, asked_scopes
 from grantledger.domain.policy import Operation
 from grantledger.domain.ports import AppendVerdict, Lane
+from grantledger.domain.quarantining import QuarantineReceipt, quarantine
 from grantledger.domain.redeem import Ask, Redeemer
 from grantledger.domain.requests import (
     Caller,
@@ -248,6 +250,19 @@ class Broker:
             ticket=ticket,
             settle=settle,
         )
+
+    async def quarantine(
+        self, caller: Caller, key: GrantKey, *, reason: str
+    ) -> QuarantineReceipt:
+        """Have a grant need consent after a security event (see `quarantine`)."""
+        receipt = await quarantine(self.env, caller, key, reason)
+        self._hand_outs.forget(key)
+        return receipt
+
+    @property
+    def bulk(self) -> Bulk:
+        """Looks at many grants, and ends them (see `Bulk`)."""
+        return Bulk(self.env, self._endings)
 
     async def erase(
         self,
