@@ -79,6 +79,7 @@ EXECUTORS = {
     "ledger_schedule": {APP},
     "ledger_complete_schedule": {APP},
     "ledger_claim": {APP},
+    "ledger_once": {APP},
     "ledger_erase": {MAINTENANCE},
     "ledger_prune": {MAINTENANCE},
 }
