@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from grantledger.adapters.settings.edge import check_edge
 from grantledger.adapters.settings.shape import (
     MAX_TEXT_LENGTH,
     CallerSettings,
@@ -57,6 +58,7 @@ class Settings:
         for number, caller in enumerate(file.callers):
             _check_caller(caller, f"callers[{number}]", file)
         _check_http(file.http)
+        check_edge(file)
         if _ORIGIN.fullmatch(file.log.origin) is None:
             raise ConfigurationError(
                 "log.origin: 1 to 128 ASCII characters, without spaces and plus signs",
