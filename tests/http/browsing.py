@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -108,8 +108,8 @@ class Browser:
         path: str,
         *,
         csrf: str | None = None,
-        headers: Any = None,
-        **form: str,  # noqa: ANN401 - a mapping
+        headers: Mapping[str, str] | None = None,
+        **form: str,
     ) -> httpx.Response:
         """Send a form with this session's token, unless another is said."""
         if csrf is None:

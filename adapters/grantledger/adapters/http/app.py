@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from grantledger.adapters.http import connect, probes, problems, token_routes
+from grantledger.adapters.http import connect, events, probes, problems, token_routes
 from grantledger.adapters.http.guarding import Handler
 from grantledger.adapters.http.service import Service
 
@@ -36,6 +36,7 @@ _WORDS = {404: "not_found", 405: "method_not_allowed"}
 PARTS: tuple[Callable[[Service], list[BaseRoute]], ...] = (
     token_routes.routes,
     connect.routes,
+    events.routes,
     probes.routes,
 )
 
