@@ -8,7 +8,6 @@ Served as `grantledger serve` serves; says its address on standard output.
 from __future__ import annotations
 
 import anyio
-
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request

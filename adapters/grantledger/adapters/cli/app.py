@@ -22,6 +22,7 @@ from grantledger.adapters.cli.grants import (
 from grantledger.adapters.cli.importing import import_grant
 from grantledger.adapters.cli.maintenance import erase, prune
 from grantledger.adapters.cli.migrate import migrate
+from grantledger.adapters.cli.probe import probe
 from grantledger.adapters.cli.serve import client_secret, serve
 from grantledger.adapters.cli.setup import init
 from grantledger.adapters.cli.token import token
@@ -45,6 +46,7 @@ for _command, _name in (
     (copy, "copy"),
     (serve, "serve"),
     (client_secret, "client-secret"),
+    (probe, "probe"),
     (connect, "connect"),
     (import_grant, "import"),
     (token, "token"),

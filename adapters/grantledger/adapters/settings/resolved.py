@@ -22,6 +22,7 @@ from grantledger.domain.policy import CallerRule, Policy
 from grantledger.domain.values import MAX_NAME_LENGTH, Secret, parse_scopes
 
 LEDGER_ENV = "GRANTLEDGER_LEDGER"
+LEDGER_FILE_ENV = "GRANTLEDGER_LEDGER_FILE"
 KEYRING_ENV = "GRANTLEDGER_KEYRING"
 KEYRING_FILE_ENV = "GRANTLEDGER_KEYRING_FILE"
 DATABASE_ENV = "DATABASE_URL"
@@ -90,7 +91,16 @@ class Settings:
     @property
     def ledger_url(self) -> tuple[str, str]:
         """(Where the ledger's URL was said, the URL); it may hold a password."""
-        said = ((n, self._environ.get(n)) for n in (LEDGER_ENV, DATABASE_ENV))
+        said = [(LEDGER_ENV, self._environ.get(LEDGER_ENV))]
+        file = self._environ.get(LEDGER_FILE_ENV)
+        if file and not said[0][1]:
+            text = _text_of(self.path(file, LEDGER_FILE_ENV), LEDGER_FILE_ENV).strip()
+            if not text or not text.isprintable():
+                raise ConfigurationError(
+                    f"{LEDGER_FILE_ENV}: the file holds no URL", LEDGER_FILE_ENV
+                )
+            said.append((LEDGER_FILE_ENV, text))
+        said.append((DATABASE_ENV, self._environ.get(DATABASE_ENV)))
         usual = ("ledger.url", self.file.ledger.url)
         return next(((name, url) for name, url in said if url), usual)
 
