@@ -129,9 +129,10 @@ async def test_the_browser_is_returned_where_the_settings_let_it(
     assert "code" not in back.headers["location"]
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
+async def test_it_is_returned_nowhere_else(there: Consents) -> None:
+    """RFC 9700 section 4.11: no open redirector."""
+    browser = await there.browser()
+    for url in (
         "https://evil.example/",
         f"{RETURN}&x=1",
         RETURN.upper(),
@@ -139,22 +140,18 @@ async def test_the_browser_is_returned_where_the_settings_let_it(
         "//app.example/done",
         "javascript:alert(1)",
         "",
-    ],
-)
-async def test_it_is_returned_nowhere_else(there: Consents, url: str) -> None:
-    """RFC 9700 section 4.11: no open redirector."""
-    browser = await there.browser()
-    said = await browser.client.get(
-        f"{PUBLIC}/connect/cloud", params={"return_to": url}
-    )
-    assert said.status_code == 400
-    assert "location" not in said.headers
+    ):
+        said = await browser.client.get(
+            f"{PUBLIC}/connect/cloud", params={"return_to": url}
+        )
+        assert said.status_code == 400, url
+        assert "location" not in said.headers
     assert not browser.cookies(WAITING)
 
 
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
+async def test_what_is_no_start_starts_nothing(there: Consents) -> None:
+    browser = await there.browser()
+    for path, status in (
         ("/connect/nobody", 400),
         ("/connect/cloud?label=", 400),
         (f"/connect/cloud?label={'x' * 129}", 400),
@@ -166,32 +163,23 @@ async def test_it_is_returned_nowhere_else(there: Consents, url: str) -> None:
         ("/connect/cloud%2Fcallback", 400),
         ("/connect/cloud/callback", 400),
         ("/connect/cloud/callback%2F", 404),
-    ],
-)
-async def test_what_is_no_start_starts_nothing(
-    there: Consents, path: str, status: int
-) -> None:
-    browser = await there.browser()
-    said = await browser.client.get(f"{PUBLIC}{path}")
-    assert said.status_code == status
-    assert "text/html" in said.headers["content-type"]
+    ):
+        said = await browser.client.get(f"{PUBLIC}{path}")
+        assert said.status_code == status, path
+        assert "text/html" in said.headers["content-type"]
     assert not browser.cookies(WAITING)
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
+async def test_only_a_person_opens_the_start(there: Consents) -> None:
+    """No frame, image, script or prefetch: Fetch Metadata tells them apart."""
+    browser = await there.browser()
+    for headers in (
         {"sec_fetch_dest": "iframe", "sec_fetch_mode": "navigate"},
         {"sec_fetch_dest": "image", "sec_fetch_mode": "no-cors"},
         {"sec_fetch_mode": "cors"},
         {"sec_purpose": "prefetch;prerender"},
-    ],
-)
-async def test_only_a_person_opens_the_start(
-    there: Consents, headers: dict[str, str]
-) -> None:
-    browser = await there.browser()
-    assert (await browser.start(**headers)).status_code == 400
+    ):
+        assert (await browser.start("", **headers)).status_code == 400, headers
     opened = await browser.start(
         sec_fetch_site="cross-site",
         sec_fetch_mode="navigate",

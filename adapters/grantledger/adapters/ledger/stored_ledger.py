@@ -221,7 +221,9 @@ class StoredLedger(Maintained):
 
         return await self._read(read)
 
-    async def of_subject(self, provider: str, subject: str) -> list[UserGrant]:
+    async def of_subject(
+        self, provider: str, subject: str, portion: int = PORTION
+    ) -> list[UserGrant]:
         """Return a user's grants at a provider that have not ended, of every label.
 
         No row names a user, so each of the provider's is opened, in portions: it
@@ -232,7 +234,7 @@ class StoredLedger(Maintained):
             c.execute(
                 f"{self._select}WHERE provider=? AND grant_id > ?"
                 " AND status NOT IN ('revoked', 'erased') ORDER BY grant_id LIMIT ?",
-                (provider, after, PORTION),
+                (provider, after, portion),
             )
             return [self._rows.read(c, row) for row in c.fetchall()]
 
@@ -241,7 +243,7 @@ class StoredLedger(Maintained):
         while after is not None:
             some = await self._read(partial(read, after=after))
             found += [grant for grant in some if grant.state.subject == subject]
-            after = some[-1].id.hex if len(some) == PORTION else None
+            after = some[-1].id.hex if len(some) == portion else None
         return found
 
     async def history(
