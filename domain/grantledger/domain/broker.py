@@ -21,6 +21,7 @@ from grantledger.domain.errors import (
 from grantledger.domain.hand_out import HandOuts, asked_scopes
 from grantledger.domain.policy import Operation
 from grantledger.domain.ports import AppendVerdict, Lane
+from grantledger.domain.quarantining import QuarantineReceipt, quarantine
 from grantledger.domain.redeem import Ask, Redeemer
 from grantledger.domain.requests import (
     Caller,
@@ -241,6 +242,14 @@ class Broker:
             ticket=ticket,
             settle=settle,
         )
+
+    async def quarantine(
+        self, caller: Caller, key: GrantKey, *, reason: str
+    ) -> QuarantineReceipt:
+        """Have a grant need consent after a security event (see `quarantine`)."""
+        receipt = await quarantine(self.env, caller, key, reason)
+        self._hand_outs.forget(key)
+        return receipt
 
     async def erase(
         self,
