@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sqlite3
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,8 @@ import httpx
 from grantledger.adapters.devserver.settings import User
 from grantledger.adapters.http.app import build_app
 from grantledger.adapters.http.service import Service as HttpService
-from grantledger.domain.journal import AccessRecorded
 from tests.bootstrap.scene import ShiftedClock
-from tests.http.scene import Service, service
+from tests.http.scene import Service, denials, service
 
 PUBLIC = "https://broker.example"
 CALLBACK = f"{PUBLIC}/connect/cloud/callback"
@@ -36,24 +33,16 @@ class Consents:
     clock: ShiftedClock
     apps: list[httpx.ASGITransport]
     public: str = PUBLIC
-    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def browser(self, replica: int = 0) -> Browser:
         client = httpx.AsyncClient(
             trust_env=False, mounts={self.public: self.apps[replica]}
         )
-        return Browser(self, await self._stack.enter_async_context(client))
+        return Browser(self, await self.stack.enter_async_context(client))
 
     def denials(self) -> list[tuple[str, str]]:
-        """(Caller, reason) of every refusal that the ledger has, oldest first."""
-        path = self.service.life.scene.home.ledger_path
-        with closing(sqlite3.connect(path)) as connection:
-            rows = connection.execute(
-                "SELECT state FROM stored_events WHERE topic=? ORDER BY rowid",
-                (AccessRecorded.TOPIC,),
-            ).fetchall()
-        entries = [entry for (state,) in rows for entry in json.loads(state)["entries"]]
-        return [(entry["caller"], entry["reason"]) for entry in entries]
+        return denials(self.service)
 
     def token_requests(self) -> int:
         """How often a code or a token was presented to the server."""
@@ -162,5 +151,5 @@ async def consents(
         app = build_app(HttpService(other.opened, made.who, made.settings))
         second = httpx.ASGITransport(app, raise_app_exceptions=False)
         here = Consents(made, clock, [made.transport, second], public)
-        async with here._stack:  # noqa: SLF001 - of this very file
+        async with here.stack:
             yield here

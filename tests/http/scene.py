@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from grantledger.adapters.http.app import build_app
 from grantledger.adapters.http.identity import Authenticator
 from grantledger.adapters.http.serving import authenticator
 from grantledger.adapters.settings import Settings
+from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.ports import Clock
 from tests.broker.scene import RESOURCE, Home, Life, Scene
 from tests.support.fault_proxy import FaultProxy
@@ -96,6 +98,18 @@ class Service:
         if "headers" not in said and "auth" not in said:
             said["headers"] = {"Authorization": f"Bearer {self.bearer()}"}
         return await self.client.post(path, **said)
+
+
+def denials(service: Service) -> list[tuple[str, str]]:
+    """(Caller, reason) of every journal entry that the ledger has, oldest first."""
+    path = service.life.scene.home.ledger_path
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute(
+            "SELECT state FROM stored_events WHERE topic=? ORDER BY rowid",
+            (AccessRecorded.TOPIC,),
+        ).fetchall()
+    entries = [entry for (state,) in rows for entry in json.loads(state)["entries"]]
+    return [(entry["caller"], entry["reason"]) for entry in entries]
 
 
 @asynccontextmanager

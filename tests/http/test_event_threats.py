@@ -7,13 +7,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import jwt
 import pytest
 
 from grantledger.adapters.upstream.security_events import CREDENTIAL_COMPROMISE
 from grantledger.domain.values import GrantStatus
 from tests.http.transmitting import Receiving, receiving
-from tests.upstream.signing import OTHER, P256
+from tests.upstream.signing import OTHER, P256, jwk
 
 DAY = 86_400
 
@@ -39,7 +38,7 @@ async def refused(there: Receiving, token: str | bytes, err: str, **said: Any) -
 async def test_a_token_of_or_for_another_is_refused_by_rfc_8935s_words(
     there: Receiving,
 ) -> None:
-    for err, said in (
+    cases: list[tuple[str, dict[str, Any]]] = [
         ("invalid_issuer", {"iss": "https://evil.example"}),
         ("invalid_issuer", {"iss": None}),
         ("invalid_issuer", {"iss": ["https://idp.example"]}),
@@ -49,22 +48,24 @@ async def test_a_token_of_or_for_another_is_refused_by_rfc_8935s_words(
         ("invalid_key", {"header": {"kid": "k9"}}),
         ("invalid_key", {"key": P256, "alg": "ES256"}),
         ("authentication_failed", {"key": OTHER}),
-    ):
+    ]
+    for err, said in cases:
         await refused(there, there.token(CREDENTIAL_COMPROMISE, **said), err)
 
 
 async def test_the_algorithm_and_the_type_are_pinned(there: Receiving) -> None:
     """RFC 8725 sections 3.1 and 3.11: no other token passes for an event."""
     secret = "x" * 64
-    for said in (
+    cases: list[dict[str, Any]] = [
         {"key": None, "alg": "none"},
         {"key": secret, "alg": "HS256"},
         {"header": {"typ": "JWT"}},
         {"header": {"typ": "at+jwt"}},
         {"header": {"typ": None}},
         {"header": {"crit": ["exp"]}},
-    ):
-        token = there.token(CREDENTIAL_COMPROMISE, **said)  # type: ignore[arg-type] # wrong on purpose
+    ]
+    for said in cases:
+        token = there.token(CREDENTIAL_COMPROMISE, **said)
         await refused(there, token, "invalid_request")
     typed = there.token(
         CREDENTIAL_COMPROMISE, header={"typ": "application/SecEvent+JWT"}
@@ -73,18 +74,18 @@ async def test_the_algorithm_and_the_type_are_pinned(there: Receiving) -> None:
 
 
 async def test_no_key_that_the_token_brings_is_looked_at(there: Receiving) -> None:
-    published = jwt.algorithms.RSAAlgorithm.to_jwk(OTHER.public_key(), as_dict=True)
-    for header in (
-        {"jwk": published},
+    headers: list[dict[str, Any]] = [
+        {"jwk": jwk(OTHER)},
         {"jku": f"{there.keys.url}/mine"},
         {"x5u": f"{there.keys.url}/mine"},
-    ):
+    ]
+    for header in headers:
         token = there.token(CREDENTIAL_COMPROMISE, key=OTHER, header=header)
         await refused(there, token, "authentication_failed")
     assert not [seen for seen in there.keys.seen if "mine" in seen.target]
 
 
-WRONG: list[tuple[str, object]] = [
+WRONG: list[tuple[str, Any]] = [
     ("iat", None),
     ("iat", "now"),
     ("iat", time.time() + DAY),
@@ -123,7 +124,7 @@ async def test_what_a_transmitter_gets_wrong_is_refused(there: Receiving) -> Non
 
 @pytest.mark.parametrize("change", [WRONG[2], WRONG[-1]], ids=["before", "after"])
 async def test_what_a_transmitter_gets_wrong_is_recorded(
-    there: Receiving, change: tuple[str, object]
+    there: Receiving, change: tuple[str, Any]
 ) -> None:
     token = there.token(**{"event": CREDENTIAL_COMPROMISE, change[0]: change[1]})
     await refused(there, token, "invalid_request")

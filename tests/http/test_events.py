@@ -54,7 +54,7 @@ async def test_a_revoked_session_asks_for_consent_again(there: Receiving) -> Non
     for label in ("default", "phone"):
         state = await there.state(label)
         assert state.status is QUARANTINED
-        assert state.reauthorization is ReauthorizationReason.CONSENT_WITHDRAWN
+        assert state.reauthorization is ReauthorizationReason.SECURITY_EVENT
 
 
 async def test_the_settings_say_what_follows(tmp_path: Path) -> None:

@@ -21,8 +21,7 @@ from grantledger.adapters.upstream.security_events import SESSION_REVOKED
 from grantledger.domain.grant_state import GrantState
 from grantledger.domain.values import GrantKey
 from tests.bootstrap.scene import ShiftedClock
-from tests.http.browsing import Consents
-from tests.http.scene import AUDIENCE, HASH, Service, service
+from tests.http.scene import AUDIENCE, HASH, Service, denials, service
 from tests.upstream.signing import JWKS, RSA, jwk
 from tests.upstream.support import CannedServer, reply
 
@@ -70,16 +69,16 @@ class Receiving:
 
     def token(
         self,
-        event: str | dict[str, object] = SESSION_REVOKED,
+        event: Any = SESSION_REVOKED,  # noqa: ANN401 - a URI, or the whole claim
         *,
         key: Any = RSA,  # noqa: ANN401 - any key
         alg: str = "RS256",
-        header: dict[str, object] | None = None,
+        header: Any = None,  # noqa: ANN401 - members to change
         **changed: Any,  # noqa: ANN401 - any claim
     ) -> str:
         """Return a signed token; None leaves a claim out."""
-        events = event if isinstance(event, dict) else {event: {}}
-        claims = {
+        events: Any = {event: {}} if isinstance(event, str) else event
+        claims: dict[str, Any] = {
             "iss": TRANSMITTER,
             "aud": AUDIENCE,
             "iat": int(time.time()),
@@ -89,7 +88,7 @@ class Receiving:
             **changed,
         }
         claims = {name: value for name, value in claims.items() if value is not None}
-        head = {"kid": "k1", "typ": "secevent+jwt", **(header or {})}
+        head: dict[str, Any] = {"kid": "k1", "typ": "secevent+jwt", **(header or {})}
         return jwt.PyJWS().encode(json.dumps(claims).encode(), key, alg, head)
 
     async def push(
@@ -118,7 +117,7 @@ class Receiving:
         return grant.state
 
     def denials(self) -> list[tuple[str, str]]:
-        return Consents(self.service, self.clock, []).denials()
+        return denials(self.service)
 
 
 @asynccontextmanager

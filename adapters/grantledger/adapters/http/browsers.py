@@ -22,7 +22,9 @@ from grantledger.domain.values import Secret
 
 SIGNED_IN_SECONDS = 3600
 MAX_WAITING = 8
-"""Consents that wait in one browser; the oldest is dropped for another."""
+MAX_WAITING_LENGTH = 6000
+"""Consents that wait in one browser, and their characters together: proxies take
+headers of 8 KiB. The oldest is dropped for another."""
 MAX_COOKIE = 3900
 """Characters of a cookie; browsers drop longer ones (RFC 6265 section 6.1)."""
 
@@ -134,7 +136,7 @@ class Browsers:
                 "scopes",
             )
         return [
-            *(self._ended(name) for name in self._beyond(cookies, now)),
+            *(self._ended(name) for name in self._beyond(cookies, now, len(value))),
             self._set(self._waiting_name(waiting.state), value, SESSION_SECONDS, "Lax"),
         ]
 
@@ -150,20 +152,25 @@ class Browsers:
         """Return the cookie that ends a consent's waiting."""
         return self._ended(self._waiting_name(state))
 
-    def _beyond(self, cookies: Mapping[str, str], now: datetime) -> list[str]:
-        """Return the names of cookies that are over, or too many."""
+    def _beyond(
+        self, cookies: Mapping[str, str], now: datetime, length: int
+    ) -> list[str]:
+        """Return the names of cookies that are over, or too many beside a new one."""
         prefix = f"{self._prefix}{_CONSENT}-"
-        over: list[str] = []
+        dropped: list[str] = []
         live: list[tuple[datetime, str]] = []
         for name, value in cookies.items():
             if name.startswith(prefix):
                 held = self._opened(_CONSENT, value, Waiting)
                 if held is None or held.expires_at <= now:
-                    over.append(name)
+                    dropped.append(name)
                 else:
                     live.append((held.expires_at, name))
-        live.sort()
-        return over + [name for _, name in live[: max(0, len(live) + 1 - MAX_WAITING)]]
+        for count, (_, name) in enumerate(sorted(live, reverse=True), start=2):
+            length += len(cookies[name])
+            if count > MAX_WAITING or length > MAX_WAITING_LENGTH:
+                dropped.append(name)
+        return dropped
 
     def _waiting_name(self, state: str) -> str:
         told = hashlib.sha256(state.encode(errors="surrogatepass")).hexdigest()

@@ -108,6 +108,10 @@ class EventRoutes:
                 await self._end(caller, key, reaction)
 
     async def _end(self, caller: Caller, key: GrantKey, reaction: Reaction) -> None:
+        if reaction is Reaction.QUARANTINE:
+            reason = f"a security event of transmitter {caller.id}"
+            await self._broker.quarantine(caller, key, reason=reason)
+            return
         # The server is told by the worker: no transmitter waits for it.
         await self._broker.revoke(
             caller, key, reason=RevocationReason.SECURITY_EVENT, settle=False
