@@ -25,7 +25,12 @@ from grantledger.adapters.http.callers import described
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.upstream.consent import SESSION_SECONDS, ConsentStart
 from grantledger.adapters.upstream.signed import same
-from grantledger.domain.errors import GrantledgerError, InvalidRequest, LedgerError
+from grantledger.domain.errors import (
+    ConfigurationError,
+    GrantledgerError,
+    InvalidRequest,
+    LedgerError,
+)
 from grantledger.domain.requests import Caller, check_key
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import ActorKind, GrantKey
@@ -202,6 +207,6 @@ def _sent(url: str, cookies: list[str]) -> Response:
 
 
 def _told(error: GrantledgerError, cookies: list[str] | None = None) -> Response:
-    if isinstance(error, LedgerError):
+    if isinstance(error, LedgerError | ConfigurationError):
         _log.error("a consent failed: %s: %s", error.code, error)
     return pages.of_error(error, cookies or ())

@@ -139,7 +139,13 @@ def _user(request: Request, held: SignedIn) -> Caller:
 
 
 def _nobody() -> Response:
-    return problems.problem(401, "not_authenticated", "connect in this browser first")
+    return problems.problem(
+        401,
+        "not_authenticated",
+        "connect in this browser first",
+        # RFC 9110 section 15.5.2 asks for one; no browser shows a dialogue for it.
+        headers={"WWW-Authenticate": 'Session realm="grantledger"'},
+    )
 
 
 def _json(body: dict[str, object], status: int = 200) -> Response:
