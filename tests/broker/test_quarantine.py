@@ -20,14 +20,14 @@ TRANSMITTER = Caller("signals.example")
 @both_stores
 async def test_no_token_leaves_after_a_security_event(start: Start) -> None:
     async with start("B").open() as life:
-        await life.hand_out()
+        await life.token()
         key = life.scene.key
         said = await life.broker.quarantine(TRANSMITTER, key, reason="session revoked")
         assert not said.already
         assert said.grant.status is GrantStatus.REAUTHORIZATION_REQUIRED
         assert [line.caller for line in said.live] == ["scanner"]
         with pytest.raises(ReauthorizationRequired) as refused:
-            await life.hand_out()
+            await life.token()
         assert refused.value.reason is ReauthorizationReason.SECURITY_EVENT
         again = await life.broker.quarantine(TRANSMITTER, key, reason="again")
         assert again.already

@@ -22,6 +22,7 @@ from starlette.responses import Response
 from grantledger.adapters.http import pages
 from grantledger.adapters.http.browsers import Browsers, SignedIn, Waiting
 from grantledger.adapters.http.callers import described
+from grantledger.adapters.http.identity import Identity
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.upstream.consent import SESSION_SECONDS, ConsentStart
 from grantledger.adapters.upstream.signed import same
@@ -145,7 +146,7 @@ class ConsentRoutes:
 
 def browser_of(request: Request) -> Caller:
     """Return who acts in a browser: a user, whoever it is."""
-    return replace(described(request, BROWSER), kind=ActorKind.USER)
+    return replace(described(request, Identity(BROWSER)), kind=ActorKind.USER)
 
 
 def _carried(

@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, Route
 from grantledger.adapters.http import bodies, problems
 from grantledger.adapters.http.callers import described
 from grantledger.adapters.http.guarding import guarded
+from grantledger.adapters.http.identity import Identity
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.http.transmitting import Transmitter
 from grantledger.adapters.upstream.security_events import (
@@ -131,7 +132,8 @@ class EventRoutes:
 
 def _caller(request: Request, sender: Transmitter, jti: str | None) -> Caller:
     """Return the transmitter as the record has it, with the event that it sent."""
-    caller = replace(described(request, f"set:{sender.name}"), correlation_id=jti)
+    known = described(request, Identity(f"set:{sender.name}"))
+    caller = replace(known, correlation_id=jti)
     request.scope["grantledger.caller"] = caller
     return caller
 
