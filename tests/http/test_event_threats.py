@@ -108,6 +108,7 @@ WRONG: list[tuple[str, Any]] = [
     ("sub_id", {"format": "opaque"}),
     ("sub_id", {"format": "opaque", "id": ["alice"]}),
     ("sub_id", {"format": "opaque", "id": "x" * 513}),
+    ("sub_id", {"format": "opaque", "id": "a\nb"}),
     ("sub_id", {"format": "complex", "session": {"format": "opaque", "id": "s"}}),
     ("sub_id", {"format": "complex", "user": {"format": "complex", "user": {}}}),
     ("sub_id", {"format": "iss_sub", "sub": "alice"}),

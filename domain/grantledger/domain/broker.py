@@ -9,6 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from grantledger.domain import refusals
+from grantledger.domain.bulk import Bulk
 from grantledger.domain.endings import Endings
 from grantledger.domain.erasing import Applied, Erasing, ErasureReceipt
 from grantledger.domain.errors import (
@@ -250,6 +251,11 @@ class Broker:
         receipt = await quarantine(self.env, caller, key, reason)
         self._hand_outs.forget(key)
         return receipt
+
+    @property
+    def bulk(self) -> Bulk:
+        """Looks at many grants, and ends them (see `Bulk`)."""
+        return Bulk(self.env, self._endings)
 
     async def erase(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from uuid import UUID
 
 import msgspec
 from starlette.requests import Request
@@ -27,14 +28,17 @@ from grantledger.adapters.upstream.security_events import (
     SecurityEvent,
 )
 from grantledger.domain.errors import NotProvisioned
+from grantledger.domain.fleet import MAX_PAGE, GrantFilter
 from grantledger.domain.requests import Caller
 from grantledger.domain.security_events import Reaction, reaction_to
-from grantledger.domain.values import GrantKey, RevocationReason
+from grantledger.domain.user_grant import UserGrant
+from grantledger.domain.values import GrantKey, GrantStatus, RevocationReason
 
 BEFORE = "/events/"
 SECEVENT = "application/secevent+jwt"
 SEGMENTS = 2  # events, transmitter
 JTI = "set"
+_ENDED = frozenset({GrantStatus.REVOKED, GrantStatus.ERASED})
 _REMEMBERED_SECONDS = MAX_AGE.total_seconds() + 120
 
 
@@ -100,13 +104,25 @@ class EventRoutes:
             return
         subject = event.subject()
         for provider in sender.providers_of(subject):
-            grants = await self._opened.ledger.of_subject(provider, subject.id)
+            grants = await self._living(provider, subject.id)
             if not grants:
                 error = NotProvisioned(f"no grant of an event's subject at {provider}")
                 await self._broker.refused(caller, error, provider, subject.id)
             for grant in grants:
                 key = GrantKey(provider, subject.id, grant.state.label)
                 await self._end(caller, key, reaction)
+
+    async def _living(self, provider: str, subject: str) -> list[UserGrant]:
+        """Return a user's grants that have not ended, of every label."""
+        wanted = GrantFilter(provider=provider, subject=subject)
+        found: list[UserGrant] = []
+        after: UUID | None = None
+        while True:
+            page = await self._opened.ledger.page(wanted, after=after, limit=MAX_PAGE)
+            found += [one for one in page.grants if one.state.status not in _ENDED]
+            after = page.after
+            if after is None:
+                return found
 
     async def _end(self, caller: Caller, key: GrantKey, reaction: Reaction) -> None:
         if reaction is Reaction.QUARANTINE:

@@ -11,13 +11,13 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
 from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.ledger.duties import StoredDuties
+from grantledger.adapters.ledger.fleet_reads import FleetReads
 from grantledger.adapters.ledger.group_commit import GroupCommit
 from grantledger.adapters.ledger.log_memory import LogMemory, LogView
 from grantledger.adapters.ledger.maintained import Maintained
@@ -37,11 +37,9 @@ from grantledger.domain.values import GrantKey, Outcome
 
 T = TypeVar("T")
 POLL_SECONDS = 0.05
-PORTION = 500
-"""Grants opened in one read, so that none holds up the others for long."""
 
 
-class StoredLedger(Maintained):
+class StoredLedger(FleetReads, Maintained):
     """Base of the stores' ledgers.
 
     Safe in threads; may be used from several event loops.
@@ -220,31 +218,6 @@ class StoredLedger(Maintained):
             return [self._rows.read(c, row) for row in c.fetchall()]
 
         return await self._read(read)
-
-    async def of_subject(
-        self, provider: str, subject: str, portion: int = PORTION
-    ) -> list[UserGrant]:
-        """Return a user's grants at a provider that have not ended, of every label.
-
-        No row names a user, so each of the provider's is opened, in portions: it
-        takes time by their number.
-        """
-
-        def read(c: Cursor, after: str) -> list[UserGrant]:
-            c.execute(
-                f"{self._select}WHERE provider=? AND grant_id > ?"
-                " AND status NOT IN ('revoked', 'erased') ORDER BY grant_id LIMIT ?",
-                (provider, after, portion),
-            )
-            return [self._rows.read(c, row) for row in c.fetchall()]
-
-        found: list[UserGrant] = []
-        after: str | None = ""
-        while after is not None:
-            some = await self._read(partial(read, after=after))
-            found += [grant for grant in some if grant.state.subject == subject]
-            after = some[-1].id.hex if len(some) == portion else None
-        return found
 
     async def history(
         self, grant_id: UUID

@@ -204,9 +204,13 @@ def _subject(said: object) -> EventSubject:
 
 def _name(named: Mapping[str, object], member: str) -> str:
     value = named.get(member)
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_SUBJECT_LENGTH:
+    if (
+        not isinstance(value, str)
+        or not 0 < len(value) <= MAX_SUBJECT_LENGTH
+        or not value.isprintable()
+    ):
         raise _wrong(
-            f"{member} of sub_id must be a text of 1 to {MAX_SUBJECT_LENGTH} characters"
+            f"{member} of sub_id must be a printable text of 1 to {MAX_SUBJECT_LENGTH}"
         )
     return value
 
