@@ -17,6 +17,7 @@ from grantledger.domain.values import (
     ReauthorizationReason,
     RevocationReason,
 )
+from tests.broker.between import LedgerBetween
 from tests.http.scene import SECRET
 from tests.http.transmitting import Receiving, receiving
 from tests.upstream.signing import JWKS
@@ -96,18 +97,33 @@ async def test_an_event_that_came_before_is_acknowledged_and_does_nothing(
     assert (await there.state()).status is ACTIVE
 
 
-async def test_an_event_cut_short_is_finished_when_it_is_sent_again(
+async def test_an_event_cut_short_is_not_acknowledged_and_finished_when_it_comes_again(
     there: Receiving,
 ) -> None:
-    """Acted on for one label and not remembered: the second time does the rest."""
+    """One label has ended, and then the ledger takes nothing more (RFC 8935 2.2)."""
     await there.provision("phone")
+    between = LedgerBetween(there.service.life.env.ledger)
+
+    async def ended(names: list[str]) -> None:
+        between.down = "Revoked" in names
+
+    between.appended = ended
+    broken = there.over(there.service.life.over(between).broker)
     token = there.token(CREDENTIAL_COMPROMISE)
-    await there.push(token)
-    there.service.life.scene.home.sql("DELETE FROM once")
-    await there.provision("phone")
+    assert (await there.push(token, client=broken)).status_code == 503
+    states = [(await there.state(label)).status for label in ("default", "phone")]
+    assert sorted(states) == [ACTIVE, REVOKED]
     assert (await there.push(token, replica=1)).status_code == 202
     for label in ("default", "phone"):
         assert (await there.state(label)).status is REVOKED
+
+
+async def test_one_jti_of_two_transmitters_is_two_events(there: Receiving) -> None:
+    other = there.token("https://example.org/other", jti="1")
+    assert (await there.push(other)).status_code == 202
+    token = there.token(CREDENTIAL_COMPROMISE, jti="1")
+    await there.push(token, "/events/guarded", authorization=f"Bearer {SECRET}")
+    assert (await there.state()).status is REVOKED
 
 
 async def test_an_event_of_nobody_known_is_acknowledged_and_recorded(

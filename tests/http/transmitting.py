@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,8 +16,9 @@ import jwt
 
 from grantledger.adapters.http.app import build_app
 from grantledger.adapters.http.service import Service as HttpService
-from grantledger.adapters.http.transmitting import transmitters
+from grantledger.adapters.http.transmitting import Transmitter, transmitters
 from grantledger.adapters.upstream.security_events import SESSION_REVOKED
+from grantledger.domain.broker import Broker
 from grantledger.domain.grant_state import GrantState
 from grantledger.domain.values import GrantKey
 from tests.bootstrap.scene import ShiftedClock
@@ -58,6 +59,7 @@ class Receiving:
     clock: ShiftedClock
     replicas: list[httpx.AsyncClient]
     keys: CannedServer
+    senders: Mapping[str, Transmitter]
 
     @property
     def issuer(self) -> str:
@@ -97,13 +99,22 @@ class Receiving:
         path: str = EVENTS,
         *,
         replica: int = 0,
+        client: httpx.AsyncClient | None = None,
         kind: str = SECEVENT,
         authorization: str | None = None,
     ) -> httpx.Response:
         headers = {"content-type": kind, "accept": "application/json"}
         if authorization is not None:
             headers["authorization"] = authorization
-        return await self.replicas[replica].post(path, content=token, headers=headers)
+        to = client or self.replicas[replica]
+        return await to.post(path, content=token, headers=headers)
+
+    def over(self, broker: Broker) -> httpx.AsyncClient:
+        """Return the way to the first replica with another broker in it."""
+        opened = replace(self.service.life.opened, broker=broker)
+        return client_of(
+            HttpService(opened, self.service.who, self.service.settings, self.senders)
+        )
 
     async def provision(self, label: str, subject: str = "alice") -> None:
         life = self.service.life
@@ -135,15 +146,14 @@ async def receiving(tmp_path: Path, more: str = "") -> AsyncGenerator[Receiving]
             scene.open(clock=clock, provision=False)
         )
         clients: list[httpx.AsyncClient] = []
+        senders = await stack.enter_async_context(transmitters(made.settings, clock))
         for opened in (made.life.opened, other.opened):
-            senders = await stack.enter_async_context(
-                transmitters(made.settings, clock)
-            )
-            app = build_app(HttpService(opened, made.who, made.settings, senders))
-            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-            clients.append(
-                await stack.enter_async_context(
-                    httpx.AsyncClient(transport=transport, base_url="http://broker")
-                )
-            )
-        yield Receiving(made, clock, clients, keys)
+            made_of = HttpService(opened, made.who, made.settings, senders)
+            clients.append(await stack.enter_async_context(client_of(made_of)))
+        yield Receiving(made, clock, clients, keys, senders)
+
+
+def client_of(service: HttpService) -> httpx.AsyncClient:
+    """Return what speaks to an application over this service."""
+    transport = httpx.ASGITransport(build_app(service), raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://broker")
