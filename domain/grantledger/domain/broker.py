@@ -10,6 +10,7 @@ from uuid import UUID
 
 from grantledger.domain import refusals
 from grantledger.domain.bulk import Bulk
+from grantledger.domain.delegation import ActingParty
 from grantledger.domain.endings import Endings
 from grantledger.domain.erasing import Applied, Erasing, ErasureReceipt
 from grantledger.domain.errors import (
@@ -74,10 +75,16 @@ class Broker:
         *,
         scopes: Scopes = (),
         audience: str | None = None,
+        actor: ActingParty | None = None,
     ) -> HandedOut:
         """Return an exchanged token, recorded (see `SessionExchanges.exchange`)."""
         return await self._exchanges.exchange(
-            caller, provider, subject_token, scopes=scopes, audience=audience
+            caller,
+            provider,
+            subject_token,
+            scopes=scopes,
+            audience=audience,
+            actor=actor,
         )
 
     async def authorise(
