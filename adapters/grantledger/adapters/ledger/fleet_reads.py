@@ -6,7 +6,7 @@ See `domain.fleet.Fleet`. No read takes more than a bounded number of rows.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -120,6 +120,17 @@ class FleetReads(ABC):
                 f"limit is {limit}; the limit is 1 to {MAX_PAGE}", "limit"
             )
         return await self._read(lambda c: self._page(c, wanted, after, limit))
+
+    async def each(self, wanted: GrantFilter) -> AsyncIterator[UserGrant]:
+        """Yield every grant that fits, by id, a page at a time in memory."""
+        after: UUID | None = None
+        while True:
+            page = await self.page(wanted, after=after)
+            for grant in page.grants:
+                yield grant
+            after = page.after
+            if after is None:
+                return
 
     def _page(
         self, c: Cursor, wanted: GrantFilter, after: UUID | None, limit: int
