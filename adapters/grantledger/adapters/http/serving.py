@@ -22,6 +22,7 @@ from grantledger.adapters.http.identity import (
     CallerIssuer,
 )
 from grantledger.adapters.http.service import Service
+from grantledger.adapters.http.wire import BoundedHead
 from grantledger.adapters.settings import CallerIssuerSettings, Settings
 from grantledger.adapters.settings.shape import HttpSettings
 from grantledger.adapters.upstream.config import ServerConfig
@@ -36,7 +37,7 @@ GRACEFUL_SECONDS = 10
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 KEEP_ALIVE_SECONDS = 30
 COLLECT_AFTER = (10_000, 20, 50)
-MAX_HEADER_BYTES = 32 * 1024
+KEYS_AGAIN_SECONDS = 1.0
 
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 _PORTS = 65_536
@@ -93,8 +94,7 @@ def server_config(app: ASGIApp, said: HttpSettings) -> uvicorn.Config:
         ws="none",
         proxy_headers=False,
         server_header=False,
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
-        http="httptools",
+        http=BoundedHead,
         limit_concurrency=said.max_connections,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
@@ -206,7 +206,8 @@ def _issuer(
         raise ConfigurationError(f"{field}: {cause}", field) from cause
     http = BoundedHttp(ssl_context=_trust(said, at, settings))
     connections.append(http)
-    keys = KeySet(config, http, Discovery(config, http, clock), clock)
+    discovery = Discovery(config, http, clock)
+    keys = KeySet(config, http, discovery, clock, again_seconds=KEYS_AGAIN_SECONDS)
     return CallerIssuer(
         name=said.name,
         issuer=said.issuer,
