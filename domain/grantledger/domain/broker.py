@@ -110,7 +110,7 @@ class Broker:
         subject: str | None = None,
     ) -> None:
         """Record that an authenticated caller was refused, unless that is recorded."""
-        await self._hand_outs.refused(caller, error, provider, subject)
+        await self._hand_outs.denials.of_anything(caller, error, provider, subject)
 
     async def provision(self, caller: Caller, consent: Consent) -> UserGrant:
         """Store a consent: a new grant, or the next generation of a known one.

@@ -92,4 +92,4 @@ class Surroundings:
     def system(self) -> Context:
         """Return the context of a decision that nobody asked for."""
         actor = Actor(id=self.node, kind=ActorKind.SYSTEM)
-        return self.context(actor, self.ids.request_id())
+        return self.context(actor, self.ids.request_id(), self.policy.version)

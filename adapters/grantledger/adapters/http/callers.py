@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from starlette.requests import Request
 
-from grantledger.adapters.http.identity import Authenticator, NotAuthenticatedError
+from grantledger.adapters.http.identity import (
+    Authenticator,
+    Identity,
+    NotAuthenticatedError,
+)
 from grantledger.domain.requests import Caller
 
 MAX_HEADER_LENGTH = 200
@@ -21,17 +25,19 @@ async def caller_of(request: Request, who: Authenticator) -> Caller:
     said = request.headers.getlist("authorization")
     if len(said) > 1:
         raise NotAuthenticatedError("invalid_request")
-    found = await who.caller_id(said[0] if said else None)
+    found = await who.identity(said[0] if said else None)
     return described(request, found)
 
 
-def described(request: Request, caller_id: str) -> Caller:
-    """Return the caller of this id; what headers say is kept, and not believed."""
+def described(request: Request, found: Identity) -> Caller:
+    """Return the caller; what headers say is kept, and not believed."""
     caller = Caller(
-        id=caller_id,
+        id=found.id,
         peer_ip=request.client.host if request.client else None,
         user_agent=_kept(request, b"user-agent"),
         correlation_id=_kept(request, b"x-request-id"),
+        user=found.user,
+        user_providers=found.user_providers,
     )
     request.scope["grantledger.caller"] = caller
     return caller

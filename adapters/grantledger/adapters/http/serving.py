@@ -21,6 +21,7 @@ from grantledger.adapters.http.identity import (
     Authenticator,
     CallerIssuer,
 )
+from grantledger.adapters.http.reloading import reloading
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.http.wire import BoundedHead
 from grantledger.adapters.settings import CallerIssuerSettings, Settings
@@ -57,9 +58,9 @@ async def serve(settings: Settings, started: Callable[[str], object]) -> None:
     """
     said = settings.file.http
     host, port = address(said.listen)
-    if not settings.file.callers:
+    if not settings.has_policy:
         raise ConfigurationError(
-            "callers: a service needs at least one rule; without, nobody has anything",
+            "callers: a service needs a policy; without, nobody has anything",
             "callers",
         )
     if not said.issuers and not said.clients:
@@ -76,6 +77,7 @@ async def serve(settings: Settings, started: Callable[[str], object]) -> None:
             config.host, config.port = host, port
             server = AnnouncingServer(config, started)
             afterwards.enter_context(_heard_once())
+            afterwards.enter_context(reloading(opened, settings))
             try:
                 await server.serve()
             except SystemExit:
@@ -214,6 +216,8 @@ def _issuer(
         tokens=SignedTokens([said.issuer], keys, clock),
         audience=said.audience,
         claim=said.caller_claim,
+        subject_claim=said.subject_claim,
+        subject_providers=frozenset(said.subject_providers),
         types=TYPES if said.require_at_jwt else LAX_TYPES,
     )
 

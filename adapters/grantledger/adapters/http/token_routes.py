@@ -130,8 +130,10 @@ class TokenRoutes:
         form = await bodies.form_of(request, self._limit)
         caller = await self._client(request, form)
         if _one(form, "grant_type") != TOKEN_EXCHANGE:
-            return problems.oauth(
-                "unsupported_grant_type", f"grant_type must be {TOKEN_EXCHANGE}"
+            raise problems.OAuthRefusal(
+                "unsupported_grant_type",
+                f"grant_type must be {TOKEN_EXCHANGE}",
+                "grant_type",
             )
         token = _one(form, "subject_token")
         if token is None or len(token) > MAX_TOKEN_LENGTH:
