@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.http.scene import Service
 from tests.upstream.signing import JWKS, OTHER, RSA, jwk, segment
 from tests.upstream.support import CannedServer, reply
@@ -23,39 +21,44 @@ KEY_IDS = [
 ]
 
 
-@pytest.mark.parametrize("kid", KEY_IDS, ids=ascii)
-async def test_a_key_id_is_compared_and_nothing_else(here: Service, kid: str) -> None:
+async def test_a_key_id_is_compared_and_nothing_else(here: Service) -> None:
     """It names no file, no query, no command: signed by us or not, it is unknown."""
-    for key in (RSA, OTHER):
-        token = here.bearer(key, header={"kid": kid})
-        said = await here.post(headers={"Authorization": f"Bearer {token}"})
-        assert said.status_code == 401
-        assert not kid or kid not in said.text
+    for kid in KEY_IDS:
+        for key in (RSA, OTHER):
+            token = here.bearer(key, header={"kid": kid})
+            said = await here.post(headers={"Authorization": f"Bearer {token}"})
+            assert said.status_code == 401, kid
+            assert not kid or kid not in said.text
     assert (await here.post()).status_code == 200
 
 
-@pytest.mark.parametrize("kid", [7, ["k1"], {"k": 1}, "k" * 257], ids=repr)
-async def test_what_cannot_be_a_key_id_causes_no_request(
-    here: Service, kid: object
-) -> None:
-    head = segment({"alg": "RS256", "typ": "at+jwt", "kid": kid})
-    token = ".".join([head, *here.bearer().split(".")[1:]])
-    said = await here.post(headers={"Authorization": f"Bearer {token}"})
-    assert said.status_code == 401
+async def test_what_cannot_be_a_key_id_causes_no_request(here: Service) -> None:
+    odd: list[object] = [7, ["k1"], {"k": 1}, "k" * 257]
+    for kid in odd:
+        head = segment({"alg": "RS256", "typ": "at+jwt", "kid": kid})
+        token = ".".join([head, *here.bearer().split(".")[1:]])
+        said = await here.post(headers={"Authorization": f"Bearer {token}"})
+        assert said.status_code == 401, kid
     assert here.issuer.seen == []
 
 
-@pytest.mark.parametrize("name", ["jku", "x5u", "jwk", "x5c", "x5t"])
 async def test_a_key_that_the_token_brings_along_is_never_fetched(
-    here: Service, name: str
+    here: Service,
 ) -> None:
     async with CannedServer() as thief:
         url = f"{thief.url}/keys"
         thief.on("/keys", reply({"keys": [jwk(OTHER)]}))
-        said = {"jwk": jwk(OTHER), "x5c": [url]}.get(name, url)
-        token = here.bearer(OTHER, header={name: said})
-        answer = await here.post(headers={"Authorization": f"Bearer {token}"})
-        assert answer.status_code == 401
+        brought = {
+            "jku": url,
+            "x5u": url,
+            "jwk": jwk(OTHER),
+            "x5c": [url],
+            "x5t": url,
+        }
+        for name, value in brought.items():
+            token = here.bearer(OTHER, header={name: value})
+            answer = await here.post(headers={"Authorization": f"Bearer {token}"})
+            assert answer.status_code == 401, name
         assert thief.connections == 0
 
 

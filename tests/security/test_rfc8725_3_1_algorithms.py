@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import json
 
-import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.http.scene import Service
@@ -41,15 +40,15 @@ async def refused(here: Service, token: str) -> None:
     assert await here.life.entries() == []
 
 
-@pytest.mark.parametrize("known", SECRETS)
-async def test_a_public_key_is_no_shared_secret(here: Service, known: str) -> None:
+async def test_a_public_key_is_no_shared_secret(here: Service) -> None:
     """The confusion of section 2.1, with every form that the key is published in."""
     claims = here.bearer().split(".")[1]
-    for algorithm, digest in DIGESTS.items():
-        head = segment({"alg": algorithm, "kid": "k1", "typ": "at+jwt"})
-        signed = f"{head}.{claims}"
-        code = base64url(hmac.digest(SECRETS[known], signed.encode(), digest))
-        await refused(here, f"{signed}.{code}")
+    for known in SECRETS.values():
+        for algorithm, digest in DIGESTS.items():
+            head = segment({"alg": algorithm, "kid": "k1", "typ": "at+jwt"})
+            signed = f"{head}.{claims}"
+            code = base64url(hmac.digest(known, signed.encode(), digest))
+            await refused(here, f"{signed}.{code}")
 
 
 async def test_an_unsigned_token_is_refused_however_it_is_spelt(here: Service) -> None:
@@ -62,11 +61,11 @@ async def test_an_unsigned_token_is_refused_however_it_is_spelt(here: Service) -
     await refused(here, f"{head}.{claims}.{signature}")
 
 
-@pytest.mark.parametrize("algorithm", ["RS384", "RS512", "PS384", "PS512"])
 async def test_a_stronger_algorithm_than_those_pinned_is_refused_too(
-    here: Service, algorithm: str
+    here: Service,
 ) -> None:
-    await refused(here, here.bearer(alg=algorithm))
+    for algorithm in ("RS384", "RS512", "PS384", "PS512"):
+        await refused(here, here.bearer(alg=algorithm))
 
 
 async def test_a_key_is_used_for_its_own_algorithm_alone(here: Service) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 32 * 1024
-HEAD_SECONDS = 20.0
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"content-length: 0\r\nconnection: close\r\n\r\n"
@@ -20,7 +19,13 @@ _TOO_LARGE = (
 
 
 class BoundedHead(HttpToolsProtocol):
-    """Takes a request's head of so many bytes, within so many seconds."""
+    """Takes a request's head of so many bytes, within so many seconds.
+
+    The seconds are counted from the connection, then from each head's first byte;
+    between requests the server's own keep-alive limit holds.
+    """
+
+    head_seconds = 20.0
 
     def __init__(self, *args: Any, **said: Any) -> None:  # noqa: ANN401 - as uvicorn passes them
         super().__init__(*args, **said)
@@ -68,7 +73,7 @@ class BoundedHead(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _wait(self) -> None:
-        self._timer = self.loop.call_later(HEAD_SECONDS, self._over)
+        self._timer = self.loop.call_later(self.head_seconds, self._over)
 
     def _stop(self) -> None:
         if self._timer is not None:
