@@ -9,6 +9,8 @@ from datetime import datetime
 from uuid import UUID
 
 from grantledger.domain import refusals
+from grantledger.domain.bulk import Bulk
+from grantledger.domain.delegation import ActingParty
 from grantledger.domain.endings import Endings
 from grantledger.domain.erasing import Applied, Erasing, ErasureReceipt
 from grantledger.domain.errors import (
@@ -22,6 +24,7 @@ from grantledger.domain.hand_out import HandOuts
 from grantledger.domain.held_tokens import asked_scopes
 from grantledger.domain.policy import Operation
 from grantledger.domain.ports import AppendVerdict, Lane
+from grantledger.domain.quarantining import QuarantineReceipt, quarantine
 from grantledger.domain.redeem import Ask, Redeemer
 from grantledger.domain.requests import (
     Caller,
@@ -73,10 +76,16 @@ class Broker:
         *,
         scopes: Scopes = (),
         audience: str | None = None,
+        actor: ActingParty | None = None,
     ) -> HandedOut:
         """Return an exchanged token, recorded (see `SessionExchanges.exchange`)."""
         return await self._exchanges.exchange(
-            caller, provider, subject_token, scopes=scopes, audience=audience
+            caller,
+            provider,
+            subject_token,
+            scopes=scopes,
+            audience=audience,
+            actor=actor,
         )
 
     async def authorise(
@@ -242,6 +251,19 @@ class Broker:
             ticket=ticket,
             settle=settle,
         )
+
+    async def quarantine(
+        self, caller: Caller, key: GrantKey, *, reason: str
+    ) -> QuarantineReceipt:
+        """Have a grant need consent after a security event (see `quarantine`)."""
+        receipt = await quarantine(self.env, caller, key, reason)
+        self._hand_outs.forget(key)
+        return receipt
+
+    @property
+    def bulk(self) -> Bulk:
+        """Looks at many grants, and ends them (see `Bulk`)."""
+        return Bulk(self.env, self._endings)
 
     async def erase(
         self,

@@ -38,6 +38,8 @@ def described(request: Request, found: Identity) -> Caller:
         correlation_id=_kept(request, b"x-request-id"),
         user=found.user,
         user_providers=found.user_providers,
+        party=found.party,
+        act_chain=found.party.prior if found.party else (),
     )
     request.scope["grantledger.caller"] = caller
     return caller

@@ -23,7 +23,14 @@ import jwt
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from grantledger.adapters.upstream.signed import MAX_JWT_BYTES, SignedTokens, expiry
+from grantledger.adapters.upstream.acting import actors
+from grantledger.adapters.upstream.signed import (
+    MAX_JWT_BYTES,
+    SignedTokens,
+    expiry,
+    text,
+)
+from grantledger.domain.delegation import ActingParty
 from grantledger.domain.errors import InvalidSubjectToken
 from grantledger.domain.ports import Clock
 from grantledger.domain.values import MAX_NAME_LENGTH, MAX_SUBJECT_LENGTH, Secret
@@ -80,6 +87,7 @@ class Identity:
     id: str
     user: str | None = None
     user_providers: frozenset[str] = frozenset()
+    party: ActingParty | None = None
 
 
 class Authenticator:
@@ -142,7 +150,8 @@ class Authenticator:
         )
         if known is None or not right:
             raise NotAuthenticatedError("invalid_client")
-        found = Identity(client_id)
+        party = ActingParty(client_id, subject=client_id, client_id=client_id)
+        found = Identity(client_id, party=party)
         self._remember(marked, found, now + timedelta(seconds=VERIFIED_SECONDS))
         return found
 
@@ -152,30 +161,47 @@ class Authenticator:
         remembered = self._remembered(marked, now)
         if remembered is not None:
             return remembered
-        issuer = self._issuer_of(token)
         try:
-            claims = await issuer.tokens.claims(
-                token, audiences=(issuer.audience,), types=issuer.types
-            )
+            issuer, claims, party = await self._verified_party(token)
         except InvalidSubjectToken:
             raise NotAuthenticatedError("invalid_token") from None
-        name = claims.get(issuer.claim)
-        if not isinstance(name, str) or not name or not name.isprintable():
-            raise NotAuthenticatedError("invalid_token")
-        caller = f"{issuer.name}:{name}"
-        if len(caller) > MAX_NAME_LENGTH:
-            raise NotAuthenticatedError("invalid_token")
-        found = Identity(caller, *_user_of(issuer, claims))
+        found = Identity(party.name, *_user_of(issuer, claims), party)
         limit = now + timedelta(seconds=VERIFIED_SECONDS)
         self._remember(marked, found, min(expiry(claims), limit))
         return found
 
-    def _issuer_of(self, token: str) -> CallerIssuer:
-        """Return whose token it claims to be; that issuer's keys then decide."""
+    async def actor(self, token: str) -> ActingParty:
+        """Return the party that an actor token proves (RFC 8693 section 2.1).
+
+        It is a token of a callers' issuer that is meant for this broker.
+
+        Raises:
+            InvalidSubjectToken: it does not verify.
+            Unavailable: the issuer's keys cannot be fetched now.
+        """
+        _, _, party = await self._verified_party(token)
+        return party
+
+    async def _verified_party(
+        self, token: str
+    ) -> tuple[CallerIssuer, Mapping[str, Any], ActingParty]:
+        # The issuer that it claims: that one's keys then decide.
         issuer = self._issuers.get(claimed_issuer(token) or "")
         if issuer is None:
-            raise NotAuthenticatedError("invalid_token")
-        return issuer
+            raise InvalidSubjectToken("no issuer that is known here")
+        claims = await issuer.tokens.claims(
+            token, audiences=(issuer.audience,), types=issuer.types
+        )
+        said = claims.get(issuer.claim)
+        name = f"{issuer.name}:{said}"
+        if not isinstance(said, str) or not said or not said.isprintable():
+            raise InvalidSubjectToken(f"the token has no {issuer.claim}")
+        if len(name) > MAX_NAME_LENGTH:
+            raise InvalidSubjectToken(f"the token's {issuer.claim} is too long")
+        client_id = text(claims, "client_id") or text(claims, "azp")
+        subject = str(claims["sub"])
+        party = ActingParty(name, subject, issuer.issuer, client_id, actors(claims))
+        return issuer, claims, party
 
     def _matches(self, hashed: str, secret: Secret) -> bool:
         try:

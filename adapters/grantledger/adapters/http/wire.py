@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from grantledger.adapters.http.protocol import Protocol
 
 MAX_HEAD_BYTES = 32 * 1024
 _TOO_LARGE = (
@@ -18,7 +18,7 @@ _TOO_LARGE = (
 )
 
 
-class BoundedHead(HttpToolsProtocol):
+class BoundedHead(Protocol):
     """Takes a request's head of so many bytes, within so many seconds.
 
     The seconds are counted from the connection, then from each head's first byte;
