@@ -14,6 +14,9 @@ from grantledger.adapters.upstream.jwks import KeysAt, KeySet
 from grantledger.domain.errors import ConfigurationError
 from grantledger.domain.ports import Clock
 
+KEYS_AGAIN_SECONDS = 1.0
+"""Between two tries for keys that could not be fetched."""
+
 
 class Said(Protocol):
     """What the settings say of an issuer."""
@@ -72,9 +75,12 @@ def key_set(
         raise ConfigurationError(f"{field}: {cause}", field) from cause
     http = BoundedHttp(ssl_context=_trust(said, at, settings))
     connections.append(http)
-    if jwks_uri is not None:
-        return KeySet(config, http, KeysAt(said.issuer, jwks_uri), clock)
-    return KeySet(config, http, Discovery(config, http, clock), clock)
+    where = (
+        Discovery(config, http, clock)
+        if jwks_uri is None
+        else KeysAt(said.issuer, jwks_uri)
+    )
+    return KeySet(config, http, where, clock, again_seconds=KEYS_AGAIN_SECONDS)
 
 
 async def close_all(connections: Collection[BoundedHttp]) -> None:

@@ -21,10 +21,10 @@ from grantledger.adapters.http.identity import (
     CallerIssuer,
 )
 from grantledger.adapters.http.key_sets import close_all, key_set
-from grantledger.adapters.http.protocol import Protocol
 from grantledger.adapters.http.reloading import reloading
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.http.transmitting import transmitters
+from grantledger.adapters.http.wire import BoundedHead
 from grantledger.adapters.settings import CallerIssuerSettings, Settings
 from grantledger.adapters.settings.shape import HttpSettings
 from grantledger.adapters.upstream.http import BoundedHttp
@@ -36,7 +36,6 @@ GRACEFUL_SECONDS = 10
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 KEEP_ALIVE_SECONDS = 30
 COLLECT_AFTER = (10_000, 20, 50)
-MAX_HEADER_BYTES = 32 * 1024
 
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 _PORTS = 65_536
@@ -96,8 +95,7 @@ def server_config(app: ASGIApp, said: HttpSettings) -> uvicorn.Config:
         ws="none",
         proxy_headers=False,
         server_header=False,
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
-        http=Protocol,
+        http=BoundedHead,
         limit_concurrency=said.max_connections,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,

@@ -71,6 +71,10 @@ class KeySet:
 
     An unknown `kid` causes one refetch, at most one per 30 s: tokens with invented
     ones must not turn this process against the server.
+
+    Args:
+        again_seconds: a fetch that failed is not repeated before; for keys that
+            anybody can make us ask for.
     """
 
     def __init__(
@@ -79,15 +83,19 @@ class KeySet:
         http: BoundedHttp,
         discovery: Locates,
         clock: Clock,
+        *,
+        again_seconds: float = 0.0,
     ) -> None:
         self._config = config
         self._http = http
         self._discovery = discovery
         self._clock = clock
+        self._again_seconds = again_seconds
         self._lock = anyio.Lock()
         self._keys: list[_Key] = []
         self._fresh_until = 0.0
         self._next_refetch = 0.0
+        self._next_fetch = 0.0
         self._loads = 0
         self._failure: str | None = None
 
@@ -114,14 +122,16 @@ class KeySet:
     async def _load(self, known_loads: int) -> None:
         async with self._lock:
             now = self._clock.monotonic()
-            due = now >= self._fresh_until or now >= self._next_refetch
+            fresh = now < self._fresh_until
+            due = now >= (self._next_refetch if fresh else self._next_fetch)
             # Whoever waited for a load that ended meanwhile takes its outcome.
             if self._loads == known_loads and due:
-                was_fresh = now < self._fresh_until
                 self._failure = await self._fetch()
                 self._loads += 1
-                if was_fresh:
-                    self._next_refetch = self._clock.monotonic() + REFETCH_SECONDS
+                now = self._clock.monotonic()
+                self._next_fetch = now + self._again_seconds
+                if fresh:
+                    self._next_refetch = now + REFETCH_SECONDS
             if self._failure is not None:
                 raise Unavailable(
                     f"the server's keys cannot be fetched: {self._failure}",

@@ -70,6 +70,7 @@ _TOKEN: dict[str, Any] = {
         "grant_id": {"type": "string", "format": "uuid"},
         "generation": {"type": "integer"},
         "request_id": _TEXT,
+        "token_ref": {"type": "integer", "minimum": 0},
     },
 }
 _PUSH_ERROR: dict[str, Any] = {
@@ -94,6 +95,7 @@ _TOKEN_BODY: dict[str, Any] = {
         "min_ttl_seconds": {"type": "number", "minimum": 0, "maximum": 86_400},
         "reason": {"type": ["string", "null"], "maxLength": 500},
         "label": {"type": "string", "minLength": 1, "maxLength": 128},
+        "newer_than": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
     },
 }
 _EXCHANGE_NAMES = (
