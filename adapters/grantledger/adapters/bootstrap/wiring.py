@@ -19,6 +19,7 @@ from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger.runner import TaskRunner
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.adapters.settings import ProviderSettings, Settings
+from grantledger.adapters.telemetry.watch import UNWATCHED, Watch
 from grantledger.adapters.upstream import urls
 from grantledger.adapters.upstream.config import AuthMethod
 from grantledger.adapters.upstream.registration import ClientRegistration
@@ -58,7 +59,9 @@ class Wiring:
         clock: Clock,
         ids: Ids,
         runner: TaskRunner,
+        watch: Watch = UNWATCHED,
     ) -> None:
+        self._watch = watch
         self._settings = settings
         self._ring = ring
         self._clock = clock
@@ -153,7 +156,13 @@ class Wiring:
         before: WiredProvider | None = None,
     ) -> WiredProvider:
         return wire(
-            name, self._settings, self._clock, self._ids, credentials, before=before
+            name,
+            self._settings,
+            self._clock,
+            self._ids,
+            credentials,
+            before=before,
+            watch=self._watch,
         )
 
     def _server_of(
@@ -178,7 +187,8 @@ class Wiring:
         provider = wired.provider
         if renewing is not None:
             provider = replace(provider, server=renewing)
-        self.providers[name] = provider
+        watched = self._watch.server(name, provider.server)
+        self.providers[name] = replace(provider, server=watched)
 
 
 def _wished(said: ProviderSettings, at: str) -> AuthMethod | None:

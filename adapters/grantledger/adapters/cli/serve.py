@@ -10,6 +10,7 @@ import typer
 from argon2 import PasswordHasher
 
 from grantledger.adapters.cli import output
+from grantledger.adapters.cli.logging_up import logging_of
 from grantledger.adapters.cli.options import Config, Json
 from grantledger.adapters.http.serving import serve as serve_http
 from grantledger.adapters.settings import load
@@ -19,11 +20,9 @@ SECRET_BYTES = 32
 
 def serve(config: Config = None) -> None:
     """Serve tokens over HTTP until SIGTERM; see docs/callers.md for the endpoints."""
-    anyio.run(serve_http, load(config), _listening)
-
-
-def _listening(address: str) -> None:
-    output.note(f"listening on {address}")
+    settings = load(config)
+    tell = logging_of(settings)
+    anyio.run(serve_http, settings, lambda address: tell(f"listening on {address}"))
 
 
 def client_secret(

@@ -14,7 +14,10 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grantledger.adapters.http import probes, problems, token_routes
+from grantledger.adapters.http.observing import Observed
 from grantledger.adapters.http.service import Service
+from grantledger.adapters.telemetry.logs import place_of
+from grantledger.adapters.telemetry.opened import Telemetry
 
 _log = logging.getLogger("grantledger.http")
 # Tokens are nobody's to keep but the caller's (RFC 6749 section 5.1).
@@ -35,15 +38,17 @@ PARTS: tuple[Callable[[Service], list[BaseRoute]], ...] = (
 )
 
 
-def build_app(service: Service) -> ASGIApp:
-    """Return the application of a service."""
+def build_app(service: Service, telemetry: Telemetry | None = None) -> ASGIApp:
+    """Return the application of a service, watched where `telemetry` is given."""
+    routes = [route for part in PARTS for route in part(service)]
     app = Starlette(
-        routes=[route for part in PARTS for route in part(service)],
+        routes=routes,
         exception_handlers={HTTPException: _refused, Exception: _unexpected},
     )
     # A path with one slash more is another: no caller is sent on with its secrets.
     app.router.redirect_slashes = False
-    return _Headers(app)
+    answering = _Headers(app)
+    return answering if telemetry is None else Observed(answering, routes, telemetry)
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
@@ -54,8 +59,8 @@ async def _refused(_request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(_request: Request, error: Exception) -> Response:
-    # Its words might hold a secret: the kind alone is told, and here alone.
-    _log.error("a request failed: %s", type(error).__name__)
+    # Its words might hold a secret: kind and place are told, and here alone.
+    _log.error("a request failed: %s", place_of(error))
     return problems.problem(500, "unexpected", "a mistake of this service")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import ssl
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -13,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from grantledger.adapters.bootstrap import open_broker
+from grantledger.adapters.bootstrap.watching import sampling, watching
 from grantledger.adapters.http.app import build_app
 from grantledger.adapters.http.identity import (
     LAX_TYPES,
@@ -22,7 +22,9 @@ from grantledger.adapters.http.identity import (
 )
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.settings import CallerIssuerSettings, Settings
+from grantledger.adapters.settings.listening import address
 from grantledger.adapters.settings.shape import HttpSettings
+from grantledger.adapters.telemetry.watch import UNWATCHED, Watch
 from grantledger.adapters.upstream.config import ServerConfig
 from grantledger.adapters.upstream.discovery import Discovery
 from grantledger.adapters.upstream.http import BoundedHttp
@@ -35,9 +37,6 @@ GRACEFUL_SECONDS = 10
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 KEEP_ALIVE_SECONDS = 30
 MAX_HEADER_BYTES = 32 * 1024
-
-_LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
-_PORTS = 65_536
 
 
 async def serve(settings: Settings, started: Callable[[str], object]) -> None:
@@ -65,11 +64,15 @@ async def serve(settings: Settings, started: Callable[[str], object]) -> None:
             "http.issuers",
         )
     with ExitStack() as afterwards:
+        telemetry = afterwards.enter_context(watching(settings, said.metrics_listen))
+        watch = telemetry or UNWATCHED
         async with (
-            open_broker(settings) as opened,
-            authenticator(settings, opened.clock) as who,
+            open_broker(settings, watch=watch) as opened,
+            authenticator(settings, opened.clock, watch) as who,
+            sampling(opened, settings, telemetry),
         ):
-            config = server_config(build_app(Service(opened, who, settings)), said)
+            app = build_app(Service(opened, who, settings), telemetry)
+            config = server_config(app, said)
             config.host, config.port = host, port
             server = AnnouncingServer(config, started)
             afterwards.enter_context(_heard_once())
@@ -120,7 +123,7 @@ def _let_be(_number: int, _frame: FrameType | None) -> None:
 
 @asynccontextmanager
 async def authenticator(
-    settings: Settings, clock: Clock
+    settings: Settings, clock: Clock, watch: Watch = UNWATCHED
 ) -> AsyncGenerator[Authenticator]:
     """Yield what tells who calls; on leaving, its connections are closed.
 
@@ -131,7 +134,7 @@ async def authenticator(
     connections: list[BoundedHttp] = []
     try:
         issuers = [
-            _issuer(one, f"http.issuers[{n}]", settings, clock, connections)
+            _issuer(one, f"http.issuers[{n}]", settings, clock, connections, watch)
             for n, one in enumerate(said.issuers)
         ]
         clients = {client.id: client.secret_hash for client in said.clients}
@@ -160,26 +163,13 @@ class AnnouncingServer(uvicorn.Server):
                 self._tell(f"http://{shown}:{port}")
 
 
-def address(listen: str) -> tuple[str, int]:
-    """Return host and port of `host:port`; port 0 is any free one.
-
-    Raises:
-        ConfigurationError: it is no such text.
-    """
-    found = _LISTEN.fullmatch(listen)
-    if found is None or int(found[2]) >= _PORTS:
-        raise ConfigurationError(
-            "http.listen: host:port, such as 127.0.0.1:8080", "http.listen"
-        )
-    return found[1].strip("[]"), int(found[2])
-
-
 def _issuer(
     said: CallerIssuerSettings,
     at: str,
     settings: Settings,
     clock: Clock,
     connections: list[BoundedHttp],
+    watch: Watch,
 ) -> CallerIssuer:
     try:
         config = ServerConfig(
@@ -190,7 +180,10 @@ def _issuer(
     except ConfigurationError as cause:
         field = f"{at}.{cause.field}"
         raise ConfigurationError(f"{field}: {cause}", field) from cause
-    http = BoundedHttp(ssl_context=_trust(said, at, settings))
+    http = BoundedHttp(
+        ssl_context=_trust(said, at, settings),
+        watch=watch.http(f"issuer:{said.name}"),
+    )
     connections.append(http)
     keys = KeySet(config, http, Discovery(config, http, clock), clock)
     return CallerIssuer(

@@ -17,7 +17,7 @@ from uuid import UUID
 from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.ledger.duties import StoredDuties
-from grantledger.adapters.ledger.group_commit import GroupCommit
+from grantledger.adapters.ledger.group_commit import CommitWatch, GroupCommit
 from grantledger.adapters.ledger.log_memory import LogMemory, LogView
 from grantledger.adapters.ledger.maintained import Maintained
 from grantledger.adapters.ledger.reading import LeafReader
@@ -207,6 +207,10 @@ class StoredLedger(Maintained):
     def queued(self) -> int:
         """How many appends and journal entries wait for the writer to take them."""
         return self._writer.queued
+
+    def watched_by(self, watch: CommitWatch) -> None:
+        """Tell `watch` of every commit from now on."""
+        self._writer.watched_by(watch)
 
     async def grants(self, provider: str | None = None) -> list[UserGrant]:
         """Return every grant, or every one of a provider, in no special order."""

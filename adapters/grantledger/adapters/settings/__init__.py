@@ -34,6 +34,7 @@ from grantledger.adapters.settings.shape import (
     LedgerSettings,
     LogSettings,
     ProviderSettings,
+    TelemetrySettings,
     UnknownOutcomeSettings,
     WorkerSettings,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "LogSettings",
     "ProviderSettings",
     "Settings",
+    "TelemetrySettings",
     "UnknownOutcomeSettings",
     "WorkerSettings",
     "config_path",
