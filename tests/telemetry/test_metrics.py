@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -139,10 +140,11 @@ async def test_group_commits_are_counted(here: Watched) -> None:
 async def test_rounds_of_the_worker_are_counted(tmp_path: Path) -> None:
     async with watched(tmp_path, tend=True) as here:
         for work in ("settle", "clients", "expire", "rotate", "hot"):
-            said = {"work": work, "outcome": "done"}
-            await until(
-                lambda said=said: here.value("grantledger_worker_rounds_total", **said)
-            )
+            await until(partial(rounds, here, work))
+
+
+def rounds(here: Watched, work: str) -> float:
+    return here.value("grantledger_worker_rounds_total", work=work, outcome="done")
 
 
 def test_metrics_are_exposed_on_a_listener_of_their_own() -> None:

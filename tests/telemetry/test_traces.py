@@ -35,7 +35,7 @@ def parent_of(span: ReadableSpan) -> int:
 
 def id_of(span: ReadableSpan) -> int:
     assert span.context is not None
-    return span.context.span_id
+    return int(span.context.span_id)
 
 
 async def test_a_hand_out_is_a_server_span_with_what_it_needed_below_it(

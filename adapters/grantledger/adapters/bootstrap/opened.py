@@ -69,6 +69,7 @@ class OpenBroker:
     """A broker with its ledger and providers; leave `open_broker` to close it.
 
     Attributes:
+        ring: the keys in use.
         guard: keeps what is known of the log outside its database.
         unread: answers on disk that could not be opened, and why; each stays where
             it is, for a person to look at.
@@ -81,6 +82,7 @@ class OpenBroker:
     runner: TaskRunner
     clock: Clock
     guard: LogGuard
+    ring: KeyRing
     unread: Mapping[Path, LedgerError] = field(default_factory=dict[Path, LedgerError])
 
     @property
@@ -337,7 +339,7 @@ async def open_broker(
         if tend:
             worker.start(rotating=rotate)
         yield OpenBroker(
-            broker, ledger, wiring, worker, runner, clock, guard, unread.files
+            broker, ledger, wiring, worker, runner, clock, guard, ring, unread.files
         )
     finally:
         with anyio.CancelScope(shield=True):

@@ -64,6 +64,9 @@ class GroupCommit:
         max_queued: appends, and likewise entries, waiting at most; one caller may
             have half of the entries.
         turn_seconds: how long the writer waits at most for those just answered.
+
+    Attributes:
+        failing: whether the last batch could not be written.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class GroupCommit:
         self._suppression = Suppression(rates.suppressed_interval_seconds)
         self._listeners: list[Callable[[UUID], None]] = []
         self._watch: CommitWatch | None = None
+        self.failing = False
         self._wake = threading.Event()
         self._idle = False
         self._answering = False
@@ -217,6 +221,7 @@ class GroupCommit:
                 # At the end they are dropped: a disk that stays full must not keep
                 # the process.
                 self._suppression.give_back(counted, self._clock.monotonic())
+            self.failing = True
             if self._watch is not None:
                 self._watch.commit_failed()
             error: Exception = cause
@@ -226,6 +231,7 @@ class GroupCommit:
             sleep(PAUSE_SECONDS)
             return
         committed_at = self._clock.monotonic()
+        self.failing = False
         if self._watch is not None:
             entries = len(batch.entries)
             self._watch.committed(len(batch.appends), entries, committed_at - began)
