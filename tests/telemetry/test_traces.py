@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -151,7 +151,7 @@ def test_without_a_setting_nothing_is_watched(tmp_path: Path) -> None:
 
 
 @contextmanager
-def collector() -> Iterator[tuple[str, list[bytes]]]:
+def collector() -> Generator[tuple[str, list[bytes]]]:
     """An OTLP collector over HTTP: what it was sent, body by body."""
     bodies: list[bytes] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from enum import StrEnum
 
 from grantledger.adapters.bootstrap.providers import (
@@ -134,6 +135,11 @@ class Wiring:
         if registrar is not None:
             self._serve(name, await registrar.usable())
         return self.wired[name]
+
+    def client_ends_at(self, name: str) -> datetime | None:
+        """Return when a provider's registered client ends, None for never."""
+        registrar = self._registrars.get(name)
+        return None if registrar is None else registrar.ends_at
 
     async def tend(self) -> None:
         """Renew registered clients in time, even when nobody uses them.

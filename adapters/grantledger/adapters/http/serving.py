@@ -122,6 +122,26 @@ def _let_be(_number: int, _frame: FrameType | None) -> None:
 
 
 @asynccontextmanager
+async def issuers_of(
+    settings: Settings, clock: Clock, watch: Watch = UNWATCHED
+) -> AsyncGenerator[list[CallerIssuer]]:
+    """Yield the issuers of callers' tokens; on leaving, their connections are closed.
+
+    Raises:
+        ConfigurationError: an issuer's settings are wrong; `field` names it.
+    """
+    connections: list[BoundedHttp] = []
+    try:
+        yield [
+            _issuer(one, f"http.issuers[{n}]", settings, clock, connections, watch)
+            for n, one in enumerate(settings.file.http.issuers)
+        ]
+    finally:
+        for connection in connections:
+            await connection.aclose()
+
+
+@asynccontextmanager
 async def authenticator(
     settings: Settings, clock: Clock, watch: Watch = UNWATCHED
 ) -> AsyncGenerator[Authenticator]:
@@ -130,18 +150,9 @@ async def authenticator(
     Raises:
         ConfigurationError: an issuer's settings are wrong; `field` names it.
     """
-    said = settings.file.http
-    connections: list[BoundedHttp] = []
-    try:
-        issuers = [
-            _issuer(one, f"http.issuers[{n}]", settings, clock, connections, watch)
-            for n, one in enumerate(said.issuers)
-        ]
-        clients = {client.id: client.secret_hash for client in said.clients}
+    clients = {one.id: one.secret_hash for one in settings.file.http.clients}
+    async with issuers_of(settings, clock, watch) as issuers:
         yield Authenticator(issuers, clients, clock)
-    finally:
-        for connection in connections:
-            await connection.aclose()
 
 
 class AnnouncingServer(uvicorn.Server):

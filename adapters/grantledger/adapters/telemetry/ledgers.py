@@ -53,47 +53,45 @@ class PassedLedger:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def find(self, key: GrantKey) -> Coroutine[Any, Any, UserGrant | None]:
+    async def find(self, key: GrantKey) -> UserGrant | None:
         """Pass on."""
-        return self._ledger.find(key)
+        return await self._ledger.find(key)
 
-    def get(self, grant_id: UUID) -> Coroutine[Any, Any, UserGrant | None]:
+    async def get(self, grant_id: UUID) -> UserGrant | None:
         """Pass on."""
-        return self._ledger.get(grant_id)
+        return await self._ledger.get(grant_id)
 
-    def append(
+    async def append(
         self,
         grant: UserGrant,
         lane: Lane = Lane.ORDINARY,
         *,
         lease_over: datetime | None = None,
-    ) -> Coroutine[Any, Any, AppendVerdict]:
+    ) -> AppendVerdict:
         """Pass on."""
-        return self._ledger.append(grant, lane, lease_over=lease_over)
+        return await self._ledger.append(grant, lane, lease_over=lease_over)
 
-    def record(self, entry: AccessEntry) -> Coroutine[Any, Any, Recorded]:
+    async def record(self, entry: AccessEntry) -> Recorded:
         """Pass on."""
-        return self._ledger.record(entry)
+        return await self._ledger.record(entry)
 
-    def is_newest(self, grant_id: UUID, version: int) -> Coroutine[Any, Any, bool]:
+    async def is_newest(self, grant_id: UUID, version: int) -> bool:
         """Pass on."""
-        return self._ledger.is_newest(grant_id, version)
+        return await self._ledger.is_newest(grant_id, version)
 
-    def changed(
+    async def changed(
         self, grant_id: UUID, version: int, *, timeout_seconds: float
-    ) -> Coroutine[Any, Any, None]:
+    ) -> None:
         """Pass on."""
-        return self._ledger.changed(grant_id, version, timeout_seconds=timeout_seconds)
+        await self._ledger.changed(grant_id, version, timeout_seconds=timeout_seconds)
 
-    def hand_outs(
-        self, grant_id: UUID, at: datetime
-    ) -> Coroutine[Any, Any, Sequence[AccessEntry]]:
+    async def hand_outs(self, grant_id: UUID, at: datetime) -> Sequence[AccessEntry]:
         """Pass on."""
-        return self._ledger.hand_outs(grant_id, at)
+        return await self._ledger.hand_outs(grant_id, at)
 
-    def due(self, now: datetime, limit: int) -> Coroutine[Any, Any, Sequence[UUID]]:
+    async def due(self, now: datetime, limit: int) -> Sequence[UUID]:
         """Pass on."""
-        return self._ledger.due(now, limit)
+        return await self._ledger.due(now, limit)
 
 
 class CountedLedger(PassedLedger):
@@ -152,7 +150,7 @@ class WatchedServer:
         self._spans = spans
         self._monotonic = monotonic
 
-    def redeem(
+    async def redeem(
         self,
         refresh_token: RefreshToken,
         *,
@@ -160,9 +158,9 @@ class WatchedServer:
         audience: str | None,
         resource: str | None,
         budget_seconds: float,
-    ) -> Coroutine[Any, Any, TokenAnswer | UpstreamFailure]:
+    ) -> TokenAnswer | UpstreamFailure:
         """Pass on, watched."""
-        return self._watched(
+        return await self._watched(
             "redeem",
             self._server.redeem(
                 refresh_token,
@@ -173,7 +171,7 @@ class WatchedServer:
             ),
         )
 
-    def exchange(
+    async def exchange(
         self,
         subject_token: AccessToken,
         *,
@@ -181,9 +179,9 @@ class WatchedServer:
         audience: str | None,
         resource: str | None,
         budget_seconds: float,
-    ) -> Coroutine[Any, Any, TokenAnswer | UpstreamFailure]:
+    ) -> TokenAnswer | UpstreamFailure:
         """Pass on, watched."""
-        return self._watched(
+        return await self._watched(
             "exchange",
             self._server.exchange(
                 subject_token,
@@ -194,11 +192,11 @@ class WatchedServer:
             ),
         )
 
-    def revoke(
+    async def revoke(
         self, token: str, kind: TokenKind, *, budget_seconds: float
-    ) -> Coroutine[Any, Any, RevocationConfirmed | UpstreamFailure]:
+    ) -> RevocationConfirmed | UpstreamFailure:
         """Pass on, watched."""
-        return self._watched(
+        return await self._watched(
             "revoke", self._server.revoke(token, kind, budget_seconds=budget_seconds)
         )
 

@@ -199,14 +199,14 @@ class BoundedHttp:
         if self._watch is not None:
             sending = self._watch.sending(method, url, what)
             headers = {**(headers or {}), **sending.headers}
-        outcome: HttpAnswer | TransportFailure | None = None
+        seen: HttpAnswer | TransportFailure | None = None
         try:
-            outcome = await self._request(
+            outcome = seen = await self._request(
                 method, url, budget_seconds, headers or {}, content, body_limit_bytes
             )
         finally:
             if sending is not None:
-                sending.ended(outcome)
+                sending.ended(seen)
         self.last = _reached(outcome)
         return outcome
 

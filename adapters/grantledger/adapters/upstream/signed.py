@@ -47,7 +47,7 @@ class SignedTokens:
         leeway_seconds: float = 30.0,
     ) -> None:
         self._issuers = sorted(issuers)
-        self._keys = keys
+        self.keys = keys
         self._clock = clock
         self._leeway = leeway_seconds
 
@@ -80,7 +80,7 @@ class SignedTokens:
             typ.lower().removeprefix("application/") not in types
         ):
             raise InvalidSubjectToken("the token is of a type not accepted here")
-        key = await self._keys.key(kid, algorithm)
+        key = await self.keys.key(kid, algorithm)
         claims = _decoded(token, key, algorithm, self._issuers, audiences)
         self._check_times(claims)
         if not 0 < len(claims["sub"]) <= MAX_SUBJECT_LENGTH:
