@@ -22,7 +22,11 @@ def serve(config: Config = None) -> None:
     """Serve tokens over HTTP until SIGTERM; see docs/callers.md for the endpoints."""
     settings = load(config)
     tell = logging_of(settings)
-    anyio.run(serve_http, settings, lambda address: tell(f"listening on {address}"))
+
+    def listening(address: str) -> None:
+        tell(f"listening on {address}")
+
+    anyio.run(serve_http, settings, listening)
 
 
 def client_secret(

@@ -48,8 +48,10 @@ Result = tuple["asyncio.Future[Any]", object]
 class CommitWatch(Protocol):
     """Sees what the writer does, in its thread."""
 
-    def committed(self, appends: int, entries: int, seconds: float) -> None:
-        """Take note of a commit of so many units, and how long it took."""
+    def committed(
+        self, appends: int, entries: Sequence[AccessEntry], seconds: float
+    ) -> None:
+        """Take note of a commit: units, journal entries, and how long it took."""
         ...
 
     def commit_failed(self) -> None:
@@ -233,7 +235,8 @@ class GroupCommit:
         committed_at = self._clock.monotonic()
         self.failing = False
         if self._watch is not None:
-            entries = len(batch.entries)
+            pairs = zip(batch.entries, verdicts.recorded, strict=False)
+            entries = [entry for entry, kept in pairs if kept is True]
             self._watch.committed(len(batch.appends), entries, committed_at - began)
         self._answer(appends, accesses, verdicts, committed_at)
 

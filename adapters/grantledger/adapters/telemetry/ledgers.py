@@ -21,7 +21,6 @@ from grantledger.domain.ports import (
     Lane,
     Ledger,
     Recorded,
-    RecordVerdict,
 )
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import (
@@ -92,21 +91,6 @@ class PassedLedger:
     async def due(self, now: datetime, limit: int) -> Sequence[UUID]:
         """Pass on."""
         return await self._ledger.due(now, limit)
-
-
-class CountedLedger(PassedLedger):
-    """Counts what is recorded, once it is durable."""
-
-    def __init__(self, ledger: Ledger, metrics: Metrics) -> None:
-        super().__init__(ledger)
-        self._metrics = metrics
-
-    async def record(self, entry: AccessEntry) -> Recorded:
-        """Record, then count."""
-        recorded = await self._ledger.record(entry)
-        if recorded.verdict is RecordVerdict.RECORDED:
-            self._metrics.accessed(entry)
-        return recorded
 
 
 class TracedLedger(PassedLedger):

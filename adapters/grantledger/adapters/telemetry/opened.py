@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from grantledger.adapters.settings import Settings
 from grantledger.adapters.telemetry.ledgers import (
-    CountedLedger,
     TracedLedger,
     WatchedServer,
 )
@@ -21,6 +20,7 @@ from grantledger.adapters.upstream.http import (
     TransportFailure,
 )
 from grantledger.domain.errors import ConfigurationError
+from grantledger.domain.journal import AccessEntry
 from grantledger.domain.ports import AuthorizationServer, Ledger
 
 if TYPE_CHECKING:
@@ -45,9 +45,7 @@ class Telemetry(Watch):
         self.monotonic = monotonic
 
     def ledger(self, ledger: Ledger) -> Ledger:
-        """Return the ledger, counted and traced."""
-        if self.metrics is not None:
-            ledger = CountedLedger(ledger, self.metrics)
+        """Return the ledger, traced; what it records is counted by its commits."""
         return ledger if self.traces is None else TracedLedger(ledger, self.traces)
 
     def server(self, provider: str, server: AuthorizationServer) -> AuthorizationServer:
@@ -60,7 +58,9 @@ class Telemetry(Watch):
         """Return who watches the requests to a provider or an issuer."""
         return _Requests(name, self.metrics, self.traces)
 
-    def committed(self, appends: int, entries: int, seconds: float) -> None:
+    def committed(
+        self, appends: int, entries: Sequence[AccessEntry], seconds: float
+    ) -> None:
         """Count a group commit."""
         if self.metrics is not None:
             self.metrics.committed(appends, entries, seconds)

@@ -5,10 +5,11 @@ Cheap to import: nothing of Prometheus or OpenTelemetry is needed for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from grantledger.adapters.upstream.http import HttpWatch
+from grantledger.domain.journal import AccessEntry
 from grantledger.domain.ports import AuthorizationServer, Ledger
 
 
@@ -54,7 +55,9 @@ class Watch:
         _ = name
         return None
 
-    def committed(self, appends: int, entries: int, seconds: float) -> None:
+    def committed(
+        self, appends: int, entries: Sequence[AccessEntry], seconds: float
+    ) -> None:
         """Take note of a group commit; called in the thread that writes."""
 
     def commit_failed(self) -> None:
