@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from grantledger.adapters.bootstrap.ledgers import spool_of
-from grantledger.adapters.cli.doctor import ledgers, places, providers
+from grantledger.adapters.cli.doctor import ledgers, places, providers, service
 from grantledger.adapters.cli.doctor.examining import examine
 from grantledger.adapters.cli.doctor.findings import Finding, Level
 from grantledger.adapters.cli.entry import run
@@ -24,6 +24,7 @@ from grantledger.adapters.devserver import DevServer, DevSettings
 from grantledger.adapters.keys.clock import SystemClock
 from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger.postgres.clock import DatabaseClock
+from grantledger.domain.policy import CallerRule
 from tests.broker.scene import CALLER, Home, Scene
 from tests.http.scene import rules
 from tests.support.certificates import Authority
@@ -264,20 +265,32 @@ async def test_a_certificate_that_ends_soon(
         assert (one.level, "not accepted" in one.said) == (Level.ERROR, True)
 
 
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        (('id = "scanner"\nproviders', 'id = "nobody"\nproviders'), "nobody"),
-        (('providers = ["cloud"]\nsubjects', "subjects"), "names no provider"),
-    ],
-)
-async def test_a_policy_that_allows_nobody(
-    scene: Scene, changed: tuple[str, str], said: str
-) -> None:
-    scene.home.callers = scene.home.callers.replace(*changed)
+async def test_a_rule_that_is_nobodys_and_a_client_without_one(scene: Scene) -> None:
+    scene.home.callers = scene.home.callers.replace(
+        'id = "scanner"\nproviders', 'id = "nobody"\nproviders'
+    )
     bad = await found(scene)
     assert set(bad) == {"callers"}
-    assert said in " ".join(one.said for one in bad["callers"])
+    said = [one.said for one in bad["callers"]]
+    assert ["'nobody'" in said[0], "'scanner'" in said[1], len(said)] == [True, True, 2]
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (CallerRule("*"), "every user's tokens"),
+        (CallerRule("scanner", self_only=True), "own token"),
+        (CallerRule("idp:job", self_only=True), None),
+        (CallerRule("cli:root"), None),
+    ],
+)
+def test_rules_that_allow_too_much_or_never_apply(
+    rule: CallerRule, said: str | None
+) -> None:
+    rules = [rule, CallerRule("scanner", subjects=frozenset({"alice"}))]
+    told = service.check_rules(rules, {"scanner"}, {"idp"})
+    assert [said in one.said for one in told if said] == [True] * bool(said)
+    assert len(told) == bool(said)
 
 
 async def test_callers_without_any_rule(scene: Scene) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import urllib.request
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from grantledger.adapters.telemetry.metrics import Metrics, expose
-from grantledger.domain.errors import LedgerRestored, Unavailable
+from grantledger.domain.errors import InvalidSubjectToken, LedgerRestored, Unavailable
 from tests.broker.scene import CALLER, until
 from tests.broker.scene import TOKEN as UPSTREAM
 from tests.house.tree import ROOT
@@ -103,6 +104,19 @@ async def test_redemptions_are_timed_by_provider_and_outcome(here: Watched) -> N
             outcome=outcome,
         )
         assert sent == count
+
+
+async def test_fetches_of_metadata_and_keys_are_told_apart(here: Watched) -> None:
+    with suppress(InvalidSubjectToken):
+        await here.opened.providers["cloud"].keys.key(None, "RS256")
+    for what in ("metadata", "jwks"):
+        said = here.value(
+            "grantledger_upstream_requests_total",
+            server="cloud",
+            what=what,
+            outcome="2xx",
+        )
+        assert said == 1, what
 
 
 async def test_a_broker_shows_what_it_is_now(here: Watched) -> None:

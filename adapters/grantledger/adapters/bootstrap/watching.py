@@ -12,19 +12,20 @@ from grantledger.adapters.bootstrap.ledgers import spool_of
 from grantledger.adapters.bootstrap.opened import OpenBroker
 from grantledger.adapters.bootstrap.regularly import regularly
 from grantledger.adapters.bootstrap.sampling import sampled
-from grantledger.adapters.settings import Settings
+from grantledger.adapters.settings import HttpSettings, Settings, WorkerSettings
 from grantledger.adapters.settings.listening import address
 from grantledger.adapters.telemetry.metrics import Metrics, expose
 from grantledger.adapters.telemetry.opened import Telemetry, telemetry_of
 
 SAMPLE_SECONDS = 10.0
+_TABLE = {HttpSettings: "http", WorkerSettings: "worker"}
 
 _log = logging.getLogger("grantledger.telemetry")
 
 
 @contextmanager
 def watching(
-    settings: Settings, metrics_listen: str | None
+    settings: Settings, part: HttpSettings | WorkerSettings
 ) -> Generator[Telemetry | None]:
     """Yield the telemetry that the settings ask for; None where that is nothing.
 
@@ -32,20 +33,21 @@ def watching(
 
     Args:
         settings: all of them.
-        metrics_listen: where this process answers `GET /metrics`, None for nowhere.
+        part: says where this process answers `GET /metrics`.
 
     Raises:
         ConfigurationError: a setting is wrong.
         Unavailable: the listener's address is taken.
     """
     directory = settings.metrics_directory
-    counting = metrics_listen is not None or directory is not None
+    listen = part.metrics_listen
+    counting = listen is not None or directory is not None
     telemetry = telemetry_of(settings, time.monotonic, metrics=counting)
     with ExitStack() as afterwards:
         if telemetry is not None:
             afterwards.callback(telemetry.close)
-            if telemetry.metrics is not None and metrics_listen is not None:
-                host, port = address(metrics_listen, "metrics_listen")
+            if telemetry.metrics is not None and listen is not None:
+                host, port = address(listen, f"{_TABLE[type(part)]}.metrics_listen")
                 port, stop = expose(host, port, telemetry.metrics.registry, directory)
                 afterwards.callback(stop)
                 _log.info("metrics at http://%s:%d/metrics", host, port)

@@ -50,8 +50,7 @@ async def _run(config: Path | None, *, once: bool, as_json: bool) -> Round | Non
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         settings = load(config)
         tell = logging_of(settings)
-        listen = None if once else settings.file.worker.metrics_listen
-        with watching(settings, listen) as telemetry:
+        with watching(settings, settings.file.worker) as telemetry:
             return await _work(
                 settings, signals, telemetry, tell, once=once, as_json=as_json
             )

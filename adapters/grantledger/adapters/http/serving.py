@@ -64,7 +64,7 @@ async def serve(settings: Settings, started: Callable[[str], object]) -> None:
             "http.issuers",
         )
     with ExitStack() as afterwards:
-        telemetry = afterwards.enter_context(watching(settings, said.metrics_listen))
+        telemetry = afterwards.enter_context(watching(settings, said))
         watch = telemetry or UNWATCHED
         async with (
             open_broker(settings, watch=watch) as opened,

@@ -25,6 +25,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from grantledger.adapters.upstream.http import HttpAnswer, Sending, TransportFailure
 
 SERVER_ERROR = 500
+EXPORT_SECONDS = 3.0
+"""For one batch, tries included; a collector that is down holds up no stop."""
+
 _PORTS = {"http": 80, "https": 443}
 _PROPAGATOR = TraceContextTextMapPropagator()
 
@@ -32,7 +35,9 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 def exporting(collector: str) -> SpanProcessor:
     """Return what sends spans to an OTLP collector, in batches and in a thread."""
     return BatchSpanProcessor(
-        OTLPSpanExporter(endpoint=collector.rstrip("/") + "/v1/traces")
+        OTLPSpanExporter(
+            endpoint=collector.rstrip("/") + "/v1/traces", timeout=EXPORT_SECONDS
+        )
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from ipaddress import ip_address
 
 from grantledger.adapters.cli.doctor.findings import Finding, warning, well, wrong
 from grantledger.adapters.settings import Settings
 from grantledger.adapters.settings.listening import address
 from grantledger.domain.errors import ConfigurationError
+from grantledger.domain.policy import ANY, CallerRule
 
 
 def check_callers(settings: Settings) -> list[Finding]:
@@ -21,40 +24,67 @@ def check_callers(settings: Settings) -> list[Finding]:
             "callers",
         )
         return [wrong("callers", nobody, "add a rule: [[callers]]")]
-    names = {client.id for client in said.http.clients}
+    clients = {client.id for client in said.http.clients}
     issuers = {issuer.name for issuer in said.http.issuers}
-    ruled = {rule.id for rule in said.callers}
-    lost = sorted(
+    found = check_rules(settings.policy.rules, clients, issuers)
+    return found or [well("callers", f"{len(said.callers)} rules, each somebody's")]
+
+
+def check_rules(
+    rules: Sequence[CallerRule], clients: AbstractSet[str], issuers: AbstractSet[str]
+) -> list[Finding]:
+    """Tell which rules are nobody's, everybody's, or never apply.
+
+    Args:
+        rules: the policy's.
+        clients: ids of callers with a secret.
+        issuers: names that begin the ids of callers with a token.
+    """
+    ruled = {rule.caller for rule in rules}
+    lost = {
         name
-        for name in ruled
-        if name not in names and name.partition(":")[0] not in issuers
-    )
-    found = [
-        warning(
-            "callers",
-            f"the rule of {name!r} is nobody's: no client and no issuer has that name",
-            "name a client's id, or issuer:claim",
-        )
-        for name in lost
+        for name in ruled - {ANY} - clients
+        if name.partition(":")[0] not in {*issuers, "cli"}
+    }
+    return [
+        *(
+            warning(
+                "callers",
+                f"the rule of {name!r} is nobody's over HTTP: no client and no issuer "
+                "has that name",
+                "name a client's id, or issuer:claim",
+            )
+            for name in sorted(lost)
+        ),
+        *(
+            warning(
+                "callers",
+                f"client {name!r} may have nothing: no rule names it",
+                f'add [[callers]] with id = "{name}", or take the client out',
+            )
+            for name in sorted(clients - ruled if ANY not in ruled else ())
+        ),
+        *(
+            warning(
+                "callers",
+                "a rule gives every caller every user's tokens",
+                "name callers, or at least providers and subjects",
+            )
+            for rule in rules
+            if rule.caller == ANY
+            and not (rule.providers or rule.subjects or rule.self_only)
+        ),
+        *(
+            warning(
+                "callers",
+                f"the rule of {rule.caller!r} is for a user's own token, and a client "
+                "with a secret brings one to /oauth/token alone",
+                "let it call with tokens of an issuer, or name subjects",
+            )
+            for rule in rules
+            if rule.self_only and rule.caller in clients
+        ),
     ]
-    found += [
-        warning(
-            "callers",
-            f"client {name!r} may have nothing: no rule names it",
-            f'add [[callers]] with id = "{name}", or take the client out',
-        )
-        for name in sorted(names - ruled)
-    ]
-    empty = [rule.id for rule in said.callers if not rule.providers]
-    found += [
-        warning(
-            "callers",
-            f"the rule of {name!r} names no provider: it allows nothing",
-            "name its providers",
-        )
-        for name in empty
-    ]
-    return found or [well("callers", f"{len(ruled)} callers have rules")]
 
 
 def check_listen(settings: Settings) -> list[Finding]:
