@@ -22,6 +22,7 @@ import httpx
 import pytest
 
 from grantledger.adapters.devserver import DevServer, DevSettings
+from grantledger.adapters.keys.ring import KeyUse
 from grantledger.domain.values import GrantKey
 from tests.broker.scene import CALLER, RESOURCE, Home, Scene
 from tests.cli.scene import Shell
@@ -97,7 +98,10 @@ async def test_nothing_of_anybody_is_written(
                 proxy.plan("/revoke", Fault.status(503, "canary"), 3)
                 await life.broker.revoke(CALLER, other)
                 secrets = [scene.tokens[0], scene.client.client_secret or "", SECRET]
-                secrets += [life.opened.ring.reveal()[:60]]
+                secrets += re.findall(
+                    r'"([A-Za-z0-9+/_=-]{40,})"', life.opened.ring.reveal()
+                )
+                assert len(secrets) > len(KeyUse)
             home.write()
             run = Run(Shell(tmp_path))
             try:

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from grantledger.adapters.telemetry.metrics import Metrics, expose
+from grantledger.adapters.telemetry.metrics import Metrics, expose, forget
 from grantledger.domain.errors import InvalidSubjectToken, LedgerRestored, Unavailable
 from tests.broker.scene import CALLER, until
 from tests.broker.scene import TOKEN as UPSTREAM
@@ -174,23 +174,42 @@ def test_metrics_are_exposed_on_a_listener_of_their_own() -> None:
     assert {"grantledger_build_info", "process_resident_memory_bytes"} <= families
 
 
+async def test_callers_find_no_metrics_on_their_port(here: Watched) -> None:
+    assert (await here.http.get("/metrics")).status_code == 404
+
+
 def test_several_processes_are_added_up(tmp_path: Path) -> None:
     """Each writes into one directory; whoever exposes reads it."""
     program = (
+        "import os\n"
         "from grantledger.adapters.telemetry.metrics import Metrics\n"
-        "Metrics(['cloud']).commit_failed()\n"
+        "from grantledger.adapters.telemetry.watch import Sample\n"
+        "metrics = Metrics(['cloud'])\n"
+        "metrics.commit_failed()\n"
+        "metrics.sampled(Sample(queued=3, cached=0, refusal=None))\n"
+        "print(os.getpid())\n"
     )
     environ = dict(os.environ, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
-    for _ in range(2):
-        subprocess.run(
-            [sys.executable, "-c", program], check=True, env=environ, cwd=ROOT
+    command = [sys.executable, "-c", program]
+    pids = [
+        int(
+            subprocess.run(
+                command, check=True, env=environ, cwd=ROOT, capture_output=True
+            ).stdout
         )
+        for _ in range(2)
+    ]
     port, stop = expose("127.0.0.1", 0, Metrics([]).registry, tmp_path)
     try:
         text = read(port)
+        assert "grantledger_commit_failures_total 2.0" in text
+        assert "grantledger_commit_queue 6.0" in text
+        forget(pids[0], tmp_path)
+        text = read(port)
+        assert "grantledger_commit_failures_total 2.0" in text
+        assert "grantledger_commit_queue 3.0" in text
     finally:
         stop()
-    assert "grantledger_commit_failures_total 2.0" in text
 
 
 def read(port: int) -> str:

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio.to_thread
 
 from grantledger.adapters.bootstrap.ledgers import spool_of
 from grantledger.adapters.bootstrap.opened import OpenBroker
@@ -35,7 +38,8 @@ class Readiness:
         guard: `ok`, or why nothing is appended any more.
         queued: units that wait for the writer.
         commits: `failing` while the last could not be written.
-        spooled: answers on disk that the ledger has not taken yet.
+        spooled: answers on disk that the ledger has not taken yet; None where nobody
+            may look.
         providers: by name, how the last request to the server ended.
     """
 
@@ -47,7 +51,7 @@ class Readiness:
     guard: str
     queued: int
     commits: str
-    spooled: int
+    spooled: int | None
     providers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -67,7 +71,7 @@ async def readiness(opened: OpenBroker, settings: Settings) -> Readiness:
     queued = ledger.queued
     if said == OK and queued >= settings.file.ledger.queue_limit:
         said = Unavailable.code
-    waiting = spooled(spool_of(settings))
+    waiting = await anyio.to_thread.run_sync(_waiting, spool_of(settings))
     providers = {
         name: "not_asked" if wired.http.last is None else wired.http.last.word
         for name, wired in opened.providers.items()
@@ -75,7 +79,7 @@ async def readiness(opened: OpenBroker, settings: Settings) -> Readiness:
     ready = said == OK and keys == OK
     well = (
         not ledger.failing
-        and not waiting
+        and waiting == 0
         and all(word in {"answered", "not_asked"} for word in providers.values())
     )
     return Readiness(
@@ -90,6 +94,13 @@ async def readiness(opened: OpenBroker, settings: Settings) -> Readiness:
         spooled=waiting,
         providers=providers,
     )
+
+
+def _waiting(spool: Path) -> int | None:
+    try:
+        return spooled(spool)
+    except OSError:
+        return None
 
 
 def _keys(opened: OpenBroker, stored: Mapping[str, bytes]) -> str:

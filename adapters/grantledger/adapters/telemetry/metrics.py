@@ -23,7 +23,7 @@ from prometheus_client import (
     ProcessCollector,
     start_http_server,
 )
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from grantledger.adapters.telemetry.watch import Sample
 from grantledger.domain.errors import Unavailable
@@ -301,3 +301,8 @@ def expose(
         thread.join()
 
     return server.server_port, stop
+
+
+def forget(pid: int, directory: Path) -> None:
+    """Take a process that has ended out of the gauges; what it counted stays."""
+    mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call] # the library's own
