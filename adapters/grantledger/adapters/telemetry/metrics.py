@@ -23,7 +23,10 @@ from prometheus_client import (
     ProcessCollector,
     start_http_server,
 )
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import (
+    MultiProcessCollector,
+    mark_process_dead,  # pyright: ignore[reportUnknownVariableType] # the library's own
+)
 
 from grantledger.adapters.telemetry.watch import Sample
 from grantledger.domain.errors import Unavailable
