@@ -7,8 +7,7 @@ Served as `grantledger serve` serves; says its address on standard output.
 
 from __future__ import annotations
 
-import asyncio
-
+import anyio
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -55,7 +54,7 @@ def main() -> None:
     config = server_config(app, HttpSettings())
     config.host, config.port = "127.0.0.1", 0
     server = AnnouncingServer(config, lambda address: print(address, flush=True))
-    asyncio.run(server.serve())
+    anyio.run(server.serve, backend_options={"use_uvloop": True})
 
 
 if __name__ == "__main__":

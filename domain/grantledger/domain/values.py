@@ -6,6 +6,7 @@ A secret and its fingerprint are two types: a `Secret` never shows itself, a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,6 +25,8 @@ MAX_SCOPES = 100
 MAX_SCOPE_LENGTH = 256
 MAX_SUBJECT_LENGTH = 512
 MAX_NAME_LENGTH = 128
+
+_SCOPE = re.compile(r"[!#-\[\]-~]+")
 
 
 class Secret:
@@ -129,6 +132,7 @@ class ReauthorizationReason(StrEnum):
     CONSUMED = "consumed"
     SUBJECT_CHANGED = "subject_changed"
     RESTORED = "restored"
+    SECURITY_EVENT = "security_event"
 
 
 class RevocationReason(StrEnum):
@@ -247,6 +251,6 @@ def parse_scopes(value: str | Iterable[str] | None) -> Scopes:
                 f"a scope has {len(scope)} characters; "
                 f"the limit is 1 to {MAX_SCOPE_LENGTH}"
             )
-        if not all(c == "!" or "#" <= c <= "[" or "]" <= c <= "~" for c in scope):
+        if _SCOPE.fullmatch(scope) is None:
             raise ValueError(f"scope {scope!r} has a character outside RFC 6749 3.3")
     return scopes

@@ -69,6 +69,7 @@ class Worker:
         self._said = said
         self._admit = admit
         self._tasks: list[asyncio.Task[None]] = []
+        self._indexed = False
 
     def start(self, *, rotating: bool = True) -> None:
         """Begin, in this event loop.
@@ -82,7 +83,11 @@ class Worker:
             "clients": self._wiring.tend,
         }
         if rotating:
-            works |= {"expire": upkeep.expire, "rotate": upkeep.rotate}
+            works |= {
+                "expire": upkeep.expire,
+                "rotate": upkeep.rotate,
+                "index": self._index_tokens,
+            }
             hot = self._said.hot_hand_outs
             if hot:
                 works["hot"] = lambda: upkeep.refresh_hot(hot)
@@ -126,7 +131,15 @@ class Worker:
             if kept.more_in is None:
                 break
             await self._broker.env.runner.sleep(kept.more_in)
+        await self._index_tokens()
         done.whole = True
+
+    async def _index_tokens(self) -> None:
+        """Find, from now on, the tokens of a ledger from before there was an index."""
+        fleet = self._broker.env.fleet
+        if fleet is not None and not self._indexed:
+            await fleet.complete_tokens()
+            self._indexed = True
 
     async def _tend(self, done: Round) -> None:
         """Look after what is due until no more of it changes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from grantledger.adapters.cli import keys, provider
+from grantledger.adapters.cli import keys, policy, provider
 from grantledger.adapters.cli.backup import backup
 from grantledger.adapters.cli.checkpoint import checkpoint
 from grantledger.adapters.cli.connect import connect
@@ -23,6 +23,7 @@ from grantledger.adapters.cli.grants import (
 from grantledger.adapters.cli.importing import import_grant
 from grantledger.adapters.cli.maintenance import erase, prune
 from grantledger.adapters.cli.migrate import migrate
+from grantledger.adapters.cli.probe import probe
 from grantledger.adapters.cli.serve import client_secret, serve
 from grantledger.adapters.cli.setup import init
 from grantledger.adapters.cli.token import token
@@ -46,6 +47,7 @@ for _command, _name in (
     (copy, "copy"),
     (serve, "serve"),
     (client_secret, "client-secret"),
+    (probe, "probe"),
     (connect, "connect"),
     (import_grant, "import"),
     (token, "token"),
@@ -67,3 +69,4 @@ for _command, _name in (
     app.command(_name)(_command)
 app.add_typer(provider.app, name="provider")
 app.add_typer(keys.app, name="keys")
+app.add_typer(policy.app, name="policy")

@@ -26,7 +26,12 @@ def serve(config: Config = None) -> None:
     def listening(address: str) -> None:
         tell(f"listening on {address}")
 
-    anyio.run(serve_http, settings, listening)
+    anyio.run(
+        serve_http,
+        settings,
+        listening,
+        backend_options={"use_uvloop": True},
+    )
 
 
 def client_secret(

@@ -13,8 +13,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from grantledger.adapters.http import probes, problems, token_routes
-from grantledger.adapters.http.observing import Observed
+from grantledger.adapters.http import exchange, probes, problems, token_routes
+from grantledger.adapters.http.guarding import Handler
+from grantledger.adapters.http.observing import ROUTE, Observed
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.telemetry.logs import place_of
 from grantledger.adapters.telemetry.opened import Telemetry
@@ -34,6 +35,7 @@ _WORDS = {404: "not_found", 405: "method_not_allowed"}
 # What each part answers; the first route that fits is taken.
 PARTS: tuple[Callable[[Service], list[BaseRoute]], ...] = (
     token_routes.routes,
+    exchange.routes,
     probes.routes,
 )
 
@@ -47,8 +49,8 @@ def build_app(service: Service, telemetry: Telemetry | None = None) -> ASGIApp:
     )
     # A path with one slash more is another: no caller is sent on with its secrets.
     app.router.redirect_slashes = False
-    answering = _Headers(app)
-    return answering if telemetry is None else Observed(answering, routes, telemetry)
+    front = _Front(app, token_routes.handler(service), exchange.handler(service))
+    return front if telemetry is None else Observed(front, routes, telemetry)
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
@@ -64,11 +66,29 @@ async def _unexpected(_request: Request, error: Exception) -> Response:
     return problems.problem(500, "unexpected", "a mistake of this service")
 
 
-class _Headers:
-    """Adds what every answer has."""
+class _Front:
+    """Adds what every answer has, and lets requests for tokens take the short way.
 
-    def __init__(self, app: ASGIApp) -> None:
+    They are most of all requests: matched by their path alone, past the layers that
+    serve everything else.
+    """
+
+    def __init__(self, app: ASGIApp, tokens: Handler, exchanging: Handler) -> None:
         self._app = app
+        self._tokens = tokens
+        self._exchange = exchanging
+
+    def _direct(self, scope: Scope) -> Handler | None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            return None
+        path = scope["path"]
+        if path == exchange.PATH:
+            scope[ROUTE] = exchange.PATH
+            return self._exchange
+        if path.startswith(token_routes.BEFORE) and path.endswith(token_routes.AFTER):
+            scope[ROUTE] = token_routes.TEMPLATE
+            return self._tokens
+        return None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, with the headers added to the answer's."""
@@ -78,6 +98,15 @@ class _Headers:
                 message["headers"] = [*message.get("headers", []), *_HEADERS]
             await send(message)
 
+        handler = self._direct(scope)
+        if handler is not None:
+            request = Request(scope, receive)
+            try:
+                response = await handler(request)
+            except Exception as error:  # noqa: BLE001 - told by its kind, as below
+                response = await _unexpected(request, error)
+            await response(scope, receive, answer)
+            return
         # Answered already, and told by its kind; the server would print its words.
         with suppress(Exception):
             await self._app(scope, receive, answer)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from grantledger.domain.errors import InvalidRequest
 
@@ -40,13 +40,15 @@ async def read(request: Request, limit: int) -> bytes:
     if said.isascii() and said.isdigit() and int(said) > limit:
         raise TooLargeError
     body = bytearray()
-    try:
-        async for part in request.stream():
-            body += part
-            if len(body) > limit:
-                raise TooLargeError
-    except ClientDisconnect:
-        raise InvalidRequest("the body ended early", "body") from None
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise InvalidRequest("the body ended early", "body")
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > limit:
+            raise TooLargeError
     return bytes(body)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.requests import Request
 
-from grantledger.adapters.http.identity import Authenticator
+from grantledger.adapters.http.identity import Authenticator, Identity
 from grantledger.domain.requests import Caller
 
 MAX_HEADER_LENGTH = 200
@@ -17,17 +17,21 @@ async def caller_of(request: Request, who: Authenticator) -> Caller:
         NotAuthenticatedError: nobody known calls.
         Unavailable: the issuer's keys cannot be fetched now.
     """
-    found = await who.caller_id(request.headers.get("authorization"))
+    found = await who.identity(request.headers.get("authorization"))
     return described(request, found)
 
 
-def described(request: Request, caller_id: str) -> Caller:
-    """Return the caller of this id; what headers say is kept, and not believed."""
+def described(request: Request, found: Identity) -> Caller:
+    """Return the caller; what headers say is kept, and not believed."""
     caller = Caller(
-        id=caller_id,
+        id=found.id,
         peer_ip=request.client.host if request.client else None,
-        user_agent=_kept(request, "user-agent"),
-        correlation_id=_kept(request, "x-request-id"),
+        user_agent=_kept(request, b"user-agent"),
+        correlation_id=_kept(request, b"x-request-id"),
+        user=found.user,
+        user_providers=found.user_providers,
+        party=found.party,
+        act_chain=found.party.prior if found.party else (),
     )
     request.scope["grantledger.caller"] = caller
     return caller
@@ -39,8 +43,11 @@ def known_caller(request: Request) -> Caller | None:
     return caller if isinstance(caller, Caller) else None
 
 
-def _kept(request: Request, name: str) -> str | None:
-    value = request.headers.get(name)
-    if value is None:
-        return None
-    return "".join(c if c.isprintable() else "?" for c in value[:MAX_HEADER_LENGTH])
+def _kept(request: Request, name: bytes) -> str | None:
+    for key, value in request.scope["headers"]:
+        if key == name:
+            text: str = value[:MAX_HEADER_LENGTH].decode("latin-1")
+            if text.isprintable():
+                return text
+            return "".join(c if c.isprintable() else "?" for c in text)
+    return None

@@ -11,10 +11,8 @@ from grantledger.adapters.telemetry.metrics import METHODS
 from grantledger.adapters.telemetry.opened import Telemetry
 
 MAX_TRACEPARENT = 128
-# Routes that take a path apart themselves; names in it may hold an encoded slash.
-TEMPLATES = {
-    "/v1/grants/{rest:path}/token": "/v1/grants/{provider}/{subject}/token",
-}
+ROUTE = "grantledger.route"
+"""In a request's scope: the template, where no router has matched its path."""
 
 
 class Observed:
@@ -31,9 +29,7 @@ class Observed:
         self._app = app
         self._telemetry = telemetry
         self._templates: Mapping[object, str] = {
-            route.endpoint: TEMPLATES.get(route.path, route.path)
-            for route in routes
-            if isinstance(route, Route)
+            route.endpoint: route.path for route in routes if isinstance(route, Route)
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +69,8 @@ class Observed:
         return status
 
     def _template(self, scope: Scope) -> str:
-        return self._templates.get(scope.get("endpoint"), "")
+        known: str | None = scope.get(ROUTE)
+        return known or self._templates.get(scope.get("endpoint"), "")
 
 
 def _traceparent(scope: Scope) -> str | None:

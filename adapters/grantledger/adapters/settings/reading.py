@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 
 import msgspec
 
+from grantledger.adapters.settings.overrides import overridden
 from grantledger.adapters.settings.resolved import Settings
 from grantledger.adapters.settings.shape import FileSettings, ProviderSettings
 from grantledger.domain.errors import ConfigurationError
@@ -65,6 +66,7 @@ def parse(
         data = cast("dict[str, object]", tomllib.loads(text))
     except (ValueError, RecursionError) as cause:
         raise ConfigurationError(f"{origin}: {cause}", "config") from None
+    data = overridden(data, environ)
     providers = data.pop("providers", {})
     if not isinstance(providers, dict):
         raise ConfigurationError(f"{origin}: providers is no table", "providers")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from grantledger.adapters.settings.policy_file import inline_policy, read_policy
 from grantledger.adapters.settings.shape import (
     MAX_TEXT_LENGTH,
     CallerSettings,
@@ -17,10 +18,11 @@ from grantledger.adapters.settings.shape import (
     ProviderSettings,
 )
 from grantledger.domain.errors import ConfigurationError
-from grantledger.domain.policy import CallerRule, Policy
+from grantledger.domain.policy import Policy
 from grantledger.domain.values import MAX_NAME_LENGTH, Secret, parse_scopes
 
 LEDGER_ENV = "GRANTLEDGER_LEDGER"
+LEDGER_FILE_ENV = "GRANTLEDGER_LEDGER_FILE"
 KEYRING_ENV = "GRANTLEDGER_KEYRING"
 KEYRING_FILE_ENV = "GRANTLEDGER_KEYRING_FILE"
 DATABASE_ENV = "DATABASE_URL"
@@ -29,6 +31,8 @@ METRICS_DIRECTORY_ENV = "PROMETHEUS_MULTIPROC_DIR"
 MAINTENANCE_ENV = "GRANTLEDGER_MAINTENANCE"
 SQLITE_PREFIX = "sqlite:///"
 MAX_SECRET_BYTES = 64 * 1024
+RESERVED = frozenset({"cli", "cert", "unix", "set", "browser"})
+"""What begins callers' ids that no issuer may give."""
 
 _URL = re.compile(r"([a-z][a-z0-9.-]*)(\+[a-z0-9_.-]+)?:(?://(/?))?", re.IGNORECASE)
 _ORIGIN = re.compile(r"[!-*,-~]{1,128}")
@@ -57,7 +61,11 @@ class Settings:
             _check_provider(provider, f"providers.{name}")
         for number, caller in enumerate(file.callers):
             _check_caller(caller, f"callers[{number}]", file)
-        _check_http(file.http)
+        _check_http(file.http, file.providers)
+        if file.policy.file is not None and (file.callers or file.policy_version):
+            raise ConfigurationError(
+                "policy.file: or callers and policy_version, not both", "policy.file"
+            )
         if _ORIGIN.fullmatch(file.log.origin) is None:
             raise ConfigurationError(
                 "log.origin: 1 to 128 ASCII characters, without spaces and plus signs",
@@ -89,7 +97,16 @@ class Settings:
     @property
     def ledger_url(self) -> tuple[str, str]:
         """(Where the ledger's URL was said, the URL); it may hold a password."""
-        said = ((n, self._environ.get(n)) for n in (LEDGER_ENV, DATABASE_ENV))
+        said = [(LEDGER_ENV, self._environ.get(LEDGER_ENV))]
+        file = self._environ.get(LEDGER_FILE_ENV)
+        if file and not said[0][1]:
+            text = _text_of(self.path(file, LEDGER_FILE_ENV), LEDGER_FILE_ENV).strip()
+            if not text or not text.isprintable():
+                raise ConfigurationError(
+                    f"{LEDGER_FILE_ENV}: the file holds no URL", LEDGER_FILE_ENV
+                )
+            said.append((LEDGER_FILE_ENV, text))
+        said.append((DATABASE_ENV, self._environ.get(DATABASE_ENV)))
         usual = ("ledger.url", self.file.ledger.url)
         return next(((name, url) for name, url in said if url), usual)
 
@@ -140,21 +157,24 @@ class Settings:
         return self.file.broker.node or f"{socket.gethostname()}-{os.getpid()}"
 
     @property
+    def has_policy(self) -> bool:
+        """Whether any rule was said; without, local callers may do everything."""
+        return bool(self.file.callers) or self.file.policy.file is not None
+
+    @property
     def policy(self) -> Policy:
-        """The policy: the file's callers, or everything where it names none."""
-        if not self.file.callers:
+        """The policy as it now stands: the file's, the settings', or everything.
+
+        Raises:
+            ConfigurationError: the file cannot be read, or something in it is wrong.
+        """
+        said = self.file
+        if said.policy.file is not None:
+            path = self.path(said.policy.file, "policy.file")
+            return read_policy(path, said.providers)
+        if not said.callers:
             return Policy.open()
-        rules = tuple(
-            CallerRule(
-                caller=c.id,
-                providers=frozenset(c.providers),
-                subjects=frozenset(c.subjects),
-                scopes=None if c.scopes is None else frozenset(c.scopes),
-                audiences=frozenset(c.audiences),
-            )
-            for c in self.file.callers
-        )
-        return Policy(rules=rules, version=self.file.policy_version or "file")
+        return inline_policy(said.callers, said.policy_version)
 
     def path(self, text: str, field: str = "config") -> Path:
         """Return a path of the settings, counted from their file.
@@ -237,8 +257,26 @@ def _check_caller(said: CallerSettings, at: str, file: FileSettings) -> None:
             )
 
 
-def _check_http(said: HttpSettings) -> None:
+def _check_http(said: HttpSettings, providers: Collection[str]) -> None:
     """Refuse two of one name: whose token would it be?"""
+    for number, issuer in enumerate(said.issuers):
+        at = f"http.issuers[{number}]"
+        if issuer.name in RESERVED:
+            raise ConfigurationError(
+                f"{at}.name: {issuer.name!r} begins the ids of other callers",
+                f"{at}.name",
+            )
+        if bool(issuer.subject_providers) is (issuer.subject_claim is None):
+            raise ConfigurationError(
+                f"{at}.subject_claim: it and subject_providers belong together",
+                f"{at}.subject_claim",
+            )
+        for name in issuer.subject_providers:
+            if name not in providers:
+                raise ConfigurationError(
+                    f"{at}.subject_providers: unknown provider {name!r}",
+                    f"{at}.subject_providers",
+                )
     for field, names in (
         ("http.issuers", [issuer.name for issuer in said.issuers]),
         ("http.issuers", [issuer.issuer for issuer in said.issuers]),
