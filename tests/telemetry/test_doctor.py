@@ -279,8 +279,10 @@ async def test_a_rule_that_is_nobodys_and_a_client_without_one(scene: Scene) -> 
     ("rule", "said"),
     [
         (CallerRule("*"), "every user's tokens"),
-        (CallerRule("scanner", self_only=True), "own token"),
+        (CallerRule("scanner", self_only=True), "brings a token"),
         (CallerRule("idp:job", self_only=True), None),
+        (CallerRule("jobs:job", self_only=True), "brings a token"),
+        (CallerRule("*", self_only=True), None),
         (CallerRule("cli:root"), None),
     ],
 )
@@ -288,9 +290,17 @@ def test_rules_that_allow_too_much_or_never_apply(
     rule: CallerRule, said: str | None
 ) -> None:
     rules = [rule, CallerRule("scanner", subjects=frozenset({"alice"}))]
-    told = service.check_rules(rules, {"scanner"}, {"idp"})
+    told = service.check_rules(rules, {"scanner"}, {"idp": True, "jobs": False})
     assert [said in one.said for one in told if said] == [True] * bool(said)
     assert len(told) == bool(said)
+
+
+async def test_a_policy_file_that_cannot_be_read(scene: Scene) -> None:
+    scene.home.callers = (
+        scene.home.callers.partition("[[callers]]")[0]
+        + '[policy]\nfile = "nowhere.toml"\n'
+    )
+    assert (await only(scene, "callers", Level.ERROR)).error == "configuration"
 
 
 async def test_callers_without_any_rule(scene: Scene) -> None:

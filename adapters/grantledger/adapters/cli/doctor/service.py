@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from ipaddress import ip_address
 
@@ -18,27 +18,32 @@ def check_callers(settings: Settings) -> list[Finding]:
     said = settings.file
     if not said.http.issuers and not said.http.clients:
         return [well("callers", "no caller over HTTP is configured")]
-    if not said.callers:
+    if not settings.has_policy:
         nobody = ConfigurationError(
             "callers: callers can prove who they are, and none may have anything",
             "callers",
         )
         return [wrong("callers", nobody, "add a rule: [[callers]]")]
     clients = {client.id for client in said.http.clients}
-    issuers = {issuer.name for issuer in said.http.issuers}
-    found = check_rules(settings.policy.rules, clients, issuers)
-    return found or [well("callers", f"{len(said.callers)} rules, each somebody's")]
+    issuers = {one.name: one.subject_claim is not None for one in said.http.issuers}
+    try:
+        rules = settings.policy.rules
+    except ConfigurationError as error:
+        return [wrong("callers", error)]
+    found = check_rules(rules, clients, issuers)
+    return found or [well("callers", f"{len(rules)} rules, each somebody's")]
 
 
 def check_rules(
-    rules: Sequence[CallerRule], clients: AbstractSet[str], issuers: AbstractSet[str]
+    rules: Sequence[CallerRule], clients: AbstractSet[str], issuers: Mapping[str, bool]
 ) -> list[Finding]:
     """Tell which rules are nobody's, everybody's, or never apply.
 
     Args:
         rules: the policy's.
         clients: ids of callers with a secret.
-        issuers: names that begin the ids of callers with a token.
+        issuers: names that begin the ids of callers with a token, and whether their
+            tokens name a user.
     """
     ruled = {rule.caller for rule in rules}
     lost = {
@@ -77,14 +82,20 @@ def check_rules(
         *(
             warning(
                 "callers",
-                f"the rule of {rule.caller!r} is for a user's own token, and a client "
-                "with a secret brings one to /oauth/token alone",
-                "let it call with tokens of an issuer, or name subjects",
+                f"the rule of {rule.caller!r} is for the user who brings a token, and "
+                "its own names none: it has what it exchanges at /oauth/token, no more",
+                "set subject_claim of its issuer, or name subjects",
             )
             for rule in rules
-            if rule.self_only and rule.caller in clients
+            if rule.self_only and not _brings_users(rule.caller, issuers)
         ),
     ]
+
+
+def _brings_users(caller: str, issuers: Mapping[str, bool]) -> bool:
+    if caller == ANY:
+        return any(issuers.values())
+    return issuers.get(caller.partition(":")[0], False)
 
 
 def check_listen(settings: Settings) -> list[Finding]:
