@@ -19,10 +19,12 @@ from grantledger.domain.errors import InvalidSubjectToken, LedgerRestored, Unava
 from tests.broker.scene import CALLER, until
 from tests.broker.scene import TOKEN as UPSTREAM
 from tests.house.tree import ROOT
+from tests.http.scene import SECRET
 from tests.support.faults import Fault
 from tests.telemetry.scene import Watched, watched
 
 ROUTE = "/v1/grants/{provider}/{subject}/token"
+MANAGED = "/v1/grants/{provider}/{subject}"
 
 
 async def test_hand_outs_are_counted_by_provider_source_and_outcome(
@@ -66,11 +68,13 @@ async def test_requests_are_timed_by_the_template_of_their_route(
     await here.ask()
     await here.http.get("/healthz")
     await here.http.get("/canary-path")
+    await here.http.get("/v1/grants/cloud/canary", auth=("scanner", SECRET))
     await here.http.request("CANARY", "/healthz")
     for method, route, status in (
         ("POST", ROUTE, "200"),
         ("GET", "/healthz", "200"),
         ("GET", "", "404"),
+        ("GET", MANAGED, "403"),
         ("_OTHER", "/healthz", "405"),
     ):
         count = here.value(

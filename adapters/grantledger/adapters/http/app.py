@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grantledger.adapters.http import exchange, probes, problems, token_routes
 from grantledger.adapters.http.guarding import Handler
+from grantledger.adapters.http.management.api import Management, management
 from grantledger.adapters.http.observing import ROUTE, Observed
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.telemetry.logs import place_of
@@ -49,7 +50,12 @@ def build_app(service: Service, telemetry: Telemetry | None = None) -> ASGIApp:
     )
     # A path with one slash more is another: no caller is sent on with its secrets.
     app.router.redirect_slashes = False
-    front = _Front(app, token_routes.handler(service), exchange.handler(service))
+    front = _Front(
+        app,
+        management(service),
+        token_routes.handler(service),
+        exchange.handler(service),
+    )
     return front if telemetry is None else Observed(front, routes, telemetry)
 
 
@@ -73,10 +79,20 @@ class _Front:
     serve everything else.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Handler, exchanging: Handler) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        manages: Management,
+        tokens: Handler,
+        exchanging: Handler,
+    ) -> None:
         self._app = app
+        self._manages = manages
         self._tokens = tokens
         self._exchange = exchanging
+
+    def _managed(self, path: str) -> bool:
+        return self._manages.serves(path) and not _hands_out(path)
 
     def _direct(self, scope: Scope) -> Handler | None:
         if scope["type"] != "http" or scope["method"] != "POST":
@@ -85,7 +101,7 @@ class _Front:
         if path == exchange.PATH:
             scope[ROUTE] = exchange.PATH
             return self._exchange
-        if path.startswith(token_routes.BEFORE) and path.endswith(token_routes.AFTER):
+        if _hands_out(path):
             scope[ROUTE] = token_routes.TEMPLATE
             return self._tokens
         return None
@@ -109,4 +125,12 @@ class _Front:
             return
         # Answered already, and told by its kind; the server would print its words.
         with suppress(Exception):
-            await self._app(scope, receive, answer)
+            if scope["type"] == "http" and self._managed(scope["path"]):
+                await self._manages(scope, receive, answer)
+            else:
+                await self._app(scope, receive, answer)
+
+
+def _hands_out(path: str) -> bool:
+    """Tell whether a path ends where tokens are handed out."""
+    return path.startswith(token_routes.BEFORE) and path.endswith(token_routes.AFTER)

@@ -21,6 +21,7 @@ from grantledger.adapters.http.identity import (
     Authenticator,
     CallerIssuer,
 )
+from grantledger.adapters.http.protocol import Protocol
 from grantledger.adapters.http.reloading import reloading
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.settings import CallerIssuerSettings, Settings
@@ -99,7 +100,7 @@ def server_config(app: ASGIApp, said: HttpSettings) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
-        http="httptools",
+        http=Protocol,
         limit_concurrency=said.max_connections,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
