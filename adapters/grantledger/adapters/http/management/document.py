@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from grantledger.adapters.http.management import models
+from grantledger.domain.values import MAX_NAME_LENGTH, MAX_SUBJECT_LENGTH
 
 BODIES = (models.Import, models.Revoke, models.BulkRevoke, models.BulkLineOut)
 PROBLEM = "application/problem+json"
@@ -103,6 +104,10 @@ _EXCHANGE_NAMES = (
     "client_id",
     "client_secret",
 )
+_SEGMENTS: Mapping[str, dict[str, Any]] = {
+    "provider": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH},
+    "subject": {"type": "string", "minLength": 1, "maxLength": MAX_SUBJECT_LENGTH},
+}
 _READY = {"type": "object", "required": ["ready"]}
 
 
@@ -129,6 +134,10 @@ def document(app: FastAPI) -> dict[str, Any]:
     }
     for path in made["paths"].values():
         for operation in path.values():
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "path" and parameter["name"] in _SEGMENTS:
+                    # What is checked is the name, decoded.
+                    parameter["schema"] = _SEGMENTS[parameter["name"]]
             responses = operation["responses"]
             responses.pop("422", None)
             responses |= _problems()
@@ -165,10 +174,9 @@ def _answer(schema: object, words: str) -> dict[str, Any]:
 def _others() -> dict[str, Any]:
     """Return what the document says of the endpoints beside FastAPI's."""
     token = {"$ref": "#/components/schemas/Token"}
-    segment = {"type": "string", "minLength": 1, "maxLength": 512}
     names = [
-        {"name": name, "in": "path", "required": True, "schema": segment}
-        for name in ("provider", "subject")
+        {"name": name, "in": "path", "required": True, "schema": schema}
+        for name, schema in _SEGMENTS.items()
     ]
     body = {"$ref": "#/components/schemas/TokenBody"}
     form = {
