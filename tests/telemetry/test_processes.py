@@ -87,7 +87,7 @@ def test_a_listener_that_is_none_or_taken_is_said_by_its_name(
 
 def test_traces_without_the_extra_are_refused_with_what_to_install() -> None:
     program = (
-        "import sys; sys.modules['opentelemetry'] = None\n"
+        "import sys; sys.modules['opentelemetry.sdk'] = None\n"
         "from pathlib import Path\n"
         "from grantledger.adapters.cli.logging_up import logging_of\n"
         "from grantledger.adapters.settings import parse\n"
