@@ -6,6 +6,7 @@ run side by side. Each is two journal entries, the intention and the outcome.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from grantledger.domain import refusals
@@ -101,7 +102,11 @@ class SessionExchanges:
             request = TokenRequest(key=key, scopes=scopes, audience=audience)
             acting = actor or caller.party
             chain = subject.actors if actor is None else actor.chain + subject.actors
-            caller = caller.on_behalf(chain)
+            caller = replace(
+                caller.on_behalf(chain),
+                user=subject.subject,
+                user_providers=frozenset({provider_name}),
+            )
             if subject.may_act is not None and (
                 acting is None or not subject.may_act.names(acting)
             ):
@@ -146,8 +151,10 @@ class SessionExchanges:
         rules = provider.rules
         key = request.key
         audience = request.audience or rules.audience
-        rule = env.policy.rule_for(
-            caller, key.provider, key.subject, request.scopes, audience, proven=True
+        # One policy, whatever is read in meanwhile.
+        policy = env.policy
+        rule = policy.rule_for(
+            caller, key.provider, key.subject, request.scopes, audience
         )
         if rule is None:
             raise Denied(f"no rule lets caller {caller.id!r} exchange this", "no_rule")
@@ -160,7 +167,7 @@ class SessionExchanges:
             request_id=request_id,
             provider=key.provider,
             audience=audience,
-            policy=env.policy.version,
+            policy=policy.version,
             private=EntryPrivate(
                 actor=caller.private,
                 jti=subject.jti,
@@ -200,7 +207,7 @@ class SessionExchanges:
             expires_at=expires_at,
             audience=audience,
             scopes=granted,
-            policy=env.policy.version,
+            policy=policy.version,
             private=EntryPrivate(
                 actor=caller.private,
                 fingerprint=env.fingerprints.fingerprint(
