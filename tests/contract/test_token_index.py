@@ -253,7 +253,7 @@ async def test_what_is_being_pruned_is_not_indexed_again(
             pruning.execute("SELECT ledger_prune(1, 0, 100)")
             completing = asyncio.ensure_future(ledger.complete_tokens())
             while not completing.done() and not waits(postgres):
-                await asyncio.sleep(0.01)
+                await asyncio.wait({completing}, timeout=0.01)
             pruning.execute("COMMIT")
             await completing
         assert await ledger.find_token("rt1") is not None
