@@ -218,6 +218,19 @@ async def test_an_older_ledger_is_completed_in_portions(
     assert await ledger.find_token("unknown") is None
 
 
+async def test_not_only_the_newer_grants_of_a_token_are_told(
+    ledger: StoredLedger, store: Store
+) -> None:
+    """An incident ends them all: some are not enough, while others are missing."""
+    await ledger.append(grant(store))
+    unindexed(store)
+    await ledger.append(grant(store, "bob"))
+    with pytest.raises(Unavailable, match="not all indexed"):
+        await ledger.find_fingerprint(mark(store, REFRESH, "rt1"))
+    await ledger.complete_tokens()
+    assert len(await ledger.find_fingerprint(mark(store, REFRESH, "rt1"))) == 2
+
+
 async def test_what_was_erased_is_not_indexed_again(
     ledger: StoredLedger, store: Store
 ) -> None:

@@ -174,9 +174,11 @@ class FleetReads(ABC):
 
     async def find_fingerprint(self, mark: TokenFingerprint) -> Sequence[TokenPlace]:
         """Return where a token came into the record; see `Fleet.find_fingerprint`."""
-        return await self._places([mark])
+        return await self._places([mark], every=True)
 
-    async def _places(self, marks: Sequence[TokenFingerprint]) -> list[TokenPlace]:
+    async def _places(
+        self, marks: Sequence[TokenFingerprint], *, every: bool = False
+    ) -> list[TokenPlace]:
         asked = ",".join("?" * len(marks))
 
         def read(c: Cursor) -> list[TokenPlace]:
@@ -189,7 +191,7 @@ class FleetReads(ABC):
                 TokenPlace(UUID(hex=row[0]), TokenKind(row[1]), row[2], row[3])
                 for row in c.fetchall()
             ]
-            if not found and _missing(c) is not None:
+            if (every or not found) and _missing(c) is not None:
                 raise Unavailable(
                     "the tokens of an older ledger are not all indexed yet; "
                     "a worker does that",
