@@ -304,6 +304,19 @@ async def test_a_refresh_instead_is_for_the_user_whose_token_is_brought(
             await life.broker.hand_out(CALLER, TokenRequest(scene.key))
 
 
+async def test_a_later_rule_may_cover_what_the_server_granted(start: Start) -> None:
+    """As it may for a token that is handed out."""
+    scene = start("B", **TABLE)
+    narrow = CallerRule(CALLER.id, scopes=frozenset({"openid"}))
+    wide = CallerRule(CALLER.id, scopes=frozenset({"openid", "profile"}))
+    async with scene.open() as opened:
+        life = opened.over(policy=Policy((narrow, wide), "v2"))
+        handed = await exchange(life, session(scene))
+        assert handed.scopes == ("openid", "profile")
+        with pytest.raises(Denied, match="more scopes"):
+            await exchange(opened.over(policy=Policy((narrow,), "v3")), session(scene))
+
+
 async def test_an_exchange_names_the_policy_that_let_it_whatever_comes_meanwhile(
     start: Start,
 ) -> None:

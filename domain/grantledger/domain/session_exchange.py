@@ -187,6 +187,9 @@ class SessionExchanges:
         granted = request.scopes or subject.scopes
         if isinstance(answer, TokenAnswer) and answer.scopes is not None:
             granted = answer.scopes
+        if not rule.covers(granted):
+            # A later rule may cover the token, where the first covers the request.
+            rule = policy.rule_for(caller, key.provider, key.subject, granted, audience)
         refusal = self._refusal(answer, rule, request.scopes, granted, grant)
         if refusal is not None:
             await self._failed(intended, answer)
@@ -298,7 +301,7 @@ class SessionExchanges:
     @staticmethod
     def _refusal(
         answer: TokenAnswer | UpstreamFailure,
-        rule: CallerRule,
+        rule: CallerRule | None,
         asked: Scopes,
         granted: Scopes,
         grant: UserGrant,
@@ -316,7 +319,7 @@ class SessionExchanges:
         missing = sorted(set(asked) - set(granted))
         if missing:
             return InvalidScope(f"the server did not grant: {' '.join(missing)}")
-        return _beyond(granted, grant) or _uncovered(granted, rule)
+        return _beyond(granted, grant) or _uncovered(rule)
 
     @staticmethod
     def _expiry(
@@ -339,8 +342,8 @@ def _beyond(scopes: Scopes, grant: UserGrant) -> InvalidScope | None:
     return InvalidScope(f"scopes beyond the grant: {' '.join(beyond)}")
 
 
-def _uncovered(scopes: Scopes, rule: CallerRule) -> Denied | None:
-    if rule.covers(scopes):
+def _uncovered(rule: CallerRule | None) -> Denied | None:
+    if rule is not None:
         return None
     return Denied(
         "the token has more scopes than the caller's rule covers",
