@@ -317,6 +317,22 @@ async def test_a_later_rule_may_cover_what_the_server_granted(start: Start) -> N
             await exchange(opened.over(policy=Policy((narrow,), "v3")), session(scene))
 
 
+async def test_a_token_of_unknown_scopes_goes_to_no_caller_with_a_list_of_them(
+    start: Start,
+) -> None:
+    """Nobody has said what it may do, so that no list of scopes covers it."""
+    scene = start("B", **TABLE)
+    token = scene.server.issue_session_token("alice", scene.client.client_id, ())
+    listed = CallerRule(CALLER.id, scopes=frozenset({"openid"}))
+    async with scene.open() as opened:
+        life = opened.over(policy=Policy((listed,), "v2"))
+        with pytest.raises(Denied) as refused:
+            await exchange(life, token)
+        assert refused.value.reason == "token_scopes_unknown"
+        free = opened.over(policy=Policy((CallerRule(CALLER.id),), "v3"))
+        assert (await exchange(free, token)).scopes == ()
+
+
 async def test_an_exchange_names_the_policy_that_let_it_whatever_comes_meanwhile(
     start: Start,
 ) -> None:

@@ -319,7 +319,7 @@ class SessionExchanges:
         missing = sorted(set(asked) - set(granted))
         if missing:
             return InvalidScope(f"the server did not grant: {' '.join(missing)}")
-        return _beyond(granted, grant) or _uncovered(rule)
+        return _beyond(granted, grant) or _uncovered(granted, rule)
 
     @staticmethod
     def _expiry(
@@ -342,10 +342,13 @@ def _beyond(scopes: Scopes, grant: UserGrant) -> InvalidScope | None:
     return InvalidScope(f"scopes beyond the grant: {' '.join(beyond)}")
 
 
-def _uncovered(rule: CallerRule | None) -> Denied | None:
-    if rule is not None:
-        return None
-    return Denied(
-        "the token has more scopes than the caller's rule covers",
-        "token_wider_than_rule",
-    )
+def _uncovered(scopes: Scopes, rule: CallerRule | None) -> Denied | None:
+    if rule is None:
+        return Denied(
+            "the token has more scopes than the caller's rule covers",
+            "token_wider_than_rule",
+        )
+    if not scopes and rule.scopes is not None:
+        # Nobody has said what it may do, so that no list of scopes covers it.
+        return Denied("the token's scopes are unknown", "token_scopes_unknown")
+    return None
