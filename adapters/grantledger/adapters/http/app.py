@@ -13,18 +13,28 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from grantledger.adapters.http import exchange, probes, problems, token_routes
+from grantledger.adapters.http import (
+    connect,
+    events,
+    exchange,
+    probes,
+    problems,
+    token_routes,
+)
 from grantledger.adapters.http.guarding import Handler
 from grantledger.adapters.http.management.api import Management, management
 from grantledger.adapters.http.service import Service
 
 _log = logging.getLogger("grantledger.http")
+_CONTENT = (
+    b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 # Tokens are nobody's to keep but the caller's (RFC 6749 section 5.1).
 _HEADERS = [
     (b"cache-control", b"no-store"),
     (b"pragma", b"no-cache"),
     (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"content-security-policy", _CONTENT),
     (b"referrer-policy", b"no-referrer"),
 ]
 _WORDS = {404: "not_found", 405: "method_not_allowed"}
@@ -34,6 +44,8 @@ _WORDS = {404: "not_found", 405: "method_not_allowed"}
 PARTS: tuple[Callable[[Service], list[BaseRoute]], ...] = (
     token_routes.routes,
     exchange.routes,
+    connect.routes,
+    events.routes,
     probes.routes,
 )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import re
 import signal
-import ssl
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from types import FrameType
@@ -21,15 +20,14 @@ from grantledger.adapters.http.identity import (
     Authenticator,
     CallerIssuer,
 )
+from grantledger.adapters.http.key_sets import close_all, key_set
 from grantledger.adapters.http.reloading import reloading
 from grantledger.adapters.http.service import Service
+from grantledger.adapters.http.transmitting import transmitters
 from grantledger.adapters.http.wire import BoundedHead
 from grantledger.adapters.settings import CallerIssuerSettings, Settings
 from grantledger.adapters.settings.shape import HttpSettings
-from grantledger.adapters.upstream.config import ServerConfig
-from grantledger.adapters.upstream.discovery import Discovery
 from grantledger.adapters.upstream.http import BoundedHttp
-from grantledger.adapters.upstream.jwks import KeySet
 from grantledger.adapters.upstream.signed import SignedTokens
 from grantledger.domain.errors import ConfigurationError, Unavailable
 from grantledger.domain.ports import Clock
@@ -38,7 +36,6 @@ GRACEFUL_SECONDS = 10
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 KEEP_ALIVE_SECONDS = 30
 COLLECT_AFTER = (10_000, 20, 50)
-KEYS_AGAIN_SECONDS = 1.0
 
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 _PORTS = 65_536
@@ -72,8 +69,10 @@ async def serve(settings: Settings, started: Callable[[str], object]) -> None:
         async with (
             open_broker(settings) as opened,
             authenticator(settings, opened.clock) as who,
+            transmitters(settings, opened.clock) as senders,
         ):
-            config = server_config(build_app(Service(opened, who, settings)), said)
+            service = Service(opened, who, settings, senders)
+            config = server_config(build_app(service), said)
             config.host, config.port = host, port
             server = AnnouncingServer(config, started)
             afterwards.enter_context(_heard_once())
@@ -152,8 +151,7 @@ async def authenticator(
         clients = {client.id: client.secret_hash for client in said.clients}
         yield Authenticator(issuers, clients, clock)
     finally:
-        for connection in connections:
-            await connection.aclose()
+        await close_all(connections)
 
 
 class AnnouncingServer(uvicorn.Server):
@@ -197,19 +195,7 @@ def _issuer(
     clock: Clock,
     connections: list[BoundedHttp],
 ) -> CallerIssuer:
-    try:
-        config = ServerConfig(
-            issuer=said.issuer,
-            discovery_url=said.discovery_url,
-            internal_base_url=said.internal_base_url,
-        )
-    except ConfigurationError as cause:
-        field = f"{at}.{cause.field}"
-        raise ConfigurationError(f"{field}: {cause}", field) from cause
-    http = BoundedHttp(ssl_context=_trust(said, at, settings))
-    connections.append(http)
-    discovery = Discovery(config, http, clock)
-    keys = KeySet(config, http, discovery, clock, again_seconds=KEYS_AGAIN_SECONDS)
+    keys = key_set(said, at, settings, clock, connections)
     return CallerIssuer(
         name=said.name,
         issuer=said.issuer,
@@ -220,18 +206,3 @@ def _issuer(
         subject_providers=frozenset(said.subject_providers),
         types=TYPES if said.require_at_jwt else LAX_TYPES,
     )
-
-
-def _trust(
-    said: CallerIssuerSettings, at: str, settings: Settings
-) -> ssl.SSLContext | None:
-    if said.ca_file is None:
-        return None
-    path = settings.path(said.ca_file, f"{at}.ca_file")
-    try:
-        return ssl.create_default_context(cafile=str(path))
-    except OSError as cause:
-        raise ConfigurationError(
-            f"{at}.ca_file: cannot read certificates from {path}: {cause.strerror}",
-            f"{at}.ca_file",
-        ) from cause

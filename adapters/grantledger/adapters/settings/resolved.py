@@ -8,6 +8,7 @@ import socket
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from grantledger.adapters.settings.edge import check_edge
 from grantledger.adapters.settings.policy_file import inline_policy, read_policy
 from grantledger.adapters.settings.shape import (
     MAX_TEXT_LENGTH,
@@ -61,6 +62,7 @@ class Settings:
         for number, caller in enumerate(file.callers):
             _check_caller(caller, f"callers[{number}]", file)
         _check_http(file.http, file.providers)
+        check_edge(file)
         if file.policy.file is not None and (file.callers or file.policy_version):
             raise ConfigurationError(
                 "policy.file: or callers and policy_version, not both", "policy.file"

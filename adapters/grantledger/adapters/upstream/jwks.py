@@ -8,8 +8,8 @@ has withdrawn may be withdrawn for a reason.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Protocol, cast
 
 import anyio
 import jwt
@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from grantledger.adapters.upstream import failures
 from grantledger.adapters.upstream.config import SIGNING_ALGORITHMS, ServerConfig
-from grantledger.adapters.upstream.discovery import Discovery, ServerMetadata
+from grantledger.adapters.upstream.discovery import ServerMetadata
 from grantledger.adapters.upstream.http import BoundedHttp, HttpAnswer
+from grantledger.domain.answers import UpstreamFailure
 from grantledger.domain.errors import InvalidSubjectToken, Unavailable
 
 if TYPE_CHECKING:
@@ -35,6 +36,27 @@ _PUBLIC_PARTS: Mapping[str, tuple[str, ...]] = {
     "EC": ("kty", "crv", "x", "y"),
 }
 _KEY_TYPES = {"RS256": "RSA", "PS256": "RSA", "ES256": "EC"}
+
+
+class Locates(Protocol):
+    """Says where a server's keys are."""
+
+    async def metadata(self) -> ServerMetadata | UpstreamFailure:
+        """Return the metadata, or why there is none."""
+        ...
+
+
+class KeysAt:
+    """Says it of a server without metadata, whose operator has named the place."""
+
+    def __init__(self, issuer: str, jwks_uri: str) -> None:
+        nothing = dict.fromkeys(f.name for f in fields(ServerMetadata))
+        said = {"issuer": issuer, "jwks_uri": jwks_uri, "iss_parameter": False}
+        self._metadata = ServerMetadata(**{**nothing, **said})  # type: ignore[arg-type] # None or as said
+
+    async def metadata(self) -> ServerMetadata:
+        """Return what was said."""
+        return self._metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +81,7 @@ class KeySet:
         self,
         config: ServerConfig,
         http: BoundedHttp,
-        discovery: Discovery,
+        discovery: Locates,
         clock: Clock,
         *,
         again_seconds: float = 0.0,

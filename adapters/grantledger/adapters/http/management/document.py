@@ -73,6 +73,12 @@ _TOKEN: dict[str, Any] = {
         "token_ref": {"type": "integer", "minimum": 0},
     },
 }
+_PUSH_ERROR: dict[str, Any] = {
+    "type": "object",
+    "description": "RFC 8935 section 2.3.",
+    "required": ["err", "description"],
+    "properties": {"err": _TEXT, "description": _TEXT},
+}
 _SCOPES = {
     "anyOf": [
         _TEXT,
@@ -202,6 +208,34 @@ def _others() -> dict[str, Any]:
                 "operationId": "exchange",
                 "requestBody": {"required": True, "content": {FORM: {"schema": form}}},
                 "responses": {"200": _answer(token, "The token."), **_oauth_errors()},
+            }
+        },
+        "/events/{transmitter}": {
+            "post": {
+                "summary": "Push a security event (RFC 8935)",
+                "operationId": "push_event",
+                "security": [{}, {"jwt": []}],
+                "parameters": [
+                    {
+                        "name": "transmitter",
+                        "in": "path",
+                        "required": True,
+                        "schema": _SEGMENTS["provider"],
+                    }
+                ],
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/secevent+jwt": {"schema": _TEXT}},
+                },
+                "responses": {
+                    "202": {"description": "It is durable here."},
+                    "400": _answer(_PUSH_ERROR, "It is not taken, and why."),
+                    **{
+                        status: said
+                        for status, said in _problems().items()
+                        if status != "400"
+                    },
+                },
             }
         },
         "/healthz": {
