@@ -133,6 +133,8 @@ def segments(request: Request) -> list[str]:
     """
     raw: bytes = request.scope.get("raw_path") or b""
     try:
+        if b"%" not in raw:
+            return raw.split(b"?")[0].strip(b"/").decode("utf-8").split("/")
         return [
             unquote_to_bytes(part).decode("utf-8")
             for part in raw.split(b"?")[0].strip(b"/").split(b"/")

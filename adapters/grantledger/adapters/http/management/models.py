@@ -70,7 +70,8 @@ class _Asked(BaseModel):
             for name, one in cast("dict[str, object]", value).items():
                 if one is None:
                     raise ValueError(f"{name[:40]} is null; leave it out")
-        return value
+        said: object = value
+        return said
 
 
 class Import(_Asked):
