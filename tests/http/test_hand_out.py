@@ -11,6 +11,7 @@ import pytest
 
 from grantledger.adapters.http import service as http_service
 from grantledger.adapters.http.app import build_app
+from grantledger.adapters.http.edge import Attempt
 from grantledger.adapters.http.identity import Authenticator
 from grantledger.domain.values import GrantKey, Outcome
 from tests.broker.scene import CALLER
@@ -206,7 +207,8 @@ async def test_a_ledger_that_was_moved_is_not_ready(here: Service) -> None:
 class Failing(Authenticator):
     """Fails as no error of ours does."""
 
-    async def caller_id(self, authorization: str | None) -> str:
+    async def caller_id(self, authorization: str | None, attempt: Attempt) -> str:
+        del attempt
         raise RuntimeError(f"canary {authorization}")
 
 

@@ -9,7 +9,7 @@ import typer
 
 from grantledger.adapters.cli import output
 from grantledger.adapters.cli.options import Config, Json
-from grantledger.adapters.http.serving import address
+from grantledger.adapters.http.listening import address
 from grantledger.adapters.settings import load
 from grantledger.domain.errors import Unavailable
 

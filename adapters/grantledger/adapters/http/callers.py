@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from starlette.requests import Request
 
+from grantledger.adapters.http.edge import ONE_WAY, Attempt, Edge
 from grantledger.adapters.http.identity import Authenticator
+from grantledger.adapters.http.unauthenticated import NotAuthenticatedError
+from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.requests import Caller
+from grantledger.domain.values import Secret
 
 MAX_HEADER_LENGTH = 200
 
@@ -15,17 +21,60 @@ async def caller_of(request: Request, who: Authenticator) -> Caller:
 
     Raises:
         NotAuthenticatedError: nobody known calls.
+        InvalidRequest: a certificate that cannot be believed, or two ways at once.
+        RateLimited: this caller is over its rate.
         Unavailable: the issuer's keys cannot be fetched now.
     """
-    found = await who.caller_id(request.headers.get("authorization"))
-    return described(request, found)
+
+    async def proven(attempt: Attempt) -> str:
+        brought = who.edge.caller_id(request)
+        if brought is not None:
+            return brought
+        return await who.caller_id(request.headers.get("authorization"), attempt)
+
+    return await _tried(request, who.edge, proven)
 
 
-def described(request: Request, caller_id: str) -> Caller:
+async def caller_by_secret(
+    request: Request, who: Authenticator, client_id: str | None, secret: Secret
+) -> Caller:
+    """Return the caller that proves itself in a form (RFC 6749 section 2.3.1).
+
+    Raises:
+        NotAuthenticatedError: nobody known calls.
+        InvalidRequest: the request brings another way to authenticate as well.
+        RateLimited: this caller is over its rate.
+    """
+
+    async def proven(attempt: Attempt) -> str:
+        if "authorization" in request.headers or who.edge.caller_id(request):
+            raise InvalidRequest(ONE_WAY, "client_secret")
+        if client_id is None:
+            raise NotAuthenticatedError("invalid_client")
+        return await who.client(client_id, secret, attempt)
+
+    return await _tried(request, who.edge, proven)
+
+
+async def _tried(
+    request: Request, edge: Edge, proven: Callable[[Attempt], Awaitable[str]]
+) -> Caller:
+    attempt = edge.attempt(request)
+    try:
+        found = await proven(attempt)
+    except NotAuthenticatedError:
+        attempt.failed()
+        raise
+    caller = described(request, found, edge)
+    edge.admit(found)
+    return caller
+
+
+def described(request: Request, caller_id: str, edge: Edge) -> Caller:
     """Return the caller of this id; what headers say is kept, and not believed."""
     caller = Caller(
         id=caller_id,
-        peer_ip=request.client.host if request.client else None,
+        peer_ip=edge.address(request),
         user_agent=_kept(request, b"user-agent"),
         correlation_id=_kept(request, b"x-request-id"),
     )

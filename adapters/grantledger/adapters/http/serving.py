@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
-import re
 import signal
+import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from grantledger.adapters.bootstrap import open_broker
 from grantledger.adapters.http.app import build_app
+from grantledger.adapters.http.edge import Edge
 from grantledger.adapters.http.identity import (
     LAX_TYPES,
     TYPES,
     Authenticator,
     CallerIssuer,
 )
+from grantledger.adapters.http.listening import address, listening, shown, socket_path
+from grantledger.adapters.http.protocol import HttpConnection, connections
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.settings import CallerIssuerSettings, Settings
 from grantledger.adapters.settings.shape import HttpSettings
@@ -29,17 +39,13 @@ from grantledger.adapters.upstream.discovery import Discovery
 from grantledger.adapters.upstream.http import BoundedHttp
 from grantledger.adapters.upstream.jwks import KeySet
 from grantledger.adapters.upstream.signed import SignedTokens
-from grantledger.domain.errors import ConfigurationError, Unavailable
+from grantledger.domain.errors import ConfigurationError
 from grantledger.domain.ports import Clock
 
 GRACEFUL_SECONDS = 10
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 KEEP_ALIVE_SECONDS = 30
 COLLECT_AFTER = (10_000, 20, 50)
-MAX_HEADER_BYTES = 32 * 1024
-
-_LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
-_PORTS = 65_536
 
 
 async def serve(settings: Settings, started: Callable[[str], object]) -> None:
@@ -54,32 +60,61 @@ async def serve(settings: Settings, started: Callable[[str], object]) -> None:
         LedgerError: the ledger cannot be used.
         Unavailable: the ledger cannot be used now, or the address is taken.
     """
+    check(settings)
+    path = socket_path(settings)
+
+    def tell(bound: list[socket.socket]) -> None:
+        for where in shown(bound, path):
+            started(where)
+
+    await serve_on(settings, listening(settings), tell)
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings of a service that could not listen, or that nobody could use.
+
+    Raises:
+        ConfigurationError: names the setting.
+    """
     said = settings.file.http
-    host, port = address(said.listen)
+    if said.listen:
+        address(said.listen)
+    socket_path(settings)
     if not settings.file.callers:
         raise ConfigurationError(
             "callers: a service needs at least one rule; without, nobody has anything",
             "callers",
         )
-    if not said.issuers and not said.clients:
+    if not (said.issuers or said.clients or said.certificates or said.unix_peers):
         raise ConfigurationError(
             "http: name issuers of callers' tokens or clients: nobody could call",
             "http.issuers",
         )
+
+
+async def serve_on(
+    settings: Settings,
+    listeners: AbstractContextManager[list[socket.socket]],
+    ready: Callable[[list[socket.socket]], object],
+) -> None:
+    """Serve on sockets, as `serve` does.
+
+    Args:
+        settings: see there.
+        listeners: yields the sockets once the broker is open.
+        ready: called with them when they are accepted on.
+    """
     with ExitStack() as afterwards:
         async with (
             open_broker(settings) as opened,
             authenticator(settings, opened.clock) as who,
         ):
-            config = server_config(build_app(Service(opened, who, settings)), said)
-            config.host, config.port = host, port
-            server = AnnouncingServer(config, started)
+            app = build_app(Service(opened, who, settings))
+            config = server_config(app, settings.file.http)
+            bound = afterwards.enter_context(listeners)
+            server = ListeningServer(config, lambda: ready(bound))
             afterwards.enter_context(_heard_once())
-            try:
-                await server.serve()
-            except SystemExit:
-                # What uvicorn does where it cannot bind.
-                raise Unavailable(f"cannot listen on {said.listen}") from None
+            await server.serve(bound)
 
 
 def server_config(app: ASGIApp, said: HttpSettings) -> uvicorn.Config:
@@ -93,8 +128,8 @@ def server_config(app: ASGIApp, said: HttpSettings) -> uvicorn.Config:
         ws="none",
         proxy_headers=False,
         server_header=False,
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
-        http="httptools",
+        log_level="error",
+        http=connections(said.read_seconds),
         limit_concurrency=said.max_connections,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
@@ -148,44 +183,34 @@ async def authenticator(
             for n, one in enumerate(said.issuers)
         ]
         clients = {client.id: client.secret_hash for client in said.clients}
-        yield Authenticator(issuers, clients, clock)
+        yield Authenticator(issuers, clients, clock, Edge(said, clock.now))
     finally:
         for connection in connections:
             await connection.aclose()
 
 
-class AnnouncingServer(uvicorn.Server):
-    """Tells its address once it listens."""
+class ListeningServer(uvicorn.Server):
+    """Accepts on sockets of any family, and tells when it does."""
 
-    def __init__(
-        self, config: uvicorn.Config, started: Callable[[str], object]
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], object]) -> None:
         super().__init__(config)
-        self._tell = started
+        self._ready = ready
 
-    async def startup(self, sockets: object = None) -> None:
-        """Listen, then tell."""
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept, then tell."""
         settled()
-        await super().startup(sockets)  # type: ignore[arg-type] # always None here
-        for server in self.servers:
-            for listening in server.sockets:
-                host, port = listening.getsockname()[:2]
-                shown = f"[{host}]" if ":" in host else host
-                self._tell(f"http://{shown}:{port}")
+        bound = sockets or []
+        await super().startup([s for s in bound if s.family != socket.AF_UNIX])
+        loop = asyncio.get_running_loop()
+        for one in bound:
+            if one.family == socket.AF_UNIX:
+                server = await loop.create_unix_server(self._connection, sock=one)
+                self.servers.append(server)
+        self._ready()
 
-
-def address(listen: str) -> tuple[str, int]:
-    """Return host and port of `host:port`; port 0 is any free one.
-
-    Raises:
-        ConfigurationError: it is no such text.
-    """
-    found = _LISTEN.fullmatch(listen)
-    if found is None or int(found[2]) >= _PORTS:
-        raise ConfigurationError(
-            "http.listen: host:port, such as 127.0.0.1:8080", "http.listen"
-        )
-    return found[1].strip("[]"), int(found[2])
+    def _connection(self) -> asyncio.Protocol:
+        kind = cast("type[HttpConnection]", self.config.http_protocol_class)
+        return kind(self.config, self.server_state, self.lifespan.state)
 
 
 def _issuer(

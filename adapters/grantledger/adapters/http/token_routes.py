@@ -16,9 +16,9 @@ from starlette.routing import BaseRoute, Route
 from grantledger.adapters.bootstrap.providers import WiredProvider
 from grantledger.adapters.http import bodies, problems
 from grantledger.adapters.http.answers import JsonAnswer
-from grantledger.adapters.http.callers import caller_of, described
+from grantledger.adapters.http.callers import caller_by_secret, caller_of
 from grantledger.adapters.http.guarding import Handler, guarded
-from grantledger.adapters.http.identity import NotAuthenticatedError, claimed_issuer
+from grantledger.adapters.http.identity import claimed_issuer
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.upstream.signed import MAX_JWT_BYTES
 from grantledger.domain.errors import InvalidRequest, InvalidScope, InvalidTarget
@@ -160,11 +160,7 @@ class TokenRoutes:
         client_id, secret = _one(form, "client_id"), _one(form, "client_secret")
         if secret is None:
             return await caller_of(request, self._who)
-        if "authorization" in request.headers:
-            raise InvalidRequest("authenticate in one way, not in two", "client_secret")
-        if client_id is None:
-            raise NotAuthenticatedError("invalid_client")
-        return described(request, await self._who.client(client_id, Secret(secret)))
+        return await caller_by_secret(request, self._who, client_id, Secret(secret))
 
     def _provider_of(self, named: str | None, token: str) -> str:
         if named is not None:

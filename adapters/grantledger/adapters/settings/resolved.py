@@ -8,11 +8,11 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from grantledger.adapters.settings.http_rules import check_http
 from grantledger.adapters.settings.shape import (
     MAX_TEXT_LENGTH,
     CallerSettings,
     FileSettings,
-    HttpSettings,
     KeySettings,
     ProviderSettings,
 )
@@ -57,7 +57,7 @@ class Settings:
             _check_provider(provider, f"providers.{name}")
         for number, caller in enumerate(file.callers):
             _check_caller(caller, f"callers[{number}]", file)
-        _check_http(file.http)
+        check_http(file.http)
         if _ORIGIN.fullmatch(file.log.origin) is None:
             raise ConfigurationError(
                 "log.origin: 1 to 128 ASCII characters, without spaces and plus signs",
@@ -235,18 +235,6 @@ def _check_caller(said: CallerSettings, at: str, file: FileSettings) -> None:
                 f"known: {', '.join(file.providers) or 'none'}",
                 f"{at}.providers",
             )
-
-
-def _check_http(said: HttpSettings) -> None:
-    """Refuse two of one name: whose token would it be?"""
-    for field, names in (
-        ("http.issuers", [issuer.name for issuer in said.issuers]),
-        ("http.issuers", [issuer.issuer for issuer in said.issuers]),
-        ("http.clients", [client.id for client in said.clients]),
-    ):
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ConfigurationError(f"{field}: {twice!r} stands twice", field)
 
 
 def _check_name(name: str, field: str) -> None:
