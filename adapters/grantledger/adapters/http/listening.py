@@ -80,6 +80,17 @@ def listening(settings: Settings) -> Generator[list[socket.socket]]:
             one.close()
 
 
+@contextmanager
+def adopted(handles: Sequence[int]) -> Generator[list[socket.socket]]:
+    """Yield sockets that the parent listens on; on leaving they are closed."""
+    bound = [socket.socket(fileno=handle) for handle in handles]
+    try:
+        yield bound
+    finally:
+        for one in bound:
+            one.close()
+
+
 def shown(bound: Sequence[socket.socket], path: Path | None) -> list[str]:
     """Return the addresses for people."""
     said: list[str] = []

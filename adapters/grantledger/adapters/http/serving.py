@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import (
     AbstractContextManager,
     ExitStack,
@@ -29,7 +30,14 @@ from grantledger.adapters.http.identity import (
     Authenticator,
     CallerIssuer,
 )
-from grantledger.adapters.http.listening import address, listening, shown, socket_path
+from grantledger.adapters.http.listening import (
+    address,
+    adopted,
+    listening,
+    shown,
+    socket_path,
+)
+from grantledger.adapters.http.processes import READY, Children, Processes
 from grantledger.adapters.http.protocol import HttpConnection, connections
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.settings import CallerIssuerSettings, Settings
@@ -43,6 +51,7 @@ from grantledger.domain.errors import ConfigurationError
 from grantledger.domain.ports import Clock
 
 GRACEFUL_SECONDS = 10
+STDIN, STDOUT = 0, 1
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 KEEP_ALIVE_SECONDS = 30
 COLLECT_AFTER = (10_000, 20, 50)
@@ -61,13 +70,48 @@ async def serve(settings: Settings, started: Callable[[str], object]) -> None:
         Unavailable: the ledger cannot be used now, or the address is taken.
     """
     check(settings)
-    path = socket_path(settings)
 
     def tell(bound: list[socket.socket]) -> None:
-        for where in shown(bound, path):
+        for where in shown(bound, socket_path(settings)):
             started(where)
 
     await serve_on(settings, listening(settings), tell)
+
+
+async def serve_by(
+    settings: Settings, children: Children, started: Callable[[str], object]
+) -> None:
+    """Serve by children, as `serve` does.
+
+    Raises:
+        ConfigurationError, Unavailable: see there.
+        NotStartedError: the first child did not get to serve, and has said why.
+    """
+    check(settings)
+    with listening(settings) as bound:
+        addresses = shown(bound, socket_path(settings))
+
+        def tell() -> None:
+            for where in addresses:
+                started(where)
+
+        await Processes(children, bound).run(tell)
+
+
+async def serve_as_child(settings: Settings, handles: Sequence[int]) -> None:
+    """Serve on sockets that the parent passed on; it is told, and outlived never."""
+    loop = asyncio.get_running_loop()
+
+    def parent_says() -> None:
+        if not os.read(STDIN, 1):
+            loop.remove_reader(STDIN)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def ready(_: list[socket.socket]) -> None:
+        os.write(STDOUT, READY + b"\n")
+        loop.add_reader(STDIN, parent_says)
+
+    await serve_on(settings, adopted(handles), ready)
 
 
 def check(settings: Settings) -> None:
