@@ -79,6 +79,8 @@ EXECUTORS = {
     "ledger_schedule": {APP},
     "ledger_complete_schedule": {APP},
     "ledger_claim": {APP},
+    "ledger_index_tokens": {APP},
+    "ledger_complete_tokens": {APP},
     "ledger_erase": {MAINTENANCE},
     "ledger_prune": {MAINTENANCE},
 }

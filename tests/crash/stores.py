@@ -24,8 +24,7 @@ from grantledger.adapters.ledger.connections import (
 )
 from grantledger.adapters.ledger.postgres.clock import DatabaseClock
 from grantledger.adapters.ledger.postgres.columns import (
-    APPEND,
-    APPEND_AND_SCHEDULE,
+    APPENDS,
     LOCK,
 )
 from grantledger.adapters.ledger.postgres.connections import Place
@@ -104,7 +103,7 @@ class PgConnection(psycopg.Connection[tuple[Any, ...]]):
         if text.startswith(LOCK.encode()):
             self._locked = True
             return "begun"
-        if text in (APPEND, APPEND_AND_SCHEDULE):
+        if text in APPENDS.values():
             alone = self.info.transaction_status is TransactionStatus.IDLE
             return "committed" if alone else "inserted"
         if text in (b"COMMIT", b"ROLLBACK"):

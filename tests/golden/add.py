@@ -15,10 +15,21 @@ from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.data_keys import DataKeys
 from grantledger.adapters.ledger.states import encode_state
+from grantledger.domain.grant_events import ReauthorizationRequired
 from grantledger.domain.grant_state import GrantState
+from grantledger.domain.values import ReauthorizationReason
 from grantledger.projections.transparency import leaf_hash
 from tests.golden import book
 from tests.ledger.samples import AT, GRANT, JOURNAL, TOPICS, filled, sample
+
+LATER: list[tuple[Path, str, dict[str, object]]] = [
+    (
+        book.path_of(f"{ReauthorizationRequired.TOPIC}.security-event"),
+        ReauthorizationRequired.TOPIC,
+        {"reason": ReauthorizationReason.SECURITY_EVENT},
+    ),
+]
+"""Values that a form has taken on since, each with a file of its own."""
 
 
 def main() -> None:
@@ -27,13 +38,18 @@ def main() -> None:
         _write(book.KEYS, _keys())
     keys = book.data_keys()
     mapper = LeafMapper(keys.__getitem__, os.urandom)
-    for topic in TOPICS:
-        if book.path_of(topic).exists():
+    pages: list[tuple[Path, str, dict[str, object]]] = [
+        (book.path_of(topic), topic, {}) for topic in TOPICS
+    ]
+    for path, topic, said in [*pages, *LATER]:
+        if path.exists():
             continue
         event = sample(topic)
+        # As the library makes them: an event cannot be changed, its dict can.
+        vars(event).update(said)
         row = mapper.to_stored_event(event)
         _write(
-            book.path_of(topic),
+            path,
             {
                 "topic": row.topic,
                 "stream": str(row.originator_id),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ max_body_bytes = 4096
 name = "idp"
 issuer = "{issuer}"
 audience = "{AUDIENCE}"
+subject_claim = "sub"
+subject_providers = ["cloud"]
 
 [[http.clients]]
 id = "scanner"
@@ -86,6 +89,16 @@ class Service:
         claims = {name: value for name, value in claims.items() if value is not None}
         head = {"kid": "k1", "typ": "at+jwt", **header}
         return jwt.PyJWS().encode(json.dumps(claims).encode(), key, alg, head)
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Every entry of the journal as its leaf has it, sealed parts aside."""
+        with closing(sqlite3.connect(self.life.scene.home.ledger_path)) as ledger:
+            leaves = ledger.execute("SELECT state FROM stored_events ORDER BY rowid")
+            return [
+                entry
+                for (state,) in leaves.fetchall()
+                for entry in json.loads(state).get("entries", [])
+            ]
 
     async def post(self, path: str = TOKEN, **said: Any) -> httpx.Response:  # noqa: ANN401 - as httpx takes them
         """Ask as the job, unless `headers` or `auth` say otherwise."""

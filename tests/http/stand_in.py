@@ -1,7 +1,8 @@
 """A child that does nothing: `python -m tests.http.stand_in <log> <number> [<mode>]`.
 
-Each start, signal and end is a line of the log. It ends by SIGTERM, or when its standard
-input does; with mode `fails` at its start, with `sulks` at every start but the first.
+Each start, signal and end is a line of the log. It ends by SIGTERM, or when its
+standard input does; with mode `fails` at its start, with `sulks` at every start but the
+first.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from grantledger.adapters.http.token_routes import ACCESS_TOKEN, TOKEN_EXCHANGE
+from grantledger.adapters.http.exchange import ACCESS_TOKEN, TOKEN_EXCHANGE
 from grantledger.domain.values import Outcome
 from tests.broker.scene import CALLER, RESOURCE
 from tests.http.scene import OAUTH, SECRET, Service

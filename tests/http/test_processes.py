@@ -21,7 +21,7 @@ from grantledger.adapters.http.processes import Children, NotStartedError, Proce
 from grantledger.adapters.settings import parse
 from grantledger.domain.errors import ConfigurationError, Unavailable
 from grantledger.domain.journal import AccessRecorded
-from tests.broker.scene import Home, Scene
+from tests.broker.scene import Home, Scene, until
 from tests.cli.scene import Shell
 from tests.http.scene import SECRET, TOKEN, rules
 from tests.support.fault_proxy import FaultProxy
@@ -43,10 +43,8 @@ class Log:
         ]
 
     async def has(self, what: str, times: int, number: int | None = None) -> list[int]:
-        with anyio.fail_after(LIMIT):
-            while len(found := self.pids(what, number)) < times:
-                await anyio.sleep(0.01)
-        return found
+        await until(lambda: len(self.pids(what, number)) >= times, LIMIT)
+        return self.pids(what, number)
 
     def children(self, number: int = 2, mode: str = "serves") -> Children:
         def command(which: int, _: Sequence[int]) -> list[str]:
@@ -149,6 +147,10 @@ def children_of(process: Popen[str]) -> list[int]:
     return [int(pid) for pid in path.read_text().split()]
 
 
+def alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
 async def ask(where: str, times: int) -> list[int]:
     """Ask so often at once, each by a connection of its own; return the statuses.
 
@@ -193,9 +195,12 @@ async def test_two_processes_answer_and_one_that_is_killed_loses_nothing(
             tasks.start_soon(busy)
             await anyio.sleep(0.05)
             os.kill(before[0], signal.SIGKILL)
-        with anyio.fail_after(LIMIT):
-            while len(now := children_of(process)) < 2 or before[0] in now:
-                await anyio.sleep(0.02)
+
+        def replaced() -> bool:
+            now = children_of(process)
+            return len(now) == 2 and before[0] not in now
+
+        await until(replaced, LIMIT)
         answers += await ask(where, 16)
         assert set(answers) == {200}
         process.send_signal(signal.SIGTERM)
@@ -228,9 +233,7 @@ async def test_children_end_with_a_parent_that_is_killed(scene: Scene) -> None:
         await anyio.to_thread.run_sync(serving, process)
         children = children_of(process)
         process.kill()
-        with anyio.fail_after(LIMIT):
-            while any(Path(f"/proc/{pid}").exists() for pid in children):
-                await anyio.sleep(0.02)
+        await until(lambda: not any(map(alive, children)), LIMIT)
     finally:
         process.kill()
         await anyio.to_thread.run_sync(process.communicate)
@@ -247,5 +250,5 @@ def test_what_is_wrong_is_said_once_however_many_would_serve(scene: Scene) -> No
 
 @pytest.mark.parametrize("number", [0, 65])
 def test_a_number_of_processes_is_from_1_to_64(tmp_path: Path, number: int) -> None:
-    with pytest.raises(ConfigurationError, match="http.workers"):
+    with pytest.raises(ConfigurationError, match=r"http\.workers"):
         parse(f"[http]\nworkers = {number}", tmp_path, {})

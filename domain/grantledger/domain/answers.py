@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from grantledger.domain.delegation import MayAct
 from grantledger.domain.values import (
     AccessToken,
     FailureClass,
@@ -76,10 +77,17 @@ class RevocationConfirmed:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedSubject:
-    """A session token that verified: who it speaks for, and until when."""
+    """A session token that verified: who it speaks for, and until when.
+
+    Attributes:
+        may_act: who may act for the user, None where the token does not say.
+        actors: who acts by the token already, the current one first.
+    """
 
     subject: str
     expires_at: datetime
     scopes: Scopes
     client_id: str | None
     jti: str | None
+    may_act: MayAct | None = None
+    actors: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from grantledger.domain import refusals
+from grantledger.domain.denials import Denials
 from grantledger.domain.errors import (
     Denied,
     GrantledgerError,
@@ -21,8 +22,8 @@ from grantledger.domain.errors import (
 )
 from grantledger.domain.grant_state import HeldAccessToken
 from grantledger.domain.hot import HotTokens
-from grantledger.domain.journal import MAX_REASON_LENGTH, AccessEntry, EntryPrivate
-from grantledger.domain.policy import CallerRule
+from grantledger.domain.journal import AccessEntry, EntryPrivate
+from grantledger.domain.policy import CallerRule, Policy
 from grantledger.domain.ports import RecordVerdict
 from grantledger.domain.provider import ProviderRules
 from grantledger.domain.redeem import Ask, Redeemer
@@ -30,8 +31,6 @@ from grantledger.domain.requests import Caller, HandedOut, TokenRequest
 from grantledger.domain.surroundings import Provider, Surroundings
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import (
-    MAX_NAME_LENGTH,
-    MAX_SUBJECT_LENGTH,
     GrantKey,
     Outcome,
     Purpose,
@@ -41,6 +40,9 @@ from grantledger.domain.values import (
 
 EARLY_SHARE = 0.25
 MAX_ROUNDS = 16
+
+Allowed = tuple[Policy, CallerRule]
+"""What a request is decided on: one policy, whatever is read in meanwhile."""
 
 
 class View:
@@ -109,6 +111,7 @@ class HandOuts:
         self._redeemer = redeemer
         self._views: OrderedDict[GrantKey, View] = OrderedDict()
         self.hot = HotTokens()
+        self.denials = Denials(env)
 
     async def hand_out(self, caller: Caller, request: TokenRequest) -> HandedOut:
         """Return an access token; its journal entry is durable.
@@ -157,7 +160,7 @@ class HandOuts:
             pick: Pick | None = None
             refusal: GrantledgerError | None = None
             try:
-                pick = self._choose(view, rule, caller, request, now, spent)
+                pick = self._choose(view, (policy, rule), caller, request, now, spent)
             except GrantledgerError as error:
                 refusal = error
             if pick is None and view is seen:
@@ -224,63 +227,9 @@ class HandOuts:
         error: GrantledgerError,
     ) -> None:
         """Record a refusal; over the caller's rate it is counted instead."""
-        # Callers of one redemption may share the error: each has its own entry.
-        error.recorded = True
         view = self._views.get(request.key) or await self._known(request.key)
-        reason = error.reason if isinstance(error, Denied) else error.code
-        await self._env.ledger.record(
-            AccessEntry(
-                at=self._env.clock.now(),
-                outcome=Outcome.DENIED,
-                caller=caller.id,
-                request_id=request_id,
-                provider=request.key.provider,
-                grant_id=view.grant.id if view else None,
-                grant_version=view.grant.version if view else 0,
-                generation=view.grant.state.generation if view else 0,
-                reason=reason,
-                policy=self._env.policy.version,
-                private=EntryPrivate(
-                    actor=caller.private,
-                    scopes_asked=request.scopes,
-                    audience_asked=request.audience,
-                    subject=request.key.subject,
-                    detail=request.reason,
-                ),
-            )
-        )
-
-    async def refused(
-        self,
-        caller: Caller,
-        error: GrantledgerError,
-        provider: str | None,
-        subject: str | None,
-    ) -> None:
-        """Record a refusal of what was no request for a token, or not yet one.
-
-        One that is recorded already is not recorded twice, and one whose cause is the
-        ledger itself not at all.
-        """
-        if error.recorded or isinstance(error, LedgerError):
-            return
-        error.recorded = True
-        await self._env.ledger.record(
-            AccessEntry(
-                at=self._env.clock.now(),
-                outcome=Outcome.DENIED,
-                caller=caller.id,
-                request_id=self._env.ids.request_id(),
-                provider=(provider or "")[:MAX_NAME_LENGTH],
-                reason=error.reason if isinstance(error, Denied) else error.code,
-                policy=self._env.policy.version,
-                private=EntryPrivate(
-                    actor=caller.private,
-                    subject=(subject or "")[:MAX_SUBJECT_LENGTH] or None,
-                    detail=str(error)[:MAX_REASON_LENGTH],
-                ),
-            )
-        )
+        grant = None if view is None else view.grant
+        await self.denials.of_token(caller, request, request_id, error, grant)
 
     async def _known(self, key: GrantKey) -> View | None:
         """Return the grant that a refusal is about, None where there is none."""
@@ -339,7 +288,7 @@ class HandOuts:
     def _choose(
         self,
         view: View,
-        rule: CallerRule,
+        allowed: Allowed,
         caller: Caller,
         request: TokenRequest,
         now: datetime,
@@ -349,7 +298,7 @@ class HandOuts:
 
         Args:
             view: what is decided on.
-            rule: that lets the caller have it.
+            allowed: the rule that lets the caller have it, with its policy.
             caller: who asks.
             request: for what.
             now: aware UTC.
@@ -367,7 +316,7 @@ class HandOuts:
         if pick is None or not self._lasts(pick, now, request, spent):
             self._check_scopes(grant, needed)
             return None
-        self._check_token(grant, rule, pick, caller, request)
+        self._check_token(grant, allowed, pick, caller, request)
         return pick
 
     @staticmethod
@@ -432,15 +381,16 @@ class HandOuts:
                 f"granted: {' '.join(granted)}"
             )
 
+    @staticmethod
     def _check_token(
-        self,
         grant: UserGrant,
-        rule: CallerRule,
+        allowed: Allowed,
         pick: Pick,
         caller: Caller,
         request: TokenRequest,
     ) -> None:
         """Refuse a token that is narrower than needed or wider than allowed."""
+        policy, rule = allowed
         token = pick.token
         if not token.scopes:
             if rule.scopes is None:
@@ -448,13 +398,13 @@ class HandOuts:
             # Nobody has said what it may do, so that no list of scopes covers it.
             raise Denied("the token's scopes are unknown", "token_scopes_unknown")
         if pick.missing:
-            self._check_scopes(grant, pick.missing)
+            HandOuts._check_scopes(grant, pick.missing)
             raise InvalidScope(f"the server did not grant: {' '.join(pick.missing)}")
         if rule.covers(token.scopes):
             return
         key = request.key
         # A later rule may cover the whole token, where the first covers the request.
-        wider = self._env.policy.rule_for(
+        wider = policy.rule_for(
             caller, key.provider, key.subject, token.scopes, token.audience
         )
         if wider is None:

@@ -127,6 +127,7 @@ class Outcomes(HasState):
             and not ended
             and state.latest_attempt == attempt_id
             and state.ambiguity is not None
+            and state.reauthorization is not ReauthorizationReason.SECURITY_EVENT
         ):
             self._conclude(ctx, rules, origin, answer, fingerprint, RotationReason.LATE)
             return

@@ -199,26 +199,39 @@ class Redemption(Outcomes):
             "sent without an answer, and the provider's rule allows no further try",
         )
 
-    def quarantine(self, ctx: Context, evidence: str) -> bool:
-        """Ask for consent: the ledger was restored, so the token may be spent.
+    def quarantine(
+        self,
+        ctx: Context,
+        evidence: str,
+        reason: ReauthorizationReason = ReauthorizationReason.RESTORED,
+    ) -> bool:
+        """Ask for consent: the ledger was restored, or somebody warned of misuse.
 
-        A redemption under way ends unknown, so that its answer, if it comes after
-        all, is adopted as a late one is. Returns whether anything was appended.
+        A redemption under way ends unknown. After a restore its answer, if it comes
+        after all, is adopted as a late one is; after a security event nothing but
+        consent mends the grant, and one that waits for consent already is told so.
+
+        Returns whether anything was appended.
         """
         state = self.state
-        if not state.usable:
+        warned = reason is ReauthorizationReason.SECURITY_EVENT
+        waits = state.status is GrantStatus.REAUTHORIZATION_REQUIRED
+        if not state.usable and not (
+            warned and waits and state.reauthorization is not reason
+        ):
             return False
         attempts: tuple[UUID, ...] = ()
         if state.intent is not None:
             attempts = (state.intent.attempt_id,)
+            words = "a security event came" if warned else "the ledger was restored"
             failure = UpstreamFailure(
                 failure=FailureClass.AMBIGUOUS,
                 sent=True,
-                error=LEDGER_RESTORED,
-                description="the ledger was restored while it was under way",
+                error=str(reason) if warned else LEDGER_RESTORED,
+                description=f"{words} while it was under way",
             )
             self._record_failure(ctx, attempts[0], failure)
-        self._require(ctx, ReauthorizationReason.RESTORED, attempts, evidence)
+        self._require(ctx, reason, attempts, evidence)
         return True
 
     def expire(self, ctx: Context) -> bool:

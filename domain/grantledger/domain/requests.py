@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
+from grantledger.domain.delegation import MAX_ACTORS, ActingParty
 from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.grant_state import GrantState, Obligation
 from grantledger.domain.journal import MAX_REASON_LENGTH
@@ -37,6 +38,7 @@ class Caller:
         correlation_id: as sent, untrusted; sealed when stored.
         user: whose own verified token the caller brought, None for a service's.
         user_providers: names of the providers whose subject `user` is.
+        party: the caller as tokens may name it, None where nothing proves one.
     """
 
     id: str
@@ -47,10 +49,23 @@ class Caller:
     correlation_id: str | None = None
     user: str | None = None
     user_providers: frozenset[str] = frozenset()
+    party: ActingParty | None = None
 
     def speaks_for(self, provider: str, subject: str) -> bool:
         """Tell whether the caller is this very user, proven by its own token."""
         return self.user == subject and provider in self.user_providers
+
+    def on_behalf(self, chain: tuple[str, ...]) -> Caller:
+        """Return the caller with those for whom it asks, the current actor first.
+
+        Raises:
+            InvalidRequest: they are too many.
+        """
+        if len(chain) > MAX_ACTORS:
+            raise InvalidRequest(
+                f"{len(chain)} actors in a chain; the limit is {MAX_ACTORS}", "act"
+            )
+        return replace(self, act_chain=chain) if chain else self
 
     @property
     def actor(self) -> Actor:

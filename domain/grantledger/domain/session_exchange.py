@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from grantledger.domain import refusals
 from grantledger.domain.answers import TokenAnswer, UpstreamFailure, VerifiedSubject
+from grantledger.domain.delegation import ActingParty
 from grantledger.domain.errors import (
     Denied,
     GrantledgerError,
@@ -61,6 +62,7 @@ class SessionExchanges:
         *,
         scopes: Scopes = (),
         audience: str | None = None,
+        actor: ActingParty | None = None,
     ) -> HandedOut:
         """Return a token for `audience` on behalf of the session's user.
 
@@ -70,7 +72,18 @@ class SessionExchanges:
         no exchange and the strategy falls back, a narrowed background token is
         handed out instead.
 
+        Args:
+            caller: authenticated.
+            provider_name: whose user it is.
+            subject_token: the user's session token.
+            scopes: what the token shall carry; empty for what the session has.
+            audience: None for the provider's default.
+            actor: proven by an actor token, None where the caller acts itself. Where
+                the subject token says who may act (RFC 8693 section 4.4), it has to
+                be this party.
+
         Raises:
+            Denied: policy refuses, or the subject token lets another party act.
             InvalidSubjectToken: the session token does not verify, or the server
                 refuses it.
             NotProvisioned: its user holds no grant here.
@@ -86,6 +99,13 @@ class SessionExchanges:
             subject = await self._verified(provider, subject_token)
             key = GrantKey(provider_name, subject.subject)
             request = TokenRequest(key=key, scopes=scopes, audience=audience)
+            acting = actor or caller.party
+            chain = subject.actors if actor is None else actor.chain + subject.actors
+            caller = caller.on_behalf(chain)
+            if subject.may_act is not None and (
+                acting is None or not subject.may_act.names(acting)
+            ):
+                raise Denied("the subject token lets another party act", "may_not_act")
             strategy = provider.rules.exchange_strategy
             answer: HandedOut | GrantledgerError | None = None
             if strategy is not ExchangeStrategy.REFRESH:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from grantledger.domain.context import Context
 from grantledger.domain.errors import InvalidRequest
+from grantledger.domain.fleet import Fleet
 from grantledger.domain.maintenance import ErasureList, Maintenance
 from grantledger.domain.policy import Policy
 from grantledger.domain.ports import (
@@ -44,6 +45,7 @@ class Surroundings:
         spool_after_seconds: an outcome that the ledger does not take is spooled.
         wait_seconds: how long a caller waits for a redemption at most.
         maintenance, erasures: what erasing needs; without them it is refused.
+        fleet: what is asked about many grants at once; without it that is refused.
     """
 
     ledger: Ledger
@@ -62,6 +64,7 @@ class Surroundings:
     cache_grants: int = 10_000
     maintenance: Maintenance | None = None
     erasures: ErasureList | None = None
+    fleet: Fleet | None = None
 
     def provider(self, name: str) -> Provider:
         """Return the provider of this name.
@@ -92,4 +95,4 @@ class Surroundings:
     def system(self) -> Context:
         """Return the context of a decision that nobody asked for."""
         actor = Actor(id=self.node, kind=ActorKind.SYSTEM)
-        return self.context(actor, self.ids.request_id())
+        return self.context(actor, self.ids.request_id(), self.policy.version)

@@ -132,6 +132,7 @@ class ReauthorizationReason(StrEnum):
     CONSUMED = "consumed"
     SUBJECT_CHANGED = "subject_changed"
     RESTORED = "restored"
+    SECURITY_EVENT = "security_event"
 
 
 class RevocationReason(StrEnum):

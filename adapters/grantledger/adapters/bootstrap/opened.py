@@ -320,6 +320,7 @@ async def open_broker(
             wait_seconds=said.broker.wait_seconds,
             cache_grants=said.broker.cache_grants,
             maintenance=ledger,
+            fleet=ledger,
             erasures=erasures,
         )
         broker = Broker(env)

@@ -65,6 +65,7 @@ class Worker:
         self._said = said
         self._admit = admit
         self._tasks: list[asyncio.Task[None]] = []
+        self._indexed = False
 
     def start(self, *, rotating: bool = True) -> None:
         """Begin, in this event loop.
@@ -75,7 +76,7 @@ class Worker:
         upkeep = self._broker.upkeep
         works: list[Work] = [self._broker.tend, self._wiring.tend]
         if rotating:
-            works += [upkeep.expire, upkeep.rotate]
+            works += [upkeep.expire, upkeep.rotate, self._index_tokens]
             hot = self._said.hot_hand_outs
             if hot:
                 works.append(lambda: upkeep.refresh_hot(hot))
@@ -119,7 +120,15 @@ class Worker:
             if kept.more_in is None:
                 break
             await self._broker.env.runner.sleep(kept.more_in)
+        await self._index_tokens()
         done.whole = True
+
+    async def _index_tokens(self) -> None:
+        """Find, from now on, the tokens of a ledger from before there was an index."""
+        fleet = self._broker.env.fleet
+        if fleet is not None and not self._indexed:
+            await fleet.complete_tokens()
+            self._indexed = True
 
     async def _tend(self, done: Round) -> None:
         """Look after what is due until no more of it changes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from grantledger.adapters.cli import keys, provider
+from grantledger.adapters.cli import keys, policy, provider
 from grantledger.adapters.cli.backup import backup
 from grantledger.adapters.cli.checkpoint import checkpoint
 from grantledger.adapters.cli.connect import connect
@@ -67,3 +67,4 @@ for _command, _name in (
     app.command(_name)(_command)
 app.add_typer(provider.app, name="provider")
 app.add_typer(keys.app, name="keys")
+app.add_typer(policy.app, name="policy")

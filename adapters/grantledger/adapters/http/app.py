@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from grantledger.adapters.http import probes, problems, token_routes
+from grantledger.adapters.http import exchange, probes, problems, token_routes
 from grantledger.adapters.http.guarding import Handler
 from grantledger.adapters.http.service import Service
 
@@ -32,6 +32,7 @@ _WORDS = {404: "not_found", 405: "method_not_allowed"}
 # What each part answers; the first route that fits is taken.
 PARTS: tuple[Callable[[Service], list[BaseRoute]], ...] = (
     token_routes.routes,
+    exchange.routes,
     probes.routes,
 )
 
@@ -44,8 +45,7 @@ def build_app(service: Service) -> ASGIApp:
     )
     # A path with one slash more is another: no caller is sent on with its secrets.
     app.router.redirect_slashes = False
-    tokens, exchange = token_routes.handlers(service)
-    return _Front(app, tokens, exchange)
+    return _Front(app, token_routes.handler(service), exchange.handler(service))
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
@@ -68,16 +68,16 @@ class _Front:
     serve everything else.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Handler, exchange: Handler) -> None:
+    def __init__(self, app: ASGIApp, tokens: Handler, exchanging: Handler) -> None:
         self._app = app
         self._tokens = tokens
-        self._exchange = exchange
+        self._exchange = exchanging
 
     def _direct(self, scope: Scope) -> Handler | None:
         if scope["type"] != "http" or scope["method"] != "POST":
             return None
         path = scope["path"]
-        if path == token_routes.EXCHANGE:
+        if path == exchange.PATH:
             return self._exchange
         if path.startswith(token_routes.BEFORE) and path.endswith(token_routes.AFTER):
             return self._tokens

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 
 from grantledger.adapters.http.edge import ONE_WAY, Attempt, Edge
-from grantledger.adapters.http.identity import Authenticator
+from grantledger.adapters.http.identity import Authenticator, Identity
 from grantledger.adapters.http.unauthenticated import NotAuthenticatedError
+from grantledger.domain.delegation import ActingParty
 from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.requests import Caller
 from grantledger.domain.values import Secret
@@ -26,11 +27,12 @@ async def caller_of(request: Request, who: Authenticator) -> Caller:
         Unavailable: the issuer's keys cannot be fetched now.
     """
 
-    async def proven(attempt: Attempt) -> str:
+    async def proven(attempt: Attempt) -> Identity:
         brought = who.edge.caller_id(request)
         if brought is not None:
-            return brought
-        return await who.caller_id(request.headers.get("authorization"), attempt)
+            party = ActingParty(brought, subject=brought, client_id=brought)
+            return Identity(brought, party=party)
+        return await who.identity(request.headers.get("authorization"), attempt)
 
     return await _tried(request, who.edge, proven)
 
@@ -46,7 +48,7 @@ async def caller_by_secret(
         RateLimited: this caller is over its rate.
     """
 
-    async def proven(attempt: Attempt) -> str:
+    async def proven(attempt: Attempt) -> Identity:
         if "authorization" in request.headers or who.edge.caller_id(request):
             raise InvalidRequest(ONE_WAY, "client_secret")
         if client_id is None:
@@ -57,7 +59,7 @@ async def caller_by_secret(
 
 
 async def _tried(
-    request: Request, edge: Edge, proven: Callable[[Attempt], Awaitable[str]]
+    request: Request, edge: Edge, proven: Callable[[Attempt], Awaitable[Identity]]
 ) -> Caller:
     attempt = edge.attempt(request)
     try:
@@ -66,17 +68,21 @@ async def _tried(
         attempt.failed()
         raise
     caller = described(request, found, edge)
-    edge.admit(found)
+    edge.admit(found.id)
     return caller
 
 
-def described(request: Request, caller_id: str, edge: Edge) -> Caller:
-    """Return the caller of this id; what headers say is kept, and not believed."""
+def described(request: Request, found: Identity, edge: Edge) -> Caller:
+    """Return the caller; what headers say is kept, and not believed."""
     caller = Caller(
-        id=caller_id,
+        id=found.id,
         peer_ip=edge.address(request),
         user_agent=_kept(request, b"user-agent"),
         correlation_id=_kept(request, b"x-request-id"),
+        user=found.user,
+        user_providers=found.user_providers,
+        party=found.party,
+        act_chain=found.party.prior if found.party else (),
     )
     request.scope["grantledger.caller"] = caller
     return caller

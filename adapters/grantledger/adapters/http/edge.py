@@ -18,7 +18,7 @@ from grantledger.adapters.http.certificates import EMPTY, Certificates
 from grantledger.adapters.http.limits import Pace
 from grantledger.adapters.http.peers import UnixPeers, peer
 from grantledger.adapters.settings import HttpSettings
-from grantledger.adapters.settings.http_rules import Networks, trusted
+from grantledger.adapters.settings.edge_rules import Networks, trusted
 from grantledger.domain.errors import InvalidRequest, RateLimited
 
 FORWARDED = b"x-forwarded-for"

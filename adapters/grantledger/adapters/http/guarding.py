@@ -47,6 +47,9 @@ def guarded(service: Service, handler: Handler, *, oauth: bool = False) -> Handl
             words = f"the body must be {error}"
             await _noted(service, request, InvalidRequest(words, "body"))
             return _refusal(415, "wrong_type", words, oauth=oauth)
+        except problems.OAuthRefusal as error:
+            await _noted(service, request, InvalidRequest(str(error), error.field))
+            return problems.oauth(error.code, str(error))
         except GrantledgerError as error:
             if isinstance(error, LedgerError):
                 _log.error("a request failed: %s: %s", error.code, error)

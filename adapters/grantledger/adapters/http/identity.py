@@ -24,10 +24,17 @@ from grantledger.adapters.http.edge import Attempt, Edge
 from grantledger.adapters.http.hashing import SecretHashes
 from grantledger.adapters.http.unauthenticated import NotAuthenticatedError
 from grantledger.adapters.settings import HttpSettings
-from grantledger.adapters.upstream.signed import MAX_JWT_BYTES, SignedTokens, expiry
+from grantledger.adapters.upstream.acting import actors
+from grantledger.adapters.upstream.signed import (
+    MAX_JWT_BYTES,
+    SignedTokens,
+    expiry,
+    text,
+)
+from grantledger.domain.delegation import ActingParty
 from grantledger.domain.errors import InvalidSubjectToken
 from grantledger.domain.ports import Clock
-from grantledger.domain.values import MAX_NAME_LENGTH, Secret
+from grantledger.domain.values import MAX_NAME_LENGTH, MAX_SUBJECT_LENGTH, Secret
 
 MAX_VERIFIED = 10_000
 VERIFIED_SECONDS = 300.0
@@ -35,7 +42,13 @@ MAX_SECRET_LENGTH = 512
 TYPES = frozenset({"at+jwt"})
 LAX_TYPES = frozenset({"at+jwt", "jwt", ""})
 
-__all__ = ["Authenticator", "CallerIssuer", "NotAuthenticatedError", "claimed_issuer"]
+__all__ = [
+    "Authenticator",
+    "CallerIssuer",
+    "Identity",
+    "NotAuthenticatedError",
+    "claimed_issuer",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +59,8 @@ class CallerIssuer:
         name: begins the ids of its callers.
         audience: the token must be meant for it: this broker.
         claim: that names the caller, such as `client_id` or `sub`.
+        subject_claim: that names the user, where the tokens are users'.
+        subject_providers: whose subjects those users are.
         types: accepted `typ` headers (RFC 9068 section 4).
     """
 
@@ -55,6 +70,24 @@ class CallerIssuer:
     audience: str
     claim: str = "client_id"
     types: frozenset[str] = TYPES
+    subject_claim: str | None = None
+    subject_providers: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who calls.
+
+    Attributes:
+        id: of the caller, as the policy and the record name it.
+        user: whose own token it brought, None for a service's.
+        user_providers: the providers whose subject that is.
+    """
+
+    id: str
+    user: str | None = None
+    user_providers: frozenset[str] = frozenset()
+    party: ActingParty | None = None
 
 
 class Authenticator:
@@ -80,10 +113,10 @@ class Authenticator:
         self._clients = dict(clients)
         self._clock = clock
         self._hashes = SecretHashes(self._clients)
-        self._verified: OrderedDict[bytes, tuple[str, datetime]] = OrderedDict()
+        self._verified: OrderedDict[bytes, tuple[Identity, datetime]] = OrderedDict()
 
-    async def caller_id(self, authorization: str | None, attempt: Attempt) -> str:
-        """Return the id of the caller of a request with this header.
+    async def identity(self, authorization: str | None, attempt: Attempt) -> Identity:
+        """Return who calls with this header.
 
         Raises:
             RateLimited: too many attempts like this one proved nobody.
@@ -99,8 +132,10 @@ class Authenticator:
             return await self.client(client_id, secret, attempt)
         raise NotAuthenticatedError("missing" if not rest else "invalid_request")
 
-    async def client(self, client_id: str, secret: Secret, attempt: Attempt) -> str:
-        """Return the id of a client with this secret (RFC 6749 section 2.3.1).
+    async def client(
+        self, client_id: str, secret: Secret, attempt: Attempt
+    ) -> Identity:
+        """Return the client with this secret (RFC 6749 section 2.3.1).
 
         Raises:
             NotAuthenticatedError: there is none.
@@ -110,46 +145,67 @@ class Authenticator:
         known = client_id in self._clients
         marked = _mark(client_id, secret.reveal())
         now = self._clock.now()
-        if known and self._remembered(marked, now) == client_id:
-            return client_id
+        remembered = self._remembered(marked, now)
+        if known and remembered is not None:
+            return remembered
         attempt.looks(client_id if known else "")
         if not await self._hashes.matches(client_id, secret, marked):
             raise NotAuthenticatedError("invalid_client")
-        self._remember(marked, client_id, now + timedelta(seconds=VERIFIED_SECONDS))
-        return client_id
+        party = ActingParty(client_id, subject=client_id, client_id=client_id)
+        found = Identity(client_id, party=party)
+        self._remember(marked, found, now + timedelta(seconds=VERIFIED_SECONDS))
+        return found
 
-    async def _bearer(self, token: str, attempt: Attempt) -> str:
+    async def _bearer(self, token: str, attempt: Attempt) -> Identity:
         now = self._clock.now()
         marked = _mark("bearer", token)
         remembered = self._remembered(marked, now)
         if remembered is not None:
             return remembered
         attempt.looks()
-        issuer = self._issuer_of(token)
         try:
-            claims = await issuer.tokens.claims(
-                token, audiences=(issuer.audience,), types=issuer.types
-            )
+            issuer, claims, party = await self._verified_party(token)
         except InvalidSubjectToken:
             raise NotAuthenticatedError("invalid_token") from None
-        name = claims.get(issuer.claim)
-        if not isinstance(name, str) or not name or not name.isprintable():
-            raise NotAuthenticatedError("invalid_token")
-        caller = f"{issuer.name}:{name}"
-        if len(caller) > MAX_NAME_LENGTH:
-            raise NotAuthenticatedError("invalid_token")
+        found = Identity(party.name, *_user_of(issuer, claims), party)
         limit = now + timedelta(seconds=VERIFIED_SECONDS)
-        self._remember(marked, caller, min(expiry(claims), limit))
-        return caller
+        self._remember(marked, found, min(expiry(claims), limit))
+        return found
 
-    def _issuer_of(self, token: str) -> CallerIssuer:
-        """Return whose token it claims to be; that issuer's keys then decide."""
+    async def actor(self, token: str) -> ActingParty:
+        """Return the party that an actor token proves (RFC 8693 section 2.1).
+
+        It is a token of a callers' issuer that is meant for this broker.
+
+        Raises:
+            InvalidSubjectToken: it does not verify.
+            Unavailable: the issuer's keys cannot be fetched now.
+        """
+        _, _, party = await self._verified_party(token)
+        return party
+
+    async def _verified_party(
+        self, token: str
+    ) -> tuple[CallerIssuer, Mapping[str, Any], ActingParty]:
+        # The issuer that it claims: that one's keys then decide.
         issuer = self._issuers.get(claimed_issuer(token) or "")
         if issuer is None:
-            raise NotAuthenticatedError("invalid_token")
-        return issuer
+            raise InvalidSubjectToken("no issuer that is known here")
+        claims = await issuer.tokens.claims(
+            token, audiences=(issuer.audience,), types=issuer.types
+        )
+        said = claims.get(issuer.claim)
+        name = f"{issuer.name}:{said}"
+        if not isinstance(said, str) or not said or not said.isprintable():
+            raise InvalidSubjectToken(f"the token has no {issuer.claim}")
+        if len(name) > MAX_NAME_LENGTH:
+            raise InvalidSubjectToken(f"the token's {issuer.claim} is too long")
+        client_id = text(claims, "client_id") or text(claims, "azp")
+        subject = str(claims["sub"])
+        party = ActingParty(name, subject, issuer.issuer, client_id, actors(claims))
+        return issuer, claims, party
 
-    def _remembered(self, marked: bytes, now: datetime) -> str | None:
+    def _remembered(self, marked: bytes, now: datetime) -> Identity | None:
         found = self._verified.get(marked)
         if found is None:
             return None
@@ -158,10 +214,22 @@ class Authenticator:
             return None
         return found[0]
 
-    def _remember(self, marked: bytes, caller: str, until: datetime) -> None:
+    def _remember(self, marked: bytes, caller: Identity, until: datetime) -> None:
         self._verified[marked] = (caller, until)
         while len(self._verified) > MAX_VERIFIED:
             self._verified.popitem(last=False)
+
+
+def _user_of(
+    issuer: CallerIssuer, claims: Mapping[str, Any]
+) -> tuple[str | None, frozenset[str]]:
+    """Return whom the token speaks for, and at which providers."""
+    if issuer.subject_claim is None:
+        return None, frozenset()
+    user = claims.get(issuer.subject_claim)
+    if not isinstance(user, str) or not 0 < len(user) <= MAX_SUBJECT_LENGTH:
+        return None, frozenset()
+    return user, issuer.subject_providers
 
 
 def claimed_issuer(token: str) -> str | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from grantledger.adapters.settings.http_rules import UNIX
+from grantledger.adapters.settings.edge_rules import UNIX
 from grantledger.adapters.settings.shape import HttpPeerSettings
 
 STATE = "grantledger.peer"

@@ -22,6 +22,15 @@ _DETAILS = ("field", "reason")
 _ENCODER = msgspec.json.Encoder()
 
 
+class OAuthRefusal(Exception):
+    """A refusal that has a word of its own on OAuth endpoints alone."""
+
+    def __init__(self, code: str, description: str, field: str) -> None:
+        super().__init__(description)
+        self.code = code
+        self.field = field
+
+
 @dataclass(frozen=True, slots=True)
 class Meaning:
     """What an error is to whoever called.

@@ -39,6 +39,7 @@ from grantledger.adapters.http.listening import (
 )
 from grantledger.adapters.http.processes import READY, Children, Processes
 from grantledger.adapters.http.protocol import HttpConnection, connections
+from grantledger.adapters.http.reloading import reloading
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.settings import CallerIssuerSettings, Settings
 from grantledger.adapters.settings.shape import HttpSettings
@@ -124,9 +125,9 @@ def check(settings: Settings) -> None:
     if said.listen:
         address(said.listen)
     socket_path(settings)
-    if not settings.file.callers:
+    if not settings.has_policy:
         raise ConfigurationError(
-            "callers: a service needs at least one rule; without, nobody has anything",
+            "callers: a service needs a policy; without, nobody has anything",
             "callers",
         )
     if not (said.issuers or said.clients or said.certificates or said.unix_peers):
@@ -158,6 +159,7 @@ async def serve_on(
             bound = afterwards.enter_context(listeners)
             server = ListeningServer(config, lambda: ready(bound))
             afterwards.enter_context(_heard_once())
+            afterwards.enter_context(reloading(opened, settings))
             await server.serve(bound)
 
 
@@ -282,6 +284,8 @@ def _issuer(
         tokens=SignedTokens([said.issuer], keys, clock),
         audience=said.audience,
         claim=said.caller_claim,
+        subject_claim=said.subject_claim,
+        subject_providers=frozenset(said.subject_providers),
         types=TYPES if said.require_at_jwt else LAX_TYPES,
     )
 

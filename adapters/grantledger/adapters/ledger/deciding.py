@@ -21,6 +21,11 @@ from grantledger.adapters.ledger.log_memory import LogMemory
 from grantledger.adapters.ledger.recorders import SealedStoredEvent
 from grantledger.adapters.ledger.rows import EPOCH, GrantRows, micros
 from grantledger.adapters.ledger.schedule_rows import Scheduled, scheduled
+from grantledger.adapters.ledger.token_rows import (
+    TokenRow,
+    rows_of_entries,
+    rows_of_event,
+)
 from grantledger.adapters.ledger.units import AppendUnit, Batch, BatchVerdicts
 from grantledger.domain.errors import GrantledgerError, IntegrityError, LedgerError
 from grantledger.domain.event_base import GrantEvent
@@ -86,6 +91,10 @@ class Writes(Protocol):
 
     def journal(self, index: int, live_until: int, grants: bytes) -> None:
         """Write which grants a journal event speaks of."""
+        ...
+
+    def tokens(self, rows: list[TokenRow]) -> None:
+        """Write which token is whose."""
         ...
 
 
@@ -228,8 +237,11 @@ class Deciding:
         for made in ((key, wrapped), lasting):
             if made is not None and made[1] is not None:
                 self._keep(work, made[0], made[1])
-        self._insert(work, stored)
+        first = self._insert(work, stored)
         writes.row(row, scheduled(grant))
+        tokens = [t for n, e in enumerate(events, first) for t in rows_of_event(n, e)]
+        if tokens:
+            writes.tokens(tokens)
         self._newest[grant.id] = grant.version
         work.verdicts.changed.append(grant.id)
         return AppendVerdict.COMMITTED
@@ -367,6 +379,9 @@ class Deciding:
                 until = expires_at
         ids = b"".join([grant_id.bytes for grant_id in grants.values()])
         work.writes.journal(index, micros(until), ids)
+        tokens = rows_of_entries(index, event.entries)
+        if tokens:
+            work.writes.tokens(tokens)
 
     def _in_halves(
         self, work: Work, entries: list[tuple[int, AccessEntry]], error: Exception

@@ -47,12 +47,20 @@ def destroy(store: LedgerDatastore, grant_id: UUID) -> int:
             (grant_id.hex,),
         )
         parts = [tuple(row) for row in c.fetchall()]
+        c.execute(
+            "SELECT leaf_index, entry, kind FROM token_index WHERE grant_id=?",
+            (grant_id.hex,),
+        )
+        tokens = [tuple(row) for row in c.fetchall()]
     with store.transaction(commit=True) as c:
         if not is_erased(c, grant_id):
             raise LedgerError(f"the log does not say that grant {grant_id} is erased")
         c.execute("DELETE FROM data_keys WHERE grant_id=?", (grant_id.hex,))
         c.executemany(
             "DELETE FROM sealed WHERE leaf_index=? AND entry=? AND field=?", parts
+        )
+        c.executemany(
+            "DELETE FROM token_index WHERE leaf_index=? AND entry=? AND kind=?", tokens
         )
     return len(parts)
 
@@ -62,6 +70,7 @@ def prune(c: SQLiteCursor, chosen: Sequence[int]) -> int:
     rows = [(index,) for index in chosen]
     c.executemany("UPDATE stored_events SET state=x'' WHERE rowid=?+1", rows)
     c.executemany("DELETE FROM sealed WHERE leaf_index=?", rows)
+    c.executemany("DELETE FROM token_index WHERE leaf_index=?", rows)
     c.executemany("DELETE FROM journal_index WHERE leaf_index=?", rows)
     return len(rows)
 

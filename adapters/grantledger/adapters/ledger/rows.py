@@ -15,6 +15,7 @@ from uuid import UUID
 from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.keys.envelope import NONCE_BYTES, DataKey
+from grantledger.adapters.keys.fingerprints import KeyedFingerprinter
 from grantledger.adapters.keys.ring import KeyRing, Random
 from grantledger.adapters.ledger.data_keys import DataKeys
 from grantledger.adapters.ledger.states import (
@@ -60,12 +61,17 @@ def from_micros(value: int) -> datetime:
 
 
 class GrantRows:
-    """Reads and writes rows of current grants."""
+    """Reads and writes rows of current grants.
+
+    Attributes:
+        fingerprints: of tokens, under the same ring.
+    """
 
     def __init__(self, ring: KeyRing, keys: DataKeys, random: Random) -> None:
         self._ring = ring
         self._keys = keys
         self._random = random
+        self.fingerprints = KeyedFingerprinter(ring)
 
     def digest(self, key: GrantKey) -> bytes:
         """Return what the row of this grant is looked up by."""

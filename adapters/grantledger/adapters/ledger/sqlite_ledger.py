@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
@@ -12,7 +12,7 @@ from eventsourcing.sqlite import SQLiteCursor
 
 from grantledger.adapters.keys.ring import KeyRing, Random
 from grantledger.adapters.ledger import datastore as files
-from grantledger.adapters.ledger import destroying
+from grantledger.adapters.ledger import destroying, token_rows
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.connections import LedgerDatastore
 from grantledger.adapters.ledger.data_keys import DataKeys
@@ -25,6 +25,7 @@ from grantledger.adapters.ledger.recorders import closed, refuse_closed
 from grantledger.adapters.ledger.rows import SELECT, GrantRows
 from grantledger.adapters.ledger.sqlite_duties import SqliteDuties
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
+from grantledger.adapters.ledger.token_rows import TokenRow
 from grantledger.adapters.ledger.transaction import LedgerTransaction
 from grantledger.domain.errors import GrantledgerError
 from grantledger.domain.ports import Clock, Ids
@@ -193,6 +194,15 @@ class SqliteLedger(StoredLedger):
                 " DO UPDATE SET sealed=excluded.sealed",
                 (provider, sealed),
             )
+
+    def _complete_tokens(self, start: int, end: int, rows: Sequence[TokenRow]) -> None:
+        with self._store.transaction(commit=True) as c:
+            refuse_closed(closed(c))
+            c.execute(
+                "UPDATE token_index_missing SET next_index=? WHERE next_index=?",
+                (end, start),
+            )
+            token_rows.write_missing(c, rows)
 
     def _ready(self) -> None:
         """Whoever may write the file may do this, too."""

@@ -17,6 +17,7 @@ from uuid import UUID
 from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.ledger.duties import StoredDuties
+from grantledger.adapters.ledger.fleet_reads import FleetReads
 from grantledger.adapters.ledger.group_commit import GroupCommit
 from grantledger.adapters.ledger.log_memory import LogMemory, LogView
 from grantledger.adapters.ledger.maintained import Maintained
@@ -38,7 +39,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.05
 
 
-class StoredLedger(Maintained):
+class StoredLedger(FleetReads, Maintained):
     """Base of the stores' ledgers.
 
     Safe in threads; may be used from several event loops.

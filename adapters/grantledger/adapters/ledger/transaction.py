@@ -13,6 +13,7 @@ from uuid import UUID
 from eventsourcing.sqlite import SQLiteCursor
 
 from grantledger.adapters.keys.envelope import DataKey
+from grantledger.adapters.ledger import token_rows
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.connections import LedgerDatastore
 from grantledger.adapters.ledger.data_keys import DataKeys, WrappedKey
@@ -32,6 +33,7 @@ from grantledger.adapters.ledger.recorders import (
 from grantledger.adapters.ledger.rows import GrantRows
 from grantledger.adapters.ledger.schedule_rows import Scheduled, write_schedule
 from grantledger.adapters.ledger.stored_ledger import newest
+from grantledger.adapters.ledger.token_rows import TokenRow
 from grantledger.adapters.ledger.tombstones import is_erased
 from grantledger.adapters.ledger.units import Batch, BatchVerdicts
 from grantledger.domain.errors import GrantledgerError
@@ -100,6 +102,9 @@ class _Writes:
         self.c.execute(
             "INSERT INTO journal_index VALUES (?,?,?)", (index, live_until, grants)
         )
+
+    def tokens(self, rows: list[TokenRow]) -> None:
+        token_rows.write(self.c, rows)
 
 
 class LedgerTransaction(Deciding):

@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from grantledger.adapters.settings.http_rules import check_http
+from grantledger.adapters.settings.edge_rules import check_edge
+from grantledger.adapters.settings.policy_file import inline_policy, read_policy
 from grantledger.adapters.settings.shape import (
     MAX_TEXT_LENGTH,
     CallerSettings,
     FileSettings,
+    HttpSettings,
     KeySettings,
     ProviderSettings,
 )
 from grantledger.domain.errors import ConfigurationError
-from grantledger.domain.policy import CallerRule, Policy
+from grantledger.domain.policy import Policy
 from grantledger.domain.values import MAX_NAME_LENGTH, Secret, parse_scopes
 
 LEDGER_ENV = "GRANTLEDGER_LEDGER"
@@ -29,6 +31,8 @@ LISTEN_ENV = "GRANTLEDGER_LISTEN"
 MAINTENANCE_ENV = "GRANTLEDGER_MAINTENANCE"
 SQLITE_PREFIX = "sqlite:///"
 MAX_SECRET_BYTES = 64 * 1024
+RESERVED = frozenset({"cli", "cert", "unix", "set", "browser"})
+"""What begins callers' ids that no issuer may give."""
 
 _URL = re.compile(r"([a-z][a-z0-9.-]*)(\+[a-z0-9_.-]+)?:(?://(/?))?", re.IGNORECASE)
 _ORIGIN = re.compile(r"[!-*,-~]{1,128}")
@@ -57,7 +61,12 @@ class Settings:
             _check_provider(provider, f"providers.{name}")
         for number, caller in enumerate(file.callers):
             _check_caller(caller, f"callers[{number}]", file)
-        check_http(file.http)
+        _check_http(file.http, file.providers)
+        check_edge(file.http)
+        if file.policy.file is not None and (file.callers or file.policy_version):
+            raise ConfigurationError(
+                "policy.file: or callers and policy_version, not both", "policy.file"
+            )
         if _ORIGIN.fullmatch(file.log.origin) is None:
             raise ConfigurationError(
                 "log.origin: 1 to 128 ASCII characters, without spaces and plus signs",
@@ -140,21 +149,24 @@ class Settings:
         return self.file.broker.node or f"{socket.gethostname()}-{os.getpid()}"
 
     @property
+    def has_policy(self) -> bool:
+        """Whether any rule was said; without, local callers may do everything."""
+        return bool(self.file.callers) or self.file.policy.file is not None
+
+    @property
     def policy(self) -> Policy:
-        """The policy: the file's callers, or everything where it names none."""
-        if not self.file.callers:
+        """The policy as it now stands: the file's, the settings', or everything.
+
+        Raises:
+            ConfigurationError: the file cannot be read, or something in it is wrong.
+        """
+        said = self.file
+        if said.policy.file is not None:
+            path = self.path(said.policy.file, "policy.file")
+            return read_policy(path, said.providers)
+        if not said.callers:
             return Policy.open()
-        rules = tuple(
-            CallerRule(
-                caller=c.id,
-                providers=frozenset(c.providers),
-                subjects=frozenset(c.subjects),
-                scopes=None if c.scopes is None else frozenset(c.scopes),
-                audiences=frozenset(c.audiences),
-            )
-            for c in self.file.callers
-        )
-        return Policy(rules=rules, version=self.file.policy_version or "file")
+        return inline_policy(said.callers, said.policy_version)
 
     def path(self, text: str, field: str = "config") -> Path:
         """Return a path of the settings, counted from their file.
@@ -235,6 +247,36 @@ def _check_caller(said: CallerSettings, at: str, file: FileSettings) -> None:
                 f"known: {', '.join(file.providers) or 'none'}",
                 f"{at}.providers",
             )
+
+
+def _check_http(said: HttpSettings, providers: Collection[str]) -> None:
+    """Refuse two of one name: whose token would it be?"""
+    for number, issuer in enumerate(said.issuers):
+        at = f"http.issuers[{number}]"
+        if issuer.name in RESERVED:
+            raise ConfigurationError(
+                f"{at}.name: {issuer.name!r} begins the ids of other callers",
+                f"{at}.name",
+            )
+        if bool(issuer.subject_providers) is (issuer.subject_claim is None):
+            raise ConfigurationError(
+                f"{at}.subject_claim: it and subject_providers belong together",
+                f"{at}.subject_claim",
+            )
+        for name in issuer.subject_providers:
+            if name not in providers:
+                raise ConfigurationError(
+                    f"{at}.subject_providers: unknown provider {name!r}",
+                    f"{at}.subject_providers",
+                )
+    for field, names in (
+        ("http.issuers", [issuer.name for issuer in said.issuers]),
+        ("http.issuers", [issuer.issuer for issuer in said.issuers]),
+        ("http.clients", [client.id for client in said.clients]),
+    ):
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ConfigurationError(f"{field}: {twice!r} stands twice", field)
 
 
 def _check_name(name: str, field: str) -> None:

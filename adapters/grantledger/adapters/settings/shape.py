@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from grantledger.domain.policy import Role
 from grantledger.domain.values import MAX_NAME_LENGTH, MAX_SUBJECT_LENGTH
 
 MAX_TEXT_LENGTH = 2048
@@ -22,6 +23,8 @@ Subjects = Annotated[
     list[Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SUBJECT_LENGTH)]],
     msgspec.Meta(max_length=MAX_LISTED),
 ]
+
+Roles = Annotated[list[Role], msgspec.Meta(min_length=1, max_length=len(Role))]
 
 
 class _Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -141,13 +144,28 @@ class ProviderSettings(_Settings):
 
 
 class CallerSettings(_Settings):
-    """One rule of the policy (see `CallerRule`)."""
+    """One rule of the policy (see `CallerRule`).
+
+    Attributes:
+        subjects: user ids, or `self`: the user whose own token the request brings.
+    """
 
     id: Name
     providers: Texts = []
-    subjects: Subjects = []
+    subjects: Literal["self"] | Subjects = []
     scopes: list[str] | None = None
     audiences: Texts = []
+    roles: Roles = msgspec.field(default_factory=lambda: [Role.CALLER])
+
+
+class PolicySettings(_Settings):
+    """Where the policy is, where it is not `[[callers]]`.
+
+    Attributes:
+        file: read at start, and again at SIGHUP.
+    """
+
+    file: Text | None = None
 
 
 class BrokerSettings(_Settings):
@@ -176,6 +194,8 @@ class CallerIssuerSettings(_Settings):
         audience: of tokens that are meant for this broker.
         caller_claim: that names the caller.
         require_at_jwt: only tokens typed `at+jwt` (RFC 9068 section 4).
+        subject_claim: that names the user, where its tokens are users'.
+        subject_providers: the providers whose subjects that claim names.
     """
 
     name: CallerName
@@ -183,6 +203,8 @@ class CallerIssuerSettings(_Settings):
     audience: Text
     caller_claim: Name = "client_id"
     require_at_jwt: bool = True
+    subject_claim: Name | None = None
+    subject_providers: Texts = []
     discovery_url: Text | None = None
     internal_base_url: Text | None = None
     ca_file: Text | None = None
@@ -306,4 +328,5 @@ class FileSettings(_Settings):
     worker: WorkerSettings = msgspec.field(default_factory=WorkerSettings)
     providers: dict[str, ProviderSettings] = {}
     callers: Annotated[list[CallerSettings], msgspec.Meta(max_length=MAX_LISTED)] = []
+    policy: PolicySettings = msgspec.field(default_factory=PolicySettings)
     policy_version: Name | None = None

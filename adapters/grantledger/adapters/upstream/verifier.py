@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from grantledger.adapters.upstream.acting import actors, may_act
 from grantledger.adapters.upstream.jwks import KeySet
 from grantledger.adapters.upstream.signed import SignedTokens, expiry, text
 from grantledger.domain.answers import VerifiedSubject
@@ -73,6 +74,8 @@ class JwksVerifier:
             scopes=_scopes(claims.get("scope")),
             client_id=text(claims, "client_id") or text(claims, "azp"),
             jti=text(claims, "jti"),
+            may_act=may_act(claims),
+            actors=actors(claims),
         )
 
 

@@ -42,6 +42,7 @@ _STREAMS = (
 WITH_LEAVES = (
     Table("sealed", _LEAF_RANGE),
     Table("journal_index", _LEAF_RANGE),
+    Table("token_index", _LEAF_RANGE),
     # A row goes with its newest leaf: changed later, it comes again with that one.
     Table("current_grants", f"{_LEAF_RANGE} AND grant_id IN {_STREAMS})"),
     # Made with a stream's first event.
@@ -51,7 +52,7 @@ WITH_LEAVES = (
 AS_A_WHOLE = ("data_keys", "key_checks", "provider_clients")
 """Tables with rows that may change, or go, without a leaf; none has a NULL in it."""
 
-BY_ITSELF = ("log_head", "meta")
+BY_ITSELF = ("log_head", "meta", "token_index_missing")
 """Tables that the end of a copy writes."""
 
 MADE_ANEW = ("claims", "upkeep")

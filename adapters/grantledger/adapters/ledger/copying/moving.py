@@ -115,8 +115,9 @@ def move_ledger(
         copying.all_of_it(c)
         copying.beside_the_log(c)
         meta = source.meta(c)
+        unindexed = source.unindexed(c)
     copying.said(Step.WHOLE)
-    target.finish(copying.tree, meta)
+    target.finish(copying.tree, meta, unindexed)
     copying.said(Step.FINISHED)
     return Copied(copying.tree.size, copying.tree.root(), claim.size)
 

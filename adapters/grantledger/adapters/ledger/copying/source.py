@@ -224,6 +224,13 @@ class CopySource:
             yield tuple(row)
 
     @staticmethod
+    def unindexed(c: SQLiteCursor) -> int:
+        """Return how many leaves are from before there was an index of tokens."""
+        c.execute("SELECT end_index FROM token_index_missing")
+        row = c.fetchone()
+        return 0 if row is None else int(row[0])
+
+    @staticmethod
     def prove(c: SQLiteCursor, tree: CompactRange) -> None:
         """See that the head is that of the leaves that were copied.
 

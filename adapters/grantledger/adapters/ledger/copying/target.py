@@ -40,6 +40,7 @@ _RECORD = (
     "data_keys",
     "current_grants",
     "journal_index",
+    "token_index",
     "provider_clients",
 )
 _EVENT_COLUMNS = (
@@ -208,6 +209,10 @@ class CopyTarget:
                     "DELETE FROM sealed s WHERE NOT EXISTS"
                     " (SELECT FROM data_keys k WHERE k.grant_id = s.grant_id)"
                 )
+                run(
+                    "DELETE FROM token_index s WHERE NOT EXISTS"
+                    " (SELECT FROM data_keys k WHERE k.grant_id = s.grant_id)"
+                )
 
     def prune(self, journal: Iterable[Row]) -> None:
         """Destroy the bytes and sealed parts of journal leaves that are not named.
@@ -222,7 +227,8 @@ class CopyTarget:
                 "WITH gone AS (DELETE FROM journal_index j WHERE NOT EXISTS"
                 " (SELECT FROM incoming i WHERE i.leaf_index = j.leaf_index)"
                 " RETURNING j.leaf_index), parts AS (DELETE FROM sealed s USING gone"
-                " WHERE s.leaf_index = gone.leaf_index)"
+                " WHERE s.leaf_index = gone.leaf_index), tokens AS (DELETE FROM"
+                " token_index t USING gone WHERE t.leaf_index = gone.leaf_index)"
                 " UPDATE stored_events SET state = '' FROM gone"
                 " WHERE notification_id = gone.leaf_index + 1"
             )
@@ -235,8 +241,12 @@ class CopyTarget:
             for table in _RECORD:
                 connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
 
-    def finish(self, tree: CompactRange, meta: dict[str, str]) -> None:
-        """Make it a ledger: with a head, and what the source said of itself."""
+    def finish(self, tree: CompactRange, meta: dict[str, str], unindexed: int) -> None:
+        """Make it a ledger: with a head, and what the source said of itself.
+
+        The tokens of leaves from before there was an index are indexed here again:
+        some may have been indexed there after their leaves were copied.
+        """
         with self._ours(tree.size) as connection:
             for name, value in meta.items():
                 connection.execute(
@@ -247,6 +257,10 @@ class CopyTarget:
             connection.execute(
                 "UPDATE log_head SET next_index = %s, frontier = %b",
                 (tree.size, tree.to_bytes()),
+            )
+            connection.execute(
+                "UPDATE token_index_missing SET next_index = 0, end_index = %s",
+                (unindexed,),
             )
             connection.execute(
                 "DELETE FROM meta WHERE name = %s", (schema.COPIED_FROM,)

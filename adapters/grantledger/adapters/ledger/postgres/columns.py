@@ -16,6 +16,7 @@ from grantledger.adapters.keys.envelope import DataKey
 from grantledger.adapters.ledger.data_keys import WrappedKey
 from grantledger.adapters.ledger.postgres.arrays import packed
 from grantledger.adapters.ledger.recorders import SealedStoredEvent
+from grantledger.adapters.ledger.token_rows import TokenRow
 from grantledger.domain.errors import IntegrityError
 from grantledger.projections.transparency import MAX_LEAF_BYTES
 
@@ -49,6 +50,7 @@ _SCHEDULE = (
     "bigint",
     "bigint",
 )
+_TOKENS = ("bigint", "bigint", "text", "text", "text", "bigint")
 _GROUPS = (_LEAVES, _PARTS, _KEYS, _ROWS, _JOURNAL)
 LOCK = "SELECT head_size, locked_at FROM ledger_lock()"
 # A statement of its own: it sees what was committed during the wait for the lock.
@@ -58,6 +60,7 @@ LEAVES = (
 )
 _ARRAYS = ", ".join(f"%b::{kind}[]" for group in _GROUPS for kind in group)
 _SCHEDULED = ", ".join(f"%b::{kind}[]" for kind in _SCHEDULE)
+_INDEXED = ", ".join(f"%b::{kind}[]" for kind in _TOKENS)
 SCHEDULE = f"SELECT ledger_schedule({_SCHEDULED})".encode()
 # A log of the size known whose last leaf is another is not the log known: no size that
 # a log can have is then what the function is told.
@@ -70,12 +73,31 @@ _APPEND = (
     f" FROM ledger_append({_SIZE}, %s::timestamptz, {_ARRAYS})"
 )
 APPEND = _APPEND.encode()
-# One statement, so that both are written or neither; what was not appended is not
-# scheduled. A function in FROM is run before what is selected from it.
-APPEND_AND_SCHEDULE = (
-    "SELECT verdict, head_size, appended_at, CASE WHEN verdict = 'appended'"  # noqa: S608 - constants only
-    f" THEN ledger_schedule({_SCHEDULED}) END FROM ({_APPEND} OFFSET 0) a"
-).encode()
+COMPLETE_TOKENS = f"SELECT ledger_complete_tokens(%s, %s, {_INDEXED})".encode()
+
+
+def _with(*calls: str) -> bytes:
+    """Return the append with calls of other functions.
+
+    One statement, so that all is written or nothing; what was not appended is not
+    scheduled or indexed. A function in FROM is run before what is selected from it.
+    """
+    beside = ", ".join(f"CASE WHEN verdict = 'appended' THEN {c} END" for c in calls)
+    return (
+        f"SELECT verdict, head_size, appended_at, {beside}"  # noqa: S608 - constants only
+        f" FROM ({_APPEND} OFFSET 0) a"
+    ).encode()
+
+
+_SCHEDULING = f"ledger_schedule({_SCHEDULED})"
+_INDEXING = f"ledger_index_tokens({_INDEXED})"
+APPENDS = {
+    (False, False): APPEND,
+    (True, False): _with(_SCHEDULING),
+    (False, True): _with(_INDEXING),
+    (True, True): _with(_SCHEDULING, _INDEXING),
+}
+"""By whether grants are scheduled, and whether tokens are indexed."""
 
 
 class Appended(NamedTuple):
@@ -123,6 +145,7 @@ class Columns:
         self._rows: dict[object, Row] = {}
         self._journal: list[Row] = []
         self._scheduled: dict[object, Row] = {}
+        self._tokens: list[TokenRow] = []
 
     @property
     def size(self) -> int:
@@ -184,13 +207,20 @@ class Columns:
         """Write which grants a journal event speaks of."""
         self._journal.append((index, live_until, grants))
 
+    def tokens(self, rows: Sequence[TokenRow]) -> None:
+        """Write which token is whose."""
+        self._tokens += rows
+
     def call(self, recorded_at: datetime | None) -> tuple[bytes, list[object]]:
         """Return the statement that writes all of it, and its values."""
-        if not self._scheduled:
-            return APPEND, self.arguments(recorded_at)
-        scheduled = zip(*self._scheduled.values(), strict=True)
-        times = [list(column) for column in scheduled]
-        return APPEND_AND_SCHEDULE, [*times, *self.arguments(recorded_at)]
+        scheduled, tokens = list(self._scheduled.values()), self._tokens
+        beside: list[object] = []
+        if scheduled:
+            beside += [list(column) for column in zip(*scheduled, strict=True)]
+        if tokens:
+            beside += token_columns(tokens)
+        statement = APPENDS[bool(scheduled), bool(tokens)]
+        return statement, [*beside, *self.arguments(recorded_at)]
 
     def arguments(self, recorded_at: datetime | None) -> list[object]:
         """Return the values of `APPEND`."""
@@ -209,6 +239,12 @@ class Columns:
             ]
         start, leaf = self._start, self._leaf
         return [leaf, start, leaf, start, recorded_at, *columns]
+
+
+def token_columns(rows: Sequence[TokenRow]) -> list[object]:
+    """Return rows of the index of tokens as the functions take them."""
+    columns = zip(*rows, strict=True) if rows else ((),) * len(_TOKENS)
+    return [packed(k, column) for k, column in zip(_TOKENS, columns, strict=True)]
 
 
 def only_row(row: tuple[Any, ...] | None) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
@@ -15,6 +15,10 @@ from grantledger.adapters.ledger.data_keys import DataKeys
 from grantledger.adapters.ledger.group_commit import GroupCommit
 from grantledger.adapters.ledger.postgres import schema
 from grantledger.adapters.ledger.postgres.clock import DatabaseClock
+from grantledger.adapters.ledger.postgres.columns import (
+    COMPLETE_TOKENS,
+    token_columns,
+)
 from grantledger.adapters.ledger.postgres.connections import (
     Connection,
     PgCursor,
@@ -31,6 +35,7 @@ from grantledger.adapters.ledger.rates import Rates
 from grantledger.adapters.ledger.reading import LeafReader, LogSql
 from grantledger.adapters.ledger.rows import GrantRows, selecting
 from grantledger.adapters.ledger.stored_ledger import POLL_SECONDS, StoredLedger
+from grantledger.adapters.ledger.token_rows import TokenRow
 from grantledger.domain.errors import GrantledgerError
 from grantledger.domain.ports import Ids
 
@@ -182,6 +187,11 @@ class PostgresLedger(StoredLedger):
         place = self.place
         with place.connect() as connection, place.writing(connection):
             connection.execute("SELECT ledger_keep_client(%s, %b)", (provider, sealed))
+
+    def _complete_tokens(self, start: int, end: int, rows: Sequence[TokenRow]) -> None:
+        place = self.place
+        with place.connect() as connection, place.writing(connection):
+            connection.execute(COMPLETE_TOKENS, (start, end, *token_columns(rows)))
 
     def _ready(self) -> None:
         self._maintenance.ready()

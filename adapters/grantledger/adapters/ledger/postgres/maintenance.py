@@ -16,7 +16,7 @@ from grantledger.adapters.ledger.postgres.faults import translated
 from grantledger.domain.errors import LedgerError, LedgerReadOnly
 
 KEYS = "data_keys"
-OF_GRANTS = (KEYS, "sealed", "current_grants")
+OF_GRANTS = (KEYS, "sealed", "current_grants", "token_index")
 OF_JOURNAL = ("stored_events", "journal_index")
 REWRITTEN_BYTES = 64 * 1024 * 1024
 """A table up to this size is written anew at once; the others wait that long."""

@@ -73,7 +73,7 @@ BEGIN
         WHERE p.pronamespace = home::regnamespace AND p.proname IN (
             'ledger_lock', 'ledger_append', 'ledger_keep_key_checks',
             'ledger_keep_client', 'ledger_schedule', 'ledger_complete_schedule',
-            'ledger_claim'
+            'ledger_claim', 'ledger_index_tokens', 'ledger_complete_tokens'
         )
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO grantledger_app', thing.name);
@@ -86,7 +86,7 @@ BEGIN
     IF current_setting('server_version_num')::integer >= 170000 THEN
         -- VACUUM, so that what was destroyed does not stay on the disk.
         GRANT MAINTAIN ON data_keys, sealed, current_grants, stored_events,
-            journal_index TO grantledger_maintenance;
+            journal_index, token_index TO grantledger_maintenance;
     END IF;
 
     -- The auditor: the log itself. Data keys, ciphertexts and sealed states are left

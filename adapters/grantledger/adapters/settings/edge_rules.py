@@ -1,4 +1,4 @@
-"""What the settings of the service must agree on: no two callers of one name."""
+"""What the settings of proxies, certificates and Unix peers must agree on."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from grantledger.adapters.settings.shape import HttpProxySettings, HttpSettings
 from grantledger.domain.errors import ConfigurationError
 
-CERT, UNIX, CLI = "cert", "unix", "cli"
-OURS = frozenset({CERT, UNIX, CLI})
-"""What ids begin with that no issuer may give."""
+CERT, UNIX = "cert", "unix"
+"""What ids of such callers begin with; no issuer may be called so (`resolved`)."""
 
 UNIX_PEER = f"{UNIX}:"
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
 
-def check_http(said: HttpSettings) -> None:
+def check_edge(said: HttpSettings) -> None:
     """Refuse what would leave open who a caller is.
 
     Raises:
@@ -24,12 +23,6 @@ def check_http(said: HttpSettings) -> None:
             there; `field` names it.
     """
     _once(said)
-    for number, issuer in enumerate(said.issuers):
-        if issuer.name in OURS:
-            field = f"http.issuers[{number}].name"
-            raise ConfigurationError(
-                f"{field}: callers called {issuer.name}: are not an issuer's", field
-            )
     for number, one in enumerate(said.certificates):
         field = f"http.certificates[{number}]"
         if sum(name is not None for name in (one.sha256, one.uri, one.dns)) != 1:
@@ -91,9 +84,6 @@ def _once(said: HttpSettings) -> None:
     ]
     peers = [f"{peer.uid}:{peer.gid}" for peer in said.unix_peers]
     for field, names in (
-        ("http.issuers", [issuer.name for issuer in said.issuers]),
-        ("http.issuers", [issuer.issuer for issuer in said.issuers]),
-        ("http.clients", [client.id for client in said.clients]),
         ("http.certificates", proofs),
         ("http.unix_peers", peers),
     ):

@@ -1,0 +1,388 @@
+"""Many grants at once, over any store: pages, tokens, and how things were.
+
+See `domain.fleet.Fleet`. No read takes more than a bounded number of rows.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+from eventsourcing.persistence import Cursor
+
+from grantledger.adapters.ledger import token_rows
+from grantledger.adapters.ledger.reading import LeafReader, LogSql
+from grantledger.adapters.ledger.rows import GrantRows, micros
+from grantledger.adapters.ledger.token_rows import TokenRow
+from grantledger.domain.errors import IntegrityError, InvalidRequest, Unavailable
+from grantledger.domain.event_base import GrantEvent
+from grantledger.domain.fleet import (
+    MAX_PAGE,
+    AsOf,
+    GrantFilter,
+    GrantPage,
+    TokenPlace,
+    Touched,
+    within,
+)
+from grantledger.domain.grant_events import Exchanged, Provisioned, Rotated
+from grantledger.domain.journal import AccessRecorded
+from grantledger.domain.user_grant import UserGrant
+from grantledger.domain.values import (
+    GrantKey,
+    Outcome,
+    TokenFingerprint,
+    TokenKind,
+)
+from grantledger.projections.as_of import as_of, prefix_at
+from grantledger.projections.transparency import leaf_hash
+
+T = TypeVar("T")
+SCANNED = 5_000
+"""Rows whose clear columns are looked at for one page."""
+OPENED = 500
+"""Rows that are opened for one page."""
+WALKED = 2_000
+"""Leaves of one portion of the log."""
+COMPLETED = 500
+"""Leaves whose tokens are indexed in one transaction."""
+MARGIN = timedelta(minutes=1)
+"""Between when something was decided and when it was recorded."""
+
+
+class _When(msgspec.Struct):
+    recorded_at: datetime
+
+
+class _Said(msgspec.Struct):
+    occurred_at: datetime
+    obtained_at: datetime | None = None
+    provisioned_at: datetime | None = None
+
+
+class _Event(msgspec.Struct):
+    stream: UUID
+    fields: _Said
+
+
+class _Entry(msgspec.Struct):
+    at: datetime
+    outcome: Outcome
+    caller: str
+    grant_id: UUID | None = None
+
+
+class _Journal(msgspec.Struct):
+    entries: list[_Entry]
+
+
+_WHEN = msgspec.json.Decoder(_When)
+_EVENT = msgspec.json.Decoder(_Event)
+_JOURNAL = msgspec.json.Decoder(_Journal)
+_OBTAINED = (Provisioned.TOPIC, Rotated.TOPIC, Exchanged.TOPIC)
+
+
+class FleetReads(ABC):
+    """The part of a store's ledger that answers for many grants; safe in threads."""
+
+    _rows: GrantRows
+    _leaves: LeafReader
+    _sql: LogSql
+    _select: str
+
+    # -- what a store provides
+
+    @abstractmethod
+    def _read(self, work: Callable[[Cursor], T]) -> Awaitable[T]:
+        """Return what the work reads, in one transaction apart from the event loop."""
+
+    @abstractmethod
+    def _in_thread(self, work: Callable[[], T]) -> Awaitable[T]:
+        """Return what the work gives, apart from the event loop."""
+
+    @abstractmethod
+    def _complete_tokens(self, start: int, end: int, rows: Sequence[TokenRow]) -> None:
+        """Store rows of the leaves `start` to `end`, of which none are complete yet."""
+
+    # -- domain.fleet.Fleet
+
+    async def page(
+        self, wanted: GrantFilter, *, after: UUID | None = None, limit: int = 100
+    ) -> GrantPage:
+        """Return the next grants by id; see `Fleet.page`."""
+        if not 1 <= limit <= MAX_PAGE:
+            raise InvalidRequest(
+                f"limit is {limit}; the limit is 1 to {MAX_PAGE}", "limit"
+            )
+        return await self._read(lambda c: self._page(c, wanted, after, limit))
+
+    def _page(
+        self, c: Cursor, wanted: GrantFilter, after: UUID | None, limit: int
+    ) -> GrantPage:
+        start = after.hex if after else ""
+        c.execute(
+            "SELECT count(*), max(grant_id) FROM (SELECT grant_id FROM current_grants"
+            " WHERE grant_id > ? ORDER BY grant_id LIMIT ?) w",
+            (start, SCANNED),
+        )
+        count, end = c.fetchone()
+        if not count:
+            return GrantPage((), None)
+        where, values = self._narrowed(wanted)
+        opened = OPENED if wanted.sealed else limit
+        c.execute(
+            f"{self._select}WHERE g.grant_id > ? AND g.grant_id <= ?{where}"
+            " ORDER BY g.grant_id LIMIT ?",
+            (start, end, *values, opened),
+        )
+        rows = c.fetchall()
+        found: list[UserGrant] = []
+        for number, row in enumerate(rows, 1):
+            grant = self._rows.read(c, row)
+            if not wanted.matches(grant):
+                continue
+            found.append(grant)
+            if len(found) == limit and number < len(rows):
+                return GrantPage(found, grant.id)
+        if len(rows) == opened:
+            return GrantPage(found, UUID(hex=rows[-1][0]))
+        return GrantPage(found, UUID(hex=end) if count == SCANNED else None)
+
+    def _narrowed(self, wanted: GrantFilter) -> tuple[str, tuple[object, ...]]:
+        """Return what the clear columns decide."""
+        wheres: list[tuple[str, object]] = []
+        if wanted.provider is not None:
+            wheres.append(("g.provider = ?", wanted.provider))
+        if wanted.status is not None:
+            wheres.append(("g.status = ?", str(wanted.status)))
+        if wanted.modified_from is not None:
+            wheres.append(("g.modified_at >= ?", micros(wanted.modified_from)))
+        if wanted.modified_until is not None:
+            wheres.append(("g.modified_at < ?", micros(wanted.modified_until)))
+        if wanted.provider and wanted.subject and wanted.label:
+            key = GrantKey(wanted.provider, wanted.subject, wanted.label)
+            wheres.append(("g.subject_digest = ?", self._rows.digest(key)))
+        return (
+            "".join(f" AND {where}" for where, _ in wheres),
+            tuple(value for _, value in wheres),
+        )
+
+    async def fingerprints(self, token: str) -> Sequence[TokenFingerprint]:
+        """Return a token's fingerprints, of either kind and under every key."""
+        return self._marks(token, None)
+
+    def _marks(self, token: str, kind: TokenKind | None) -> list[TokenFingerprint]:
+        kinds = TokenKind if kind is None else (kind,)
+        return [mark for k in kinds for mark in self._rows.fingerprints.all(k, token)]
+
+    async def find_token(
+        self, token: str, kind: TokenKind | None = None
+    ) -> TokenPlace | None:
+        """Return where a token came into the record; see `Fleet.find_token`."""
+        found = await self._places(self._marks(token, kind))
+        return found[0] if found else None
+
+    async def find_fingerprint(self, mark: TokenFingerprint) -> Sequence[TokenPlace]:
+        """Return where a token came into the record; see `Fleet.find_fingerprint`."""
+        return await self._places([mark])
+
+    async def _places(self, marks: Sequence[TokenFingerprint]) -> list[TokenPlace]:
+        asked = ",".join("?" * len(marks))
+
+        def read(c: Cursor) -> list[TokenPlace]:
+            c.execute(
+                "SELECT grant_id, kind, generation, leaf_index FROM token_index"  # noqa: S608 - question marks only
+                f" WHERE fingerprint IN ({asked}) ORDER BY leaf_index DESC LIMIT ?",
+                (*marks, MAX_PAGE),
+            )
+            found = [
+                TokenPlace(UUID(hex=row[0]), TokenKind(row[1]), row[2], row[3])
+                for row in c.fetchall()
+            ]
+            if not found and _missing(c) is not None:
+                raise Unavailable(
+                    "the tokens of an older ledger are not all indexed yet; "
+                    "a worker does that",
+                    retry_after=5.0,
+                )
+            return found
+
+        return await self._read(read)
+
+    async def touched(
+        self,
+        caller: str | None,
+        start: datetime | None,
+        end: datetime | None,
+        *,
+        after: int = 0,
+    ) -> Touched:
+        """Return grants, from a portion of the log; see `Fleet.touched`."""
+
+        def read(c: Cursor) -> Touched:
+            first = self._size_at(c, start - MARGIN) if start else 0
+            last = self._size_at(c, end + MARGIN) if end else _size(c)
+            begin = max(after, first)
+            stop = min(begin + WALKED, last)
+            topics = (AccessRecorded.TOPIC, *(() if caller else _OBTAINED))
+            asked = ",".join("?" * len(topics))
+            number = self._sql.number
+            c.execute(
+                f"SELECT {number} - 1, topic, state, leaf_hash FROM stored_events"  # noqa: S608 - constants and question marks
+                f" WHERE {number} > ? AND {number} <= ? AND topic IN ({asked})",
+                (begin, stop, *topics),
+            )
+            found: set[UUID] = set()
+            for row in c.fetchall():
+                found |= _touched(row, caller, start, end)
+            return Touched(frozenset(found), stop if stop < last else None)
+
+        return await self._read(read)
+
+    # -- how things were
+
+    async def size_at(self, at: datetime) -> int:
+        """Return how many leaves the log had at a time (see `as_of.prefix_at`)."""
+        return await self._read(lambda c: self._size_at(c, at))
+
+    async def as_of(
+        self, grant_id: UUID, *, at: datetime | None = None, version: int | None = None
+    ) -> AsOf | None:
+        """Return a grant as it was at a time, at a version, or as it is.
+
+        Returns None where it was not there yet, or never had that version.
+
+        Raises:
+            InvalidRequest: `at` names no time zone, or `version` is below 1.
+        """
+        if at is not None and at.utcoffset() is None:
+            raise InvalidRequest("at names no time zone", "at")
+        if version is not None and version < 1:
+            raise InvalidRequest(f"version is {version}; the first is 1", "version")
+
+        def read(c: Cursor) -> AsOf | None:
+            size = _size(c) if at is None else self._size_at(c, at)
+            found = as_of(self._leaves.events_of(c, grant_id), size, version)
+            if found and version is not None and found.grant.version != version:
+                return None
+            return found
+
+        return await self._read(read)
+
+    def _size_at(self, c: Cursor, at: datetime) -> int:
+        number = self._sql.number
+
+        def times(start: int, end: int, limit: int) -> Sequence[tuple[int, datetime]]:
+            c.execute(
+                f"SELECT {number} - 1, state, leaf_hash FROM stored_events"  # noqa: S608 - constants only
+                f" WHERE {number} > ? AND {number} <= ? AND length(state) > 0"
+                f" ORDER BY {number} LIMIT ?",
+                (start, end, limit),
+            )
+            return [
+                (row[0], _decoded(_WHEN, row[0], row[1], row[2]).recorded_at)
+                for row in c.fetchall()
+            ]
+
+        return prefix_at(times, _size(c), at)
+
+    # -- the index of tokens
+
+    async def complete_tokens(self) -> int:
+        """Index the tokens of leaves from before there was an index; return how many.
+
+        In portions, so that no transaction holds up the others for long; a run that
+        was cut short is taken up where it ended.
+        """
+        made = 0
+        while True:
+            portion = await self._read(self._portion)
+            if portion is None:
+                return made
+            start, end, rows = portion
+            await self._in_thread(partial(self._complete_tokens, start, end, rows))
+            made += len(rows)
+
+    def _portion(self, c: Cursor) -> tuple[int, int, list[TokenRow]] | None:
+        missing = _missing(c)
+        if missing is None:
+            return None
+        start, end = missing[0], min(missing[0] + COMPLETED, missing[1])
+        return start, end, self.token_rows(c, start, end)
+
+    def token_rows(self, c: Cursor, start: int, end: int) -> list[TokenRow]:
+        """Return the rows that the index should have of these leaves."""
+        topics = (*token_rows.TOPICS, AccessRecorded.TOPIC)
+        asked = ",".join("?" * len(topics))
+        number = self._sql.number
+        c.execute(
+            f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants and question marks
+            f" WHERE e.{number} > ? AND e.{number} <= ? AND e.topic IN ({asked})"
+            f" ORDER BY e.{number}",
+            (start, end, *topics),
+        )
+        rows: list[TokenRow] = []
+        for row in c.fetchall():
+            event = self._leaves.decode(c, row)
+            if isinstance(event, GrantEvent):
+                rows += token_rows.rows_of_event(row[0] - 1, event)
+            elif isinstance(event, AccessRecorded):
+                rows += token_rows.rows_of_entries(row[0] - 1, event.entries)
+        return rows
+
+
+def _missing(c: Cursor) -> tuple[int, int] | None:
+    """Return the leaves from before there was an index that are not in it yet."""
+    c.execute("SELECT next_index, end_index FROM token_index_missing")
+    row = c.fetchone()
+    return (int(row[0]), int(row[1])) if row and row[0] < row[1] else None
+
+
+def _size(c: Cursor) -> int:
+    c.execute("SELECT next_index FROM log_head")
+    return int(c.fetchone()[0])
+
+
+def _touched(
+    row: Sequence[Any], caller: str | None, start: datetime | None, end: datetime | None
+) -> set[UUID]:
+    """Return the grants that a leaf says something happened to, in the window."""
+    index, topic, state, hashed = row
+    if not state:
+        return set()  # pruned: it tells nothing any more
+    if topic != AccessRecorded.TOPIC:
+        event: _Event = _decoded(_EVENT, index, state, hashed)
+        said = event.fields
+        times = (said.occurred_at, said.obtained_at, said.provisioned_at)
+        happened = any(at is not None and within(at, start, end) for at in times)
+        return {event.stream} if happened else set()
+    journal: _Journal = _decoded(_JOURNAL, index, state, hashed)
+    return {
+        entry.grant_id
+        for entry in journal.entries
+        if entry.grant_id is not None
+        and entry.outcome is Outcome.HANDED_OUT
+        and caller in (None, entry.caller)
+        and within(entry.at, start, end)
+    }
+
+
+def _decoded(
+    decoder: msgspec.json.Decoder[Any], index: int, state: bytes, hashed: bytes
+) -> Any:  # noqa: ANN401 - whatever the decoder makes
+    """Return what a leaf says.
+
+    Raises:
+        IntegrityError: it differs from its hash, or does not parse.
+    """
+    if leaf_hash(state) != hashed:
+        raise IntegrityError(f"leaf {index} differs from its hash")
+    try:
+        return decoder.decode(state)
+    except msgspec.DecodeError as cause:
+        raise IntegrityError(f"leaf {index} does not parse: {cause}") from cause

@@ -1,0 +1,100 @@
+"""The rows of `token_index`: which token is whose, by its keyed fingerprint.
+
+Written with the leaf that records a token, and no part of what is proven: with a row
+that is missing, a token is not found, and nothing else is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from eventsourcing.persistence import Cursor
+
+from grantledger.domain.event_base import GrantEvent
+from grantledger.domain.grant_events import (
+    Exchanged,
+    LateAnswerKept,
+    Provisioned,
+    Rotated,
+)
+from grantledger.domain.journal import AccessEntry
+from grantledger.domain.values import TokenFingerprint, TokenKind
+
+OF_EVENT = -1
+"""Stands for the entry where an event of a grant records the token."""
+
+TOPICS = (Provisioned.TOPIC, Rotated.TOPIC, Exchanged.TOPIC, LateAnswerKept.TOPIC)
+"""Of the events of grants that record tokens."""
+
+_INSERT = "INSERT INTO token_index VALUES (?,?,?,?,?,?)"
+_INSERT_MISSING = (
+    "INSERT INTO token_index SELECT ?,?,?,?,?,?"
+    " WHERE NOT EXISTS (SELECT 1 FROM current_grants"
+    " WHERE grant_id=? AND status='erased')"
+    " AND (? < 0 OR EXISTS (SELECT 1 FROM journal_index WHERE leaf_index=?))"
+    " ON CONFLICT DO NOTHING"
+)
+
+
+class TokenRow(NamedTuple):
+    """One token, where it came into the record."""
+
+    leaf_index: int
+    entry: int
+    kind: str
+    fingerprint: str
+    grant_id: str
+    generation: int
+
+
+def rows_of_event(index: int, event: GrantEvent) -> list[TokenRow]:
+    """Return the rows of a grant's event, whose leaf has that index."""
+    marks: list[tuple[TokenKind, TokenFingerprint | None]] = []
+    match event:
+        case Provisioned() | Rotated():
+            marks.append((TokenKind.REFRESH, event.fingerprint))
+        case Exchanged():
+            marks.append((TokenKind.ACCESS, event.fingerprint))
+        case LateAnswerKept():
+            marks.append((TokenKind.REFRESH, event.fingerprint))
+            marks.append((TokenKind.ACCESS, event.access_fingerprint))
+        case _:
+            return []
+    grant, generation = event.originator_id.hex, event.generation
+    return [
+        TokenRow(index, OF_EVENT, str(kind), mark, grant, generation)
+        for kind, mark in marks
+        if mark is not None
+    ]
+
+
+def rows_of_entries(index: int, entries: Iterable[AccessEntry]) -> list[TokenRow]:
+    """Return the rows of a journal event: tokens that no grant's event records."""
+    return [
+        TokenRow(
+            index,
+            number,
+            str(TokenKind.ACCESS),
+            entry.private.fingerprint,
+            entry.grant_id.hex,
+            entry.generation,
+        )
+        for number, entry in enumerate(entries)
+        if entry.private is not None
+        and entry.private.fingerprint is not None
+        and entry.grant_id is not None
+    ]
+
+
+def write(c: Cursor, rows: Iterable[TokenRow]) -> None:
+    """Store rows beside the leaves that they come with."""
+    for row in rows:
+        c.execute(_INSERT, tuple(row))
+
+
+def write_missing(c: Cursor, rows: Iterable[TokenRow]) -> None:
+    """Store rows of earlier leaves, unless they are there or are to be forgotten."""
+    for row in rows:
+        again = (row.grant_id, row.entry, row.leaf_index)
+        c.execute(_INSERT_MISSING, (*row, *again))

@@ -1,0 +1,88 @@
+"""The record of what authenticated callers were refused."""
+
+from __future__ import annotations
+
+from grantledger.domain.errors import Denied, GrantledgerError, LedgerError
+from grantledger.domain.journal import MAX_REASON_LENGTH, AccessEntry, EntryPrivate
+from grantledger.domain.requests import Caller, TokenRequest
+from grantledger.domain.surroundings import Surroundings
+from grantledger.domain.user_grant import UserGrant
+from grantledger.domain.values import MAX_NAME_LENGTH, MAX_SUBJECT_LENGTH, Outcome
+
+
+class Denials:
+    """Writes it; over a caller's rate, refusals are counted instead."""
+
+    def __init__(self, env: Surroundings) -> None:
+        self._env = env
+
+    async def of_token(
+        self,
+        caller: Caller,
+        request: TokenRequest,
+        request_id: str,
+        error: GrantledgerError,
+        grant: UserGrant | None,
+    ) -> None:
+        """Record that a token was refused.
+
+        Callers of one redemption may share the error; each has an entry of its own.
+        """
+        error.recorded = True
+        await self._env.ledger.record(
+            AccessEntry(
+                at=self._env.clock.now(),
+                outcome=Outcome.DENIED,
+                caller=caller.id,
+                request_id=request_id,
+                provider=request.key.provider,
+                grant_id=grant.id if grant else None,
+                grant_version=grant.version if grant else 0,
+                generation=grant.state.generation if grant else 0,
+                reason=_word(error),
+                policy=self._env.policy.version,
+                private=EntryPrivate(
+                    actor=caller.private,
+                    scopes_asked=request.scopes,
+                    audience_asked=request.audience,
+                    subject=request.key.subject,
+                    detail=request.reason,
+                ),
+            )
+        )
+
+    async def of_anything(
+        self,
+        caller: Caller,
+        error: GrantledgerError,
+        provider: str | None,
+        subject: str | None,
+    ) -> None:
+        """Record a refusal of what was no request for a token, or not yet one.
+
+        One that is recorded already is not recorded twice, and one whose cause is the
+        ledger itself not at all.
+        """
+        if error.recorded or isinstance(error, LedgerError):
+            return
+        error.recorded = True
+        await self._env.ledger.record(
+            AccessEntry(
+                at=self._env.clock.now(),
+                outcome=Outcome.DENIED,
+                caller=caller.id,
+                request_id=self._env.ids.request_id(),
+                provider=(provider or "")[:MAX_NAME_LENGTH],
+                reason=_word(error),
+                policy=self._env.policy.version,
+                private=EntryPrivate(
+                    actor=caller.private,
+                    subject=(subject or "")[:MAX_SUBJECT_LENGTH] or None,
+                    detail=str(error)[:MAX_REASON_LENGTH],
+                ),
+            )
+        )
+
+
+def _word(error: GrantledgerError) -> str:
+    return error.reason if isinstance(error, Denied) else error.code

@@ -1,0 +1,87 @@
+"""A grant as it was: its events up to a point of the log, replayed.
+
+What held at a time is what the longest prefix of the log says whose leaves were all
+recorded by then: the running maximum of `recorded_at` is not later. So two questions
+about one time get one answer, whichever replica's clock ran ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from grantledger.domain.event_base import GrantEvent
+from grantledger.domain.fleet import AsOf
+from grantledger.domain.user_grant import UserGrant
+
+DISORDER = timedelta(seconds=5)
+"""How far `recorded_at` may lie behind that of an earlier leaf; a store accepts 2 s
+either way. Beyond it, such as after a clock was set back by hours, the search finds
+one of the places where the time was passed, and not always the first."""
+
+LOOK_BACK = 256
+
+
+class Times(Protocol):
+    """When leaves were recorded; those that were pruned do not say."""
+
+    def __call__(
+        self, start: int, end: int, limit: int
+    ) -> Sequence[tuple[int, datetime]]:
+        """Return (index, recorded_at) of the first leaves from `start` to `end`."""
+        ...
+
+
+def prefix_at(times: Times, size: int, at: datetime) -> int:
+    """Return how many leaves the log had at a time.
+
+    Args:
+        times: of its leaves; asked about as often as the logarithm of the size.
+        size: how many leaves it has now.
+        at: aware UTC.
+    """
+    low, high = 0, size
+    while low < high:
+        middle = (low + high) // 2
+        found = times(middle, high, 1)
+        if not found or found[0][1] > at:
+            high = middle
+        else:
+            low = found[0][0] + 1
+    # An earlier leaf may be later, by a little.
+    start = low
+    while start > 0:
+        end, start = start, max(0, start - LOOK_BACK)
+        for index, recorded_at in reversed(times(start, end, LOOK_BACK)):
+            if recorded_at > at:
+                low = index
+            elif recorded_at <= at - DISORDER:
+                return low
+    return low
+
+
+def as_of(
+    events: Iterable[tuple[int, GrantEvent]],
+    log_size: int,
+    version: int | None = None,
+) -> AsOf | None:
+    """Return the grant that the events up to a point make, None before its first.
+
+    Args:
+        events: (leaf index, event) of its stream, from the first on, in order.
+        log_size: how many leaves the log had.
+        version: the grant's newest then; None: whatever the log had.
+    """
+    grant: UserGrant | None = None
+    newest = -1
+    for index, event in events:
+        if index >= log_size:
+            break
+        if version is not None and event.originator_version > version:
+            break
+        grant = event.mutate(grant)
+        newest = index
+    if grant is None:
+        return None
+    return AsOf(grant, newest, log_size)
