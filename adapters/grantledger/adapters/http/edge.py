@@ -22,7 +22,7 @@ from grantledger.adapters.settings.edge_rules import Networks, trusted
 from grantledger.domain.errors import InvalidRequest, RateLimited
 
 FORWARDED = b"x-forwarded-for"
-SECRET_FAILURES_PER_MINUTE = 60.0
+SECRET_FAILURES_PER_MINUTE = 10.0  # each costs what argon2 costs
 ONE_WAY = "authenticate in one way, not in two"
 
 _Address = IPv4Address | IPv6Address
