@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from grantledger.adapters.http.listening import BACKLOG
-from grantledger.adapters.http.serving import ListeningServer, server_config
+from grantledger.adapters.http.serving import ListeningServer, server_config, settled
 from grantledger.adapters.settings.shape import HttpSettings
 
 ANSWER = {
@@ -58,6 +58,7 @@ def main() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as bound:
         bound.setblocking(False)
         where = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        settled()
         server = ListeningServer(config, lambda: print(where, flush=True))
         anyio.run(server.serve, [bound], backend_options={"use_uvloop": True})
 

@@ -21,6 +21,7 @@ from grantledger.adapters.http.peers import STATE, peer_of
 from grantledger.adapters.http.problems import PROBLEM, TYPE_PREFIX
 
 MAX_HEADER_BYTES = 32 * 1024
+LINGER_SECONDS = 1.0
 SPARE_CONNECTIONS = 64  # beyond the limit, to be told so
 _TOO_LONG = ("head_too_large", "the head is longer than the limit")
 
@@ -121,9 +122,13 @@ class HttpConnection(HttpToolsProtocol):
             alone = not (self._in_head or self.pipeline or cycle.response_started)
             cycle.disconnected = True
             cycle.message_event.set()
-        if alone:
-            self.transport.write(_problem(status, code, detail))
-        self.transport.close()
+        if not alone:
+            self.transport.close()
+            return
+        self.transport.write(_problem(status, code, detail))
+        # Closed with bytes unread, the answer could be lost on its way.
+        self.transport.write_eof()
+        self._reading = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
 
 def _problem(status: int, code: str, detail: str) -> bytes:

@@ -158,6 +158,7 @@ async def serve_on(
             config = server_config(app, settings.file.http)
             bound = afterwards.enter_context(listeners)
             server = ListeningServer(config, lambda: ready(bound))
+            settled()
             afterwards.enter_context(_heard_once())
             afterwards.enter_context(reloading(opened, settings))
             await server.serve(bound)
@@ -244,7 +245,6 @@ class ListeningServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept, then tell."""
-        settled()
         bound = sockets or []
         await super().startup([s for s in bound if s.family != socket.AF_UNIX])
         loop = asyncio.get_running_loop()
