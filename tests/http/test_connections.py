@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,6 +77,13 @@ async def connected(bound: list[socket.socket]) -> SocketStream:
     return await anyio.connect_tcp(*bound[0].getsockname()[:2])
 
 
+@asynccontextmanager
+async def talking(app: Application, said: Settings) -> AsyncIterator[SocketStream]:
+    """Serve, with one connection to it."""
+    async with serving(app, said) as bound, await connected(bound) as stream:
+        yield stream
+
+
 async def rest_of(stream: SocketStream) -> bytes:
     """Return all that comes until the other end closes."""
     found = b""
@@ -135,11 +142,10 @@ async def test_a_request_that_is_slow_long_or_none_is_refused_and_its_connection
 ) -> None:
     """A connection that says nothing is closed without a word; nothing is logged."""
     app = Application()
-    async with serving(app, settings(tmp_path, read_seconds=seconds)) as bound:
-        async with await connected(bound) as stream:
-            if sent:
-                await stream.send(sent)
-            answer = await rest_of(stream)
+    async with talking(app, settings(tmp_path, read_seconds=seconds)) as stream:
+        if sent:
+            await stream.send(sent)
+        answer = await rest_of(stream)
     assert answer[9:12] == status
     assert answer.count(b"HTTP/1.1 ") == (1 if status else 0)
     if status:
@@ -154,47 +160,43 @@ async def test_a_body_that_comes_in_pieces_is_waited_for_from_its_head_on(
 ) -> None:
     """Bytes that trickle do not lengthen the time."""
     app = Application()
-    async with serving(app, settings(tmp_path, read_seconds=0.5)) as bound:
-        async with await connected(bound) as stream:
-            await stream.send(POST + b"Content-Length: 100000\r\n\r\n")
-            with anyio.move_on_after(LIMIT):
-                try:
-                    while True:
-                        await stream.send(b"x")
-                        await anyio.sleep(0.02)
-                except anyio.BrokenResourceError:
-                    pass
+    async with talking(app, settings(tmp_path, read_seconds=0.5)) as stream:
+        await stream.send(POST + b"Content-Length: 100000\r\n\r\n")
+        with anyio.move_on_after(LIMIT):
+            try:
+                while True:
+                    await stream.send(b"x")
+                    await anyio.sleep(0.02)
+            except anyio.BrokenResourceError:
+                pass
     assert app.ended[-1] == "http.disconnect"
 
 
 async def test_a_connection_is_kept_between_requests_for_longer_than_one_may_take(
     tmp_path: Path,
 ) -> None:
-    async with serving(Application(), settings(tmp_path, read_seconds=0.1)) as bound:
-        async with await connected(bound) as stream:
-            for _ in range(2):
-                await ask(stream, GET)
-                await anyio.sleep(0.3)
-            assert (await ask(stream, GET)).startswith(b"HTTP/1.1 200")
+    async with talking(Application(), settings(tmp_path, read_seconds=0.1)) as stream:
+        for _ in range(2):
+            await ask(stream, GET)
+            await anyio.sleep(0.3)
+        assert (await ask(stream, GET)).startswith(b"HTTP/1.1 200")
 
 
 async def test_an_answer_may_take_longer_than_a_request(tmp_path: Path) -> None:
     app = Application(held=anyio.Event())
     assert app.held is not None
-    async with serving(app, settings(tmp_path, read_seconds=0.1)) as bound:
-        async with await connected(bound) as stream:
-            await stream.send(GET)
-            await anyio.sleep(0.3)
-            app.held.set()
-            assert (await stream.receive()).startswith(b"HTTP/1.1 200")
+    async with talking(app, settings(tmp_path, read_seconds=0.1)) as stream:
+        await stream.send(GET)
+        await anyio.sleep(0.3)
+        app.held.set()
+        assert (await stream.receive()).startswith(b"HTTP/1.1 200")
 
 
 async def test_an_answer_before_the_body_s_end_is_the_only_one(tmp_path: Path) -> None:
     app = Application(early=True)
-    async with serving(app, settings(tmp_path, read_seconds=0.2)) as bound:
-        async with await connected(bound) as stream:
-            await ask(stream, POST + b"Content-Length: 9\r\n\r\nhalf")
-            assert await rest_of(stream) == b""
+    async with talking(app, settings(tmp_path, read_seconds=0.2)) as stream:
+        await ask(stream, POST + b"Content-Length: 9\r\n\r\nhalf")
+        assert await rest_of(stream) == b""
 
 
 async def test_a_bad_request_behind_another_is_not_answered_in_its_place(
@@ -202,21 +204,19 @@ async def test_a_bad_request_behind_another_is_not_answered_in_its_place(
 ) -> None:
     """Pipelined: whoever sent the first must not take the refusal for its answer."""
     app = Application(held=anyio.Event())
-    async with serving(app, settings(tmp_path)) as bound:
-        async with await connected(bound) as stream:
-            await stream.send(GET + b"GARBAGE\r\n\r\n")
-            assert await rest_of(stream) == b""
-            assert app.held is not None
-            app.held.set()
+    async with talking(app, settings(tmp_path)) as stream:
+        await stream.send(GET + b"GARBAGE\r\n\r\n")
+        assert await rest_of(stream) == b""
+        assert app.held is not None
+        app.held.set()
 
 
 async def test_requests_behind_one_another_are_answered_in_turn(tmp_path: Path) -> None:
     app = Application()
-    async with serving(app, settings(tmp_path)) as bound:
-        async with await connected(bound) as stream:
-            answer = await ask(stream, GET * 3)
-            while answer.count(b"ok") < 3:
-                answer += await stream.receive()
+    async with talking(app, settings(tmp_path)) as stream:
+        answer = await ask(stream, GET * 3)
+        while answer.count(b"ok") < 3:
+            answer += await stream.receive()
     assert answer.count(b"HTTP/1.1 200") == 3
 
 
@@ -258,6 +258,11 @@ async def test_a_unix_socket_tells_whose_process_calls(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def refuses(said: Settings, words: str) -> None:
+    with pytest.raises(Unavailable, match=words), listening(said):
+        pass
+
+
 def test_a_socket_that_a_dead_process_has_left_gives_way(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as dead:
@@ -278,9 +283,8 @@ def test_a_path_that_is_taken_is_left_alone(tmp_path: Path, what: str) -> None:
     else:
         other.bind(str(path))
         other.listen()
-    with other, pytest.raises(Unavailable, match="cannot listen on"):
-        with listening(settings(tmp_path, listen="", socket="s")):
-            pass
+    with other:
+        refuses(settings(tmp_path, listen="", socket="s"), "cannot listen on")
     assert path.exists()
 
 
@@ -299,13 +303,12 @@ def test_a_path_is_no_longer_than_the_kernel_takes(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="No such file"):
-        with listening(settings(tmp_path, listen="", socket="none/s")):
-            pass
+    refuses(settings(tmp_path, listen="", socket="none/s"), "No such file")
 
 
 def test_a_child_takes_the_sockets_over_by_their_descriptors(tmp_path: Path) -> None:
-    with listening(settings(tmp_path, socket="s")) as bound:
-        with adopted([os.dup(one.fileno()) for one in bound]) as taken:
-            assert [one.family for one in taken] == [socket.AF_INET, socket.AF_UNIX]
-            assert taken[0].getsockname() == bound[0].getsockname()
+    with ExitStack() as stack:
+        bound = stack.enter_context(listening(settings(tmp_path, socket="s")))
+        taken = stack.enter_context(adopted([os.dup(one.fileno()) for one in bound]))
+        assert [one.family for one in taken] == [socket.AF_INET, socket.AF_UNIX]
+        assert taken[0].getsockname() == bound[0].getsockname()
