@@ -248,7 +248,7 @@ async def test_a_unix_socket_tells_whose_process_calls(tmp_path: Path) -> None:
         assert shown(bound, path)[1] == f"unix:{path}"
         assert path.stat().st_mode & 0o7777 == 0o600
         async with await anyio.connect_unix(path) as unix:
-            await ask(unix, GET)  # type: ignore[arg-type] # as good a stream
+            await ask(unix, GET)
         async with await connected(bound) as stream:
             await ask(stream, GET)
     by_unix, by_tcp = app.scopes
