@@ -28,7 +28,9 @@ def probe(
     """Ask the service of these settings, on this machine, whether it is ready."""
     where, transport = _way(load(config))
     try:
-        with httpx.Client(transport=transport, timeout=seconds) as client:
+        with httpx.Client(
+            transport=transport, timeout=seconds, trust_env=False
+        ) as client:
             said = client.get(f"http://{where}/readyz")
         body = said.json()
     except (httpx.HTTPError, ValueError) as cause:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 
 import anyio
 import anyio.to_thread
@@ -30,11 +31,14 @@ class SecretHashes:
 
     Args:
         hashes: by client id.
+        hasher: makes the one that unknown clients are compared with.
     """
 
-    def __init__(self, hashes: dict[str, str]) -> None:
+    def __init__(
+        self, hashes: Mapping[str, str], hasher: PasswordHasher | None = None
+    ) -> None:
         self._hashes = hashes
-        self._hasher = PasswordHasher()
+        self._hasher = hasher or PasswordHasher()
         # Compared with when no such client is known: both take the same time.
         self._nobody = self._hasher.hash("nobody")
         self._limiter = anyio.CapacityLimiter(AT_ONCE)
