@@ -71,7 +71,11 @@ class Service:
     transport: httpx.ASGITransport
     life: Life
     issuer: CannedServer
-    settings: Settings
+    whole: http_service.Service
+
+    @property
+    def settings(self) -> Settings:
+        return self.whole.settings
 
     def bearer(self, key: Any = RSA, alg: str = "RS256", **changed: Any) -> str:  # noqa: ANN401 - any claim
         """Return a caller's token; None leaves a claim out."""
@@ -126,9 +130,10 @@ async def service(tmp_path: Path, profile: Any = "B") -> AsyncGenerator[Service]
         who = await stack.enter_async_context(
             authenticator(home.settings(), life.opened.clock)
         )
-        app = build_app(http_service.Service(life.opened, who, home.settings()))
+        whole = http_service.Service(life.opened, who, home.settings())
+        app = build_app(whole)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         client = await stack.enter_async_context(
             httpx.AsyncClient(transport=transport, base_url="http://broker")
         )
-        yield Service(client, transport, life, issuer, home.settings())
+        yield Service(client, transport, life, issuer, whole)

@@ -8,6 +8,7 @@ The tree::
         GrantRevoked             ended on purpose; consent starts a new generation
       Denied                     policy said no
       InvalidRequest             the request itself is wrong: names field and limit
+        UnknownProvider          no provider of that name is configured
         InvalidScope             a scope beyond the grant, or not granted upstream
         InvalidTarget            an audience or resource that the provider lacks
         InvalidSubjectToken      a session token that does not verify
@@ -92,6 +93,10 @@ class InvalidRequest(GrantledgerError):
     def __init__(self, message: str, field: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class UnknownProvider(InvalidRequest):
+    """No provider of that name is configured."""
 
 
 class InvalidScope(InvalidRequest):

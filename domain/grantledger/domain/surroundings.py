@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from grantledger.domain.context import Context
-from grantledger.domain.errors import InvalidRequest
+from grantledger.domain.errors import UnknownProvider
 from grantledger.domain.fleet import Fleet
 from grantledger.domain.maintenance import ErasureList, Maintenance
 from grantledger.domain.policy import Policy
@@ -76,7 +76,7 @@ class Surroundings:
             return self.providers[name]
         except KeyError:
             known = ", ".join(sorted(self.providers)) or "none"
-            raise InvalidRequest(
+            raise UnknownProvider(
                 f"unknown provider {name!r}; known: {known}", "provider"
             ) from None
 

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grantledger.adapters.http import exchange, probes, problems, token_routes
 from grantledger.adapters.http.guarding import Handler
+from grantledger.adapters.http.management.api import Management, management
 from grantledger.adapters.http.service import Service
 
 _log = logging.getLogger("grantledger.http")
@@ -45,7 +46,12 @@ def build_app(service: Service) -> ASGIApp:
     )
     # A path with one slash more is another: no caller is sent on with its secrets.
     app.router.redirect_slashes = False
-    return _Front(app, token_routes.handler(service), exchange.handler(service))
+    return _Front(
+        app,
+        management(service),
+        token_routes.handler(service),
+        exchange.handler(service),
+    )
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
@@ -68,10 +74,20 @@ class _Front:
     serve everything else.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Handler, exchanging: Handler) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        manages: Management,
+        tokens: Handler,
+        exchanging: Handler,
+    ) -> None:
         self._app = app
+        self._manages = manages
         self._tokens = tokens
         self._exchange = exchanging
+
+    def _managed(self, path: str) -> bool:
+        return self._manages.serves(path) and not _hands_out(path)
 
     def _direct(self, scope: Scope) -> Handler | None:
         if scope["type"] != "http" or scope["method"] != "POST":
@@ -79,9 +95,7 @@ class _Front:
         path = scope["path"]
         if path == exchange.PATH:
             return self._exchange
-        if path.startswith(token_routes.BEFORE) and path.endswith(token_routes.AFTER):
-            return self._tokens
-        return None
+        return self._tokens if _hands_out(path) else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, with the headers added to the answer's."""
@@ -102,4 +116,12 @@ class _Front:
             return
         # Answered already, and told by its kind; the server would print its words.
         with suppress(Exception):
-            await self._app(scope, receive, answer)
+            if scope["type"] == "http" and self._managed(scope["path"]):
+                await self._manages(scope, receive, answer)
+            else:
+                await self._app(scope, receive, answer)
+
+
+def _hands_out(path: str) -> bool:
+    """Tell whether a path ends where tokens are handed out."""
+    return path.startswith(token_routes.BEFORE) and path.endswith(token_routes.AFTER)

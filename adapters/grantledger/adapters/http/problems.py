@@ -53,6 +53,7 @@ MEANINGS: Mapping[type[GrantledgerError], Meaning] = {
     errors.GrantRevoked: Meaning(410, "invalid_grant"),
     errors.Denied: Meaning(403, "unauthorized_client"),
     errors.InvalidRequest: Meaning(400, "invalid_request"),
+    errors.UnknownProvider: Meaning(404, "invalid_request"),
     errors.InvalidScope: Meaning(400, "invalid_scope"),
     errors.InvalidTarget: Meaning(400, "invalid_target"),
     errors.InvalidSubjectToken: Meaning(400, "invalid_grant"),

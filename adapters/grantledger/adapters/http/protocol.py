@@ -92,7 +92,7 @@ class HttpConnection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, without a word of what it was."""
         del msg
-        self._refuse(400, "malformed", "this is no HTTP request")
+        self._refuse(400, "malformed", "the request cannot be read as HTTP/1.1")
 
     def _arrived(self) -> None:
         if self._reading is not None:

@@ -1,0 +1,1 @@
+"""Grants looked at, imported and ended over HTTP, for operators and responders."""

@@ -1,0 +1,238 @@
+"""Looking at grants: one, many, as of then, and what happened."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic.json_schema import SkipJsonSchema
+
+from grantledger.adapters.http import shown
+from grantledger.adapters.http.management import models
+from grantledger.adapters.http.management.asking import GRANT, Calling, Keyed, grant_for
+from grantledger.adapters.http.service import Service
+from grantledger.domain.endings import still_live
+from grantledger.domain.errors import InvalidRequest, NotProvisioned
+from grantledger.domain.fleet import MAX_PAGE, GrantFilter
+from grantledger.domain.policy import Operation
+from grantledger.domain.requests import Caller
+from grantledger.domain.user_grant import UserGrant
+from grantledger.domain.values import (
+    MAX_NAME_LENGTH,
+    MAX_SCOPE_LENGTH,
+    MAX_SUBJECT_LENGTH,
+    GrantStatus,
+)
+from grantledger.projections.audit_trail import HistoryLine, history_lines
+
+MAX_VERSION = 2**31 - 1
+MAX_CURSOR = 64
+_Name = Annotated[str | None, Query(min_length=1, max_length=MAX_NAME_LENGTH)]
+_Long = Annotated[str | None, Query(min_length=1, max_length=MAX_SUBJECT_LENGTH)]
+_Time = Annotated[models.Time | SkipJsonSchema[None], Query()]
+_Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
+
+
+def add_to(router: APIRouter, service: Service) -> None:
+    """Add the endpoints that change nothing."""
+    opened = service.opened
+    broker = opened.broker
+
+    @router.get("/v1/grants", response_model=models.PageOut, summary="List grants")
+    async def page(
+        caller: Calling,
+        provider: _Name = None,
+        status: GrantStatus | None = None,
+        label: _Name = None,
+        subject: _Long = None,
+        client_id: _Long = None,
+        scope: Annotated[
+            str | None, Query(min_length=1, max_length=MAX_SCOPE_LENGTH)
+        ] = None,
+        consented_from: _Time = None,
+        consented_until: _Time = None,
+        modified_from: _Time = None,
+        modified_until: _Time = None,
+        limit: _Limit = 100,
+        cursor: Annotated[
+            str | None, Query(min_length=1, max_length=MAX_CURSOR)
+        ] = None,
+    ) -> Any:  # noqa: ANN401 - the model says it
+        await broker.authorise(caller, Operation.LIST, provider)
+        wanted = GrantFilter(
+            provider,
+            status,
+            label,
+            subject,
+            client_id,
+            scope,
+            consented_from,
+            consented_until,
+            modified_from,
+            modified_until,
+        )
+        after = None if cursor is None else _place(cursor)
+        found = await opened.ledger.page(wanted, after=after, limit=limit)
+        policy = broker.env.policy
+        may_see = [
+            grant
+            for grant in found.grants
+            if policy.permits(
+                caller, Operation.LIST, grant.state.provider, grant.state.subject
+            )
+        ]
+        return {
+            "grants": [shown.grant_data(grant) for grant in may_see],
+            "next": None if found.after is None else _cursor(found.after),
+        }
+
+    @router.get(
+        GRANT,
+        response_model=models.GrantOut,
+        summary="Show a grant",
+    )
+    async def status_of(caller: Calling, key: Keyed) -> Any:  # noqa: ANN401
+        grant = await grant_for(service, caller, Operation.STATUS, key)
+        return shown.grant_data(grant)
+
+    @router.get(
+        GRANT + "/obligations",
+        response_model=models.ObligationsOut,
+        summary="Show what is owed to the server for a grant",
+    )
+    async def obligations(caller: Calling, key: Keyed) -> Any:  # noqa: ANN401
+        grant = await grant_for(service, caller, Operation.STATUS, key)
+        now = broker.env.clock.now()
+        entries = await opened.ledger.hand_outs(grant.id, now)
+        scopes = {token.version: token.scopes for token in grant.state.access_tokens}
+        live = still_live(entries, scopes)
+        return {
+            "grant_id": grant.id,
+            "status": grant.state.status,
+            "confirmed": all(o.confirmed for o in grant.state.obligations),
+            "obligations": [shown.obligation_data(o) for o in grant.state.obligations],
+            "live": [shown.hand_out_data(line) for line in live],
+        }
+
+    @router.get(
+        GRANT + "/history",
+        response_model=models.HistoryOut,
+        summary="Tell what happened to a grant",
+    )
+    async def history(
+        caller: Calling,
+        key: Keyed,
+        after: Annotated[int, Query(ge=0, le=MAX_VERSION)] = 0,
+        limit: _Limit = 100,
+    ) -> Any:  # noqa: ANN401
+        grant = await grant_for(service, caller, Operation.HISTORY, key)
+        return await _history(service, grant, after, limit)
+
+    @router.get(
+        GRANT + "/as-of",
+        response_model=models.AsOfOut,
+        summary="Show a grant as it was",
+    )
+    async def as_of(
+        caller: Calling,
+        key: Keyed,
+        at: _Time = None,
+        version: Annotated[int | None, Query(ge=1, le=MAX_VERSION)] = None,
+    ) -> Any:  # noqa: ANN401
+        if (at is None) == (version is None):
+            raise InvalidRequest("say at or version, and not both", "at")
+        grant = await grant_for(service, caller, Operation.AS_OF, key)
+        found = await opened.ledger.as_of(grant.id, at=at, version=version)
+        if found is None:
+            raise NotProvisioned("the grant was not there then")
+        return {
+            "grant": shown.grant_data(found.grant),
+            "leaf_index": found.leaf_index,
+            "log_size": found.log_size,
+        }
+
+    @router.get(
+        "/v1/grant-ids/{grant_id}",
+        response_model=models.GrantOut,
+        summary="Show a grant by its id, such as an erased one",
+    )
+    async def by_id(caller: Calling, grant_id: UUID) -> Any:  # noqa: ANN401
+        return shown.grant_data(
+            await _by_id(service, caller, Operation.STATUS, grant_id)
+        )
+
+    @router.get(
+        "/v1/grant-ids/{grant_id}/history",
+        response_model=models.HistoryOut,
+        summary="Tell what happened to a grant, by its id",
+    )
+    async def history_by_id(
+        caller: Calling,
+        grant_id: UUID,
+        after: Annotated[int, Query(ge=0, le=MAX_VERSION)] = 0,
+        limit: _Limit = 100,
+    ) -> Any:  # noqa: ANN401
+        grant = await _by_id(service, caller, Operation.HISTORY, grant_id)
+        return await _history(service, grant, after, limit)
+
+
+async def _by_id(
+    service: Service, caller: Caller, operation: Operation, grant_id: UUID
+) -> UserGrant:
+    """Return the grant of an id; one that may not be seen is as one that is not."""
+    broker = service.opened.broker
+    await broker.authorise(caller, operation)
+    grant = await service.opened.ledger.get(grant_id)
+    if grant is None or not broker.env.policy.permits(
+        caller, operation, grant.state.provider, grant.state.subject
+    ):
+        raise NotProvisioned(f"there is no grant {grant_id}")
+    return grant
+
+
+async def _history(
+    service: Service, grant: UserGrant, after: int, limit: int
+) -> Mapping[str, object]:
+    lines = history_lines(await service.opened.ledger.history(grant.id))
+    some = lines[after : after + limit]
+    end = after + len(some)
+    return {
+        "grant_id": grant.id,
+        "status": grant.state.status,
+        "history": [_line(line) for line in some],
+        "next": end if end < len(lines) else None,
+    }
+
+
+def _line(line: HistoryLine) -> dict[str, object]:
+    return {
+        "leaf": line.leaf,
+        "event": line.event,
+        "at": line.at,
+        "actor": line.actor,
+        "actor_kind": line.actor_kind,
+        "acting_for": line.acting_for,
+        "scopes": line.scopes,
+        "what": line.what,
+    }
+
+
+def _cursor(after: UUID) -> str:
+    return base64.urlsafe_b64encode(after.bytes).decode().rstrip("=")
+
+
+def _place(cursor: str) -> UUID:
+    """Return where a page begins.
+
+    Raises:
+        InvalidRequest: it is no cursor of ours.
+    """
+    try:
+        raw = base64.b64decode(cursor + "==", altchars=b"-_", validate=True)
+        return UUID(bytes=raw)
+    except (ValueError, binascii.Error):
+        raise InvalidRequest("cursor is none that was given out", "cursor") from None
