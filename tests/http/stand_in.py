@@ -30,7 +30,11 @@ def main() -> None:
         sys.exit(0)
 
     signal.signal(signal.SIGTERM, ended)
-    signal.signal(signal.SIGHUP, lambda *_: note("reread"))
+
+    def reread(*_: object) -> None:
+        note("reread")
+
+    signal.signal(signal.SIGHUP, reread)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     while sys.stdin.buffer.read(1):

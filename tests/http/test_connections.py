@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +60,7 @@ def settings(folder: Path, **said: object) -> Settings:
 @asynccontextmanager
 async def serving(
     app: Application, said: Settings
-) -> AsyncIterator[list[socket.socket]]:
+) -> AsyncGenerator[list[socket.socket]]:
     """Serve an application as the service is served."""
     with listening(said) as bound:
         started = anyio.Event()
@@ -78,7 +78,7 @@ async def connected(bound: list[socket.socket]) -> SocketStream:
 
 
 @asynccontextmanager
-async def talking(app: Application, said: Settings) -> AsyncIterator[SocketStream]:
+async def talking(app: Application, said: Settings) -> AsyncGenerator[SocketStream]:
     """Serve, with one connection to it."""
     async with serving(app, said) as bound, await connected(bound) as stream:
         yield stream

@@ -7,7 +7,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from subprocess import Popen
@@ -55,7 +55,7 @@ class Log:
 
 
 @asynccontextmanager
-async def running(children: Children) -> AsyncIterator[None]:
+async def running(children: Children) -> AsyncGenerator[None]:
     """Run children around a test; on leaving, this process is told to stop."""
     with closing(socket.create_server(("127.0.0.1", 0))) as bound:
         started = anyio.Event()

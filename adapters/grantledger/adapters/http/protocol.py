@@ -8,7 +8,7 @@ limit are not kept. And a Unix socket's peer is put where the application finds 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import (
@@ -115,7 +115,7 @@ class HttpConnection(HttpToolsProtocol):
             return
         self._refused = True
         self._arrived()
-        cycle: RequestResponseCycle | None = self.cycle
+        cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is None or cycle.response_complete:
             alone = self._in_head
         else:
