@@ -230,7 +230,10 @@ async def test_connections_beyond_the_limit_are_answered_503_and_then_not_at_all
             await ask(one, GET)
         spare = [await connected(bound) for _ in range(SPARE_CONNECTIONS + 1)]
         await spare[0].send(GET)
-        assert (await rest_of(spare[0])).startswith(b"HTTP/1.1 503")
+        refused = await rest_of(spare[0])
+        assert refused.startswith(b"HTTP/1.1 503")
+        assert b"retry-after: 1\r\n" in refused
+        assert b"urn:grantledger:problem:unavailable" in refused
         more = [await connected(bound) for _ in range(2)]
         assert await rest_of(more[-1]) == b""
         for one in [*spare, *more, *kept]:

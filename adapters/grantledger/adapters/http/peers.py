@@ -6,11 +6,11 @@ The credentials are those of the process that connected, at that moment
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from starlette.requests import Request
 
@@ -29,12 +29,26 @@ class Peer:
     gid: int
 
 
-def peer_of(handle: int) -> Peer | None:
+class Connected(Protocol):
+    """What a transport gives as its socket."""
+
+    @property
+    def family(self) -> int:
+        """Of its address."""
+        ...
+
+    def getsockopt(self, level: int, option: int, size: int, /) -> bytes:
+        """Return what the kernel says of it."""
+        ...
+
+
+def peer_of(connected: Connected) -> Peer | None:
     """Return the peer of a connected Unix socket, None of any other socket."""
-    with socket.socket(fileno=os.dup(handle)) as one:
-        if one.family != socket.AF_UNIX:
-            return None
-        said = one.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    if connected.family != socket.AF_UNIX:
+        return None
+    said = connected.getsockopt(
+        socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
+    )
     _, uid, gid = _CREDENTIALS.unpack(said)
     return Peer(uid, gid)
 

@@ -22,12 +22,13 @@ from grantledger.adapters.http.problems import PROBLEM, TYPE_PREFIX
 
 MAX_HEADER_BYTES = 32 * 1024
 LINGER_SECONDS = 1.0
+BUSY = 503
 SPARE_CONNECTIONS = 64  # beyond the limit, to be told so
 _TOO_LONG = ("head_too_large", "the head is longer than the limit")
 
 
-class _TooLongError(Exception):
-    """The head is longer than the limit; the parser passes it on as its own."""
+class _RefusedError(Exception):
+    """The request is refused; the parser passes it on as an error of its own."""
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -48,10 +49,10 @@ class HttpConnection(HttpToolsProtocol):
         """Begin; one connection too many ends at once."""
         super().connection_made(transport)
         limit = self.limit_concurrency
-        if limit is not None and len(self.connections) > limit + SPARE_CONNECTIONS:
+        if limit is not None and len(self.connections) >= limit + SPARE_CONNECTIONS:
             transport.abort()
             return
-        found = peer_of(transport.get_extra_info("socket").fileno())
+        found = peer_of(transport.get_extra_info("socket"))
         if found is not None:
             self.app_state = {**self.app_state, STATE: found}
         self._reading = self.loop.call_later(self.read_seconds, self._late)
@@ -78,10 +79,18 @@ class HttpConnection(HttpToolsProtocol):
         length = sum(len(name) + len(value) for name, value in self.headers)
         if length + len(self.url) > MAX_HEADER_BYTES:
             self._refuse(431, *_TOO_LONG)
-            raise _TooLongError
+            raise _RefusedError
+        if self._crowded():
+            self._refuse(BUSY, "unavailable", "too many connections")
+            raise _RefusedError
         self._arrived()
         self._in_head = False
         super().on_headers_complete()
+
+    def _crowded(self) -> bool:
+        limit = self.limit_concurrency
+        busy = max(len(self.connections), len(self.tasks))
+        return limit is not None and busy >= limit
 
     def on_message_complete(self) -> None:
         """Take note that a request is here whole."""
@@ -141,8 +150,9 @@ def _problem(status: int, code: str, detail: str) -> bytes:
             "detail": detail,
         }
     )
+    again = "retry-after: 1\r\n" if status == BUSY else ""
     head = (
-        f"content-type: {PROBLEM}\r\ncontent-length: {len(body)}\r\n"
+        f"{again}content-type: {PROBLEM}\r\ncontent-length: {len(body)}\r\n"
         "cache-control: no-store\r\nconnection: close\r\n\r\n"
     )
     return STATUS_LINE[status] + head.encode() + body

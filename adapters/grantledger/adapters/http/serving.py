@@ -177,7 +177,8 @@ def server_config(app: ASGIApp, said: HttpSettings) -> uvicorn.Config:
         server_header=False,
         log_level="error",
         http=connections(said.read_seconds),
-        limit_concurrency=said.max_connections,
+        # The one that is one too many counts as well.
+        limit_concurrency=said.max_connections + 1,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
     )
