@@ -24,6 +24,7 @@ from grantledger.adapters.http import service as http_service
 from grantledger.adapters.http.app import build_app
 from grantledger.adapters.http.edge import Edge
 from grantledger.adapters.http.identity import Authenticator
+from grantledger.adapters.http.limits import MAX_KEPT, Pace
 from grantledger.adapters.http.peers import STATE, Peer
 from grantledger.adapters.http.unauthenticated import NotAuthenticatedError
 from grantledger.adapters.settings import HttpSettings, parse
@@ -326,6 +327,15 @@ def test_a_caller_has_its_burst_and_then_its_rate() -> None:
     rules.admit("b")
     ticks.now = 0.5
     rules.admit("a")
+
+
+def test_a_pace_forgets_whom_it_has_not_seen_for_longest() -> None:
+    """However many there are, memory has a bound."""
+    pace = Pace(per_second=0.001, burst=1)
+    for number in range(MAX_KEPT + 1):
+        assert pace.take(str(number), 0.0) == 0.0
+    assert pace.wait("1", 0.0) > 0
+    assert pace.wait("0", 0.0) == 0.0
 
 
 def test_failures_of_one_address_hold_up_that_address_until_a_minute_has_passed() -> (
