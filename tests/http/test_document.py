@@ -45,6 +45,8 @@ roles = ["caller", "operator", "auditor", "responder"]
 # a scope was granted. RFC 6749 section 5.2 makes such a 400. Everywhere else it is an
 # error, as every other finding is.
 SCHEMATHESIS = """
+hooks = "hooks.py"
+
 [headers]
 Authorization = "Basic {secret}"
 
@@ -54,6 +56,18 @@ expected-statuses = [{usual}]
 [[operations]]
 include-path-regex = "{{(provider|subject)}}|^/v1/grants$|^/oauth/|/incidents/|/events/"
 checks.positive_data_acceptance.expected-statuses = [{usual}, 400]
+"""
+HOOKS = """
+import json
+import schemathesis
+
+@schemathesis.serializer("application/secevent+jwt")
+def as_text(context, value):
+    return str(value).encode("utf-8", "replace")
+
+@schemathesis.deserializer("application/x-ndjson")
+def last_line(context, response):
+    return json.loads(response.content.splitlines()[-1])
 """
 USUAL = [*range(200, 210), *range(300, 309), 401, 403, 404, 409, 410, 429, 502, 503]
 
@@ -105,6 +119,7 @@ async def test_nothing_is_found_that_the_document_does_not_say(tmp_path: Path) -
             where = await anyio.to_thread.run_sync(listening, process)
             secret = base64.b64encode(f"scanner:{SECRET}".encode()).decode()
             usual = ", ".join(map(str, USUAL))
+            (tmp_path / "hooks.py").write_text(HOOKS)
             config = tmp_path / "schemathesis.toml"
             config.write_text(SCHEMATHESIS.format(secret=secret, usual=usual))
             done = await anyio.run_process(

@@ -207,7 +207,9 @@ async def test_a_ledger_that_was_moved_is_not_ready(here: Service) -> None:
 class Failing(Authenticator):
     """Fails as no error of ours does."""
 
-    async def identity(self, authorization: str | None, attempt: Attempt) -> Identity:
+    async def identity(
+        self, authorization: str | None, attempt: Attempt | None = None
+    ) -> Identity:
         del attempt
         raise RuntimeError(f"canary {authorization}")
 

@@ -20,7 +20,8 @@ from grantledger.domain.errors import (
     LedgerError,
     NotProvisioned,
 )
-from grantledger.domain.hand_out import HandOuts, asked_scopes
+from grantledger.domain.hand_out import HandOuts
+from grantledger.domain.held_tokens import asked_scopes
 from grantledger.domain.policy import Operation
 from grantledger.domain.ports import AppendVerdict, Lane
 from grantledger.domain.quarantining import QuarantineReceipt, quarantine

@@ -69,6 +69,7 @@ class OpenBroker:
 
     Attributes:
         guard: keeps what is known of the log outside its database.
+        ring: of the ledger's keys.
         unread: answers on disk that could not be opened, and why; each stays where
             it is, for a person to look at.
     """
@@ -80,6 +81,7 @@ class OpenBroker:
     runner: TaskRunner
     clock: Clock
     guard: LogGuard
+    ring: KeyRing
     unread: Mapping[Path, LedgerError] = field(default_factory=dict[Path, LedgerError])
 
     @property
@@ -333,7 +335,7 @@ async def open_broker(
         if tend:
             worker.start(rotating=rotate)
         yield OpenBroker(
-            broker, ledger, wiring, worker, runner, clock, guard, unread.files
+            broker, ledger, wiring, worker, runner, clock, guard, ring, unread.files
         )
     finally:
         with anyio.CancelScope(shield=True):

@@ -13,18 +13,29 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from grantledger.adapters.http import exchange, probes, problems, token_routes
+from grantledger.adapters.http import (
+    connect,
+    events,
+    exchange,
+    probes,
+    problems,
+    token_routes,
+)
+from grantledger.adapters.http.edge import SCOPE, Edge
 from grantledger.adapters.http.guarding import Handler
 from grantledger.adapters.http.management.api import Management, management
 from grantledger.adapters.http.service import Service
 
 _log = logging.getLogger("grantledger.http")
+_CONTENT = (
+    b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 # Tokens are nobody's to keep but the caller's (RFC 6749 section 5.1).
 _HEADERS = [
     (b"cache-control", b"no-store"),
     (b"pragma", b"no-cache"),
     (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"content-security-policy", _CONTENT),
     (b"referrer-policy", b"no-referrer"),
 ]
 _WORDS = {404: "not_found", 405: "method_not_allowed"}
@@ -34,6 +45,8 @@ _WORDS = {404: "not_found", 405: "method_not_allowed"}
 PARTS: tuple[Callable[[Service], list[BaseRoute]], ...] = (
     token_routes.routes,
     exchange.routes,
+    connect.routes,
+    events.routes,
     probes.routes,
 )
 
@@ -51,6 +64,7 @@ def build_app(service: Service) -> ASGIApp:
         management(service),
         token_routes.handler(service),
         exchange.handler(service),
+        service.who.edge,
     )
 
 
@@ -80,11 +94,13 @@ class _Front:
         manages: Management,
         tokens: Handler,
         exchanging: Handler,
+        edge: Edge,
     ) -> None:
         self._app = app
         self._manages = manages
         self._tokens = tokens
         self._exchange = exchanging
+        self._edge = edge
 
     def _managed(self, path: str) -> bool:
         return self._manages.serves(path) and not _hands_out(path)
@@ -99,6 +115,7 @@ class _Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, with the headers added to the answer's."""
+        scope[SCOPE] = self._edge
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":

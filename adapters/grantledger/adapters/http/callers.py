@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 
-from grantledger.adapters.http.edge import ONE_WAY, Attempt, Edge
+from grantledger.adapters.http.edge import ONE_WAY, Attempt, Edge, edge_of
 from grantledger.adapters.http.identity import Authenticator, Identity
 from grantledger.adapters.http.unauthenticated import NotAuthenticatedError
 from grantledger.domain.delegation import ActingParty
@@ -32,7 +32,11 @@ async def caller_of(request: Request, who: Authenticator) -> Caller:
         if brought is not None:
             party = ActingParty(brought, subject=brought, client_id=brought)
             return Identity(brought, party=party)
-        return await who.identity(request.headers.get("authorization"), attempt)
+        said = request.headers.getlist("authorization")
+        if len(said) > 1:
+            # Of two headers a proxy might have looked at the other.
+            raise NotAuthenticatedError("invalid_request")
+        return await who.identity(said[0] if said else None, attempt)
 
     return await _tried(request, who.edge, proven)
 
@@ -67,16 +71,16 @@ async def _tried(
     except NotAuthenticatedError:
         attempt.failed()
         raise
-    caller = described(request, found, edge)
+    caller = described(request, found)
     edge.admit(found.id)
     return caller
 
 
-def described(request: Request, found: Identity, edge: Edge) -> Caller:
+def described(request: Request, found: Identity) -> Caller:
     """Return the caller; what headers say is kept, and not believed."""
     caller = Caller(
         id=found.id,
-        peer_ip=edge.address(request),
+        peer_ip=edge_of(request).address(request),
         user_agent=_kept(request, b"user-agent"),
         correlation_id=_kept(request, b"x-request-id"),
         user=found.user,

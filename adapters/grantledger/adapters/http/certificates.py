@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 from cryptography import x509
 
 from grantledger.adapters.http.unauthenticated import NotAuthenticatedError
-from grantledger.adapters.settings.edge_rules import CERT
+from grantledger.adapters.settings.proxied import CERT
 from grantledger.adapters.settings.shape import HttpCertificateSettings
 from grantledger.domain.errors import InvalidRequest
 

@@ -18,10 +18,11 @@ from grantledger.adapters.http.certificates import EMPTY, Certificates
 from grantledger.adapters.http.limits import Pace
 from grantledger.adapters.http.peers import UnixPeers, peer
 from grantledger.adapters.settings import HttpSettings
-from grantledger.adapters.settings.edge_rules import Networks, trusted
+from grantledger.adapters.settings.proxied import Networks, trusted
 from grantledger.domain.errors import InvalidRequest, RateLimited
 
 FORWARDED = b"x-forwarded-for"
+SCOPE = "grantledger.edge"
 SECRET_FAILURES_PER_MINUTE = 10.0  # each costs what argon2 costs
 ONE_WAY = "authenticate in one way, not in two"
 
@@ -164,6 +165,12 @@ class Edge:
         if client is None:
             return address, self._failing
         return f"{address} {client}", self._failing_secrets
+
+
+def edge_of(request: Request) -> Edge:
+    """Return the rules that a request came under (see `build_app`)."""
+    found: Edge = request.scope[SCOPE]
+    return found
 
 
 class Attempt:

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 import jwt
+from argon2 import PasswordHasher
 
 from grantledger.adapters.http.edge import Attempt, Edge
 from grantledger.adapters.http.hashing import SecretHashes
@@ -99,6 +100,7 @@ class Authenticator:
     Args:
         clients: id to argon2 hash of its secret.
         edge: what else is known of a request, and how often one may try.
+        hasher: verifies those.
     """
 
     def __init__(
@@ -107,15 +109,18 @@ class Authenticator:
         clients: Mapping[str, str],
         clock: Clock,
         edge: Edge | None = None,
+        hasher: PasswordHasher | None = None,
     ) -> None:
         self.edge = edge or Edge(HttpSettings(), clock.now)
         self._issuers = {issuer.issuer: issuer for issuer in issuers}
         self._clients = dict(clients)
         self._clock = clock
-        self._hashes = SecretHashes(self._clients)
+        self._hashes = SecretHashes(self._clients, hasher)
         self._verified: OrderedDict[bytes, tuple[Identity, datetime]] = OrderedDict()
 
-    async def identity(self, authorization: str | None, attempt: Attempt) -> Identity:
+    async def identity(
+        self, authorization: str | None, attempt: Attempt | None = None
+    ) -> Identity:
         """Return who calls with this header.
 
         Raises:
@@ -133,7 +138,7 @@ class Authenticator:
         raise NotAuthenticatedError("missing" if not rest else "invalid_request")
 
     async def client(
-        self, client_id: str, secret: Secret, attempt: Attempt
+        self, client_id: str, secret: Secret, attempt: Attempt | None = None
     ) -> Identity:
         """Return the client with this secret (RFC 6749 section 2.3.1).
 
@@ -148,7 +153,8 @@ class Authenticator:
         remembered = self._remembered(marked, now)
         if known and remembered is not None:
             return remembered
-        attempt.looks(client_id if known else "")
+        if attempt is not None:
+            attempt.looks(client_id if known else "")
         if not await self._hashes.matches(client_id, secret, marked):
             raise NotAuthenticatedError("invalid_client")
         party = ActingParty(client_id, subject=client_id, client_id=client_id)
@@ -156,13 +162,14 @@ class Authenticator:
         self._remember(marked, found, now + timedelta(seconds=VERIFIED_SECONDS))
         return found
 
-    async def _bearer(self, token: str, attempt: Attempt) -> Identity:
+    async def _bearer(self, token: str, attempt: Attempt | None) -> Identity:
         now = self._clock.now()
         marked = _mark("bearer", token)
         remembered = self._remembered(marked, now)
         if remembered is not None:
             return remembered
-        attempt.looks()
+        if attempt is not None:
+            attempt.looks()
         try:
             issuer, claims, party = await self._verified_party(token)
         except InvalidSubjectToken:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from starlette.requests import Request
 
-from grantledger.adapters.settings.edge_rules import UNIX
+from grantledger.adapters.settings.proxied import UNIX
 from grantledger.adapters.settings.shape import HttpPeerSettings
 
 STATE = "grantledger.peer"

@@ -7,7 +7,6 @@ import gc
 import os
 import signal
 import socket
-import ssl
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import (
     AbstractContextManager,
@@ -30,6 +29,7 @@ from grantledger.adapters.http.identity import (
     Authenticator,
     CallerIssuer,
 )
+from grantledger.adapters.http.key_sets import close_all, key_set
 from grantledger.adapters.http.listening import (
     address,
     adopted,
@@ -41,12 +41,10 @@ from grantledger.adapters.http.processes import READY, Children, Processes
 from grantledger.adapters.http.protocol import HttpConnection, connections
 from grantledger.adapters.http.reloading import reloading
 from grantledger.adapters.http.service import Service
+from grantledger.adapters.http.transmitting import transmitters
 from grantledger.adapters.settings import CallerIssuerSettings, Settings
 from grantledger.adapters.settings.shape import HttpSettings
-from grantledger.adapters.upstream.config import ServerConfig
-from grantledger.adapters.upstream.discovery import Discovery
 from grantledger.adapters.upstream.http import BoundedHttp
-from grantledger.adapters.upstream.jwks import KeySet
 from grantledger.adapters.upstream.signed import SignedTokens
 from grantledger.domain.errors import ConfigurationError
 from grantledger.domain.ports import Clock
@@ -153,9 +151,10 @@ async def serve_on(
         async with (
             open_broker(settings) as opened,
             authenticator(settings, opened.clock) as who,
+            transmitters(settings, opened.clock) as senders,
         ):
-            app = build_app(Service(opened, who, settings))
-            config = server_config(app, settings.file.http)
+            service = Service(opened, who, settings, senders)
+            config = server_config(build_app(service), settings.file.http)
             bound = afterwards.enter_context(listeners)
             server = ListeningServer(config, lambda: ready(bound))
             settled()
@@ -233,8 +232,7 @@ async def authenticator(
         clients = {client.id: client.secret_hash for client in said.clients}
         yield Authenticator(issuers, clients, clock, Edge(said, clock.now))
     finally:
-        for connection in connections:
-            await connection.aclose()
+        await close_all(connections)
 
 
 class ListeningServer(uvicorn.Server):
@@ -267,18 +265,7 @@ def _issuer(
     clock: Clock,
     connections: list[BoundedHttp],
 ) -> CallerIssuer:
-    try:
-        config = ServerConfig(
-            issuer=said.issuer,
-            discovery_url=said.discovery_url,
-            internal_base_url=said.internal_base_url,
-        )
-    except ConfigurationError as cause:
-        field = f"{at}.{cause.field}"
-        raise ConfigurationError(f"{field}: {cause}", field) from cause
-    http = BoundedHttp(ssl_context=_trust(said, at, settings))
-    connections.append(http)
-    keys = KeySet(config, http, Discovery(config, http, clock), clock)
+    keys = key_set(said, at, settings, clock, connections)
     return CallerIssuer(
         name=said.name,
         issuer=said.issuer,
@@ -289,18 +276,3 @@ def _issuer(
         subject_providers=frozenset(said.subject_providers),
         types=TYPES if said.require_at_jwt else LAX_TYPES,
     )
-
-
-def _trust(
-    said: CallerIssuerSettings, at: str, settings: Settings
-) -> ssl.SSLContext | None:
-    if said.ca_file is None:
-        return None
-    path = settings.path(said.ca_file, f"{at}.ca_file")
-    try:
-        return ssl.create_default_context(cafile=str(path))
-    except OSError as cause:
-        raise ConfigurationError(
-            f"{at}.ca_file: cannot read certificates from {path}: {cause.strerror}",
-            f"{at}.ca_file",
-        ) from cause

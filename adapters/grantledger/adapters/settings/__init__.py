@@ -34,6 +34,7 @@ from grantledger.adapters.settings.shape import (
     LedgerSettings,
     LogSettings,
     ProviderSettings,
+    TransmitterSettings,
     UnknownOutcomeSettings,
     WorkerSettings,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "LogSettings",
     "ProviderSettings",
     "Settings",
+    "TransmitterSettings",
     "UnknownOutcomeSettings",
     "WorkerSettings",
     "config_path",

@@ -18,6 +18,9 @@ Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT_LENGTH)]
 CallerName = Annotated[
     str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]+$", max_length=MAX_NAME_LENGTH)
 ]
+SecretHash = Annotated[
+    str, msgspec.Meta(pattern=r"^\$argon2id\$[!-~]+$", max_length=512)
+]
 Texts = Annotated[list[Text], msgspec.Meta(max_length=MAX_LISTED)]
 Subjects = Annotated[
     list[Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SUBJECT_LENGTH)]],
@@ -214,9 +217,46 @@ class HttpClientSettings(_Settings):
     """A caller with a secret, of which only the argon2 hash stands here."""
 
     id: CallerName
-    secret_hash: Annotated[
-        str, msgspec.Meta(pattern=r"^\$argon2id\$[!-~]+$", max_length=512)
-    ]
+    secret_hash: SecretHash
+
+
+class ConnectSettings(_Settings):
+    """Consent in the browser.
+
+    Attributes:
+        return_urls: where a browser may be sent afterwards, each exactly.
+    """
+
+    return_urls: Texts = []
+
+
+OnEvent = Literal["revoke", "quarantine"]
+
+
+class TransmitterSettings(_Settings):
+    """Who may send security events (RFC 8935), and what they lead to.
+
+    Attributes:
+        name: its events are recorded as of `set:name`.
+        issuer: of its events.
+        audience: of events that are meant for this broker.
+        jwks_uri: of its keys; else they are found by the issuer's metadata.
+        providers: whose subjects its events name.
+        secret_hash: argon2 hash of what it sends as `Authorization: Bearer …`; None:
+            its signature alone counts.
+    """
+
+    name: CallerName
+    issuer: Text
+    audience: Text
+    providers: Texts
+    discovery_url: Text | None = None
+    jwks_uri: Text | None = None
+    internal_base_url: Text | None = None
+    ca_file: Text | None = None
+    on_session_revoked: OnEvent = "quarantine"
+    on_credential_compromise: OnEvent = "revoke"
+    secret_hash: SecretHash | None = None
 
 
 class HttpProxySettings(_Settings):
@@ -273,6 +313,7 @@ class HttpSettings(_Settings):
         socket: a Unix socket, beside `listen` or instead of it.
         socket_mode: of that socket, in octal digits.
         workers: processes that serve.
+        public_url: where browsers reach it; without, nobody consents over HTTP.
         max_body_bytes: of a request.
         max_connections: at once; more are answered 503.
         requests_per_second: of one caller; more are answered 429.
@@ -285,6 +326,8 @@ class HttpSettings(_Settings):
     socket: Text | None = None
     socket_mode: Annotated[str, msgspec.Meta(pattern=r"^0?[0-7]{3}$")] = "0660"
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    public_url: Text | None = None
+    connect: ConnectSettings = msgspec.field(default_factory=ConnectSettings)
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1_048_576)] = 65_536
     max_connections: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
     requests_per_second: Annotated[float, msgspec.Meta(ge=0.01, le=1e6)] = 10_000.0
@@ -302,6 +345,7 @@ class HttpSettings(_Settings):
     clients: Annotated[
         list[HttpClientSettings], msgspec.Meta(max_length=MAX_LISTED)
     ] = []
+    transmitters: Annotated[list[TransmitterSettings], msgspec.Meta(max_length=32)] = []
 
 
 class WorkerSettings(_Settings):

@@ -70,7 +70,14 @@ _TOKEN: dict[str, Any] = {
         "grant_id": {"type": "string", "format": "uuid"},
         "generation": {"type": "integer"},
         "request_id": _TEXT,
+        "token_ref": {"type": "integer", "minimum": 0},
     },
+}
+_PUSH_ERROR: dict[str, Any] = {
+    "type": "object",
+    "description": "RFC 8935 section 2.3.",
+    "required": ["err", "description"],
+    "properties": {"err": _TEXT, "description": _TEXT},
 }
 _SCOPES = {
     "anyOf": [
@@ -88,6 +95,7 @@ _TOKEN_BODY: dict[str, Any] = {
         "min_ttl_seconds": {"type": "number", "minimum": 0, "maximum": 86_400},
         "reason": {"type": ["string", "null"], "maxLength": 500},
         "label": {"type": "string", "minLength": 1, "maxLength": 128},
+        "newer_than": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
     },
 }
 _EXCHANGE_NAMES = (
@@ -200,6 +208,34 @@ def _others() -> dict[str, Any]:
                 "operationId": "exchange",
                 "requestBody": {"required": True, "content": {FORM: {"schema": form}}},
                 "responses": {"200": _answer(token, "The token."), **_oauth_errors()},
+            }
+        },
+        "/events/{transmitter}": {
+            "post": {
+                "summary": "Push a security event (RFC 8935)",
+                "operationId": "push_event",
+                "security": [{}, {"jwt": []}],
+                "parameters": [
+                    {
+                        "name": "transmitter",
+                        "in": "path",
+                        "required": True,
+                        "schema": _SEGMENTS["provider"],
+                    }
+                ],
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/secevent+jwt": {"schema": _TEXT}},
+                },
+                "responses": {
+                    "202": {"description": "It is durable here."},
+                    "400": _answer(_PUSH_ERROR, "It is not taken, and why."),
+                    **{
+                        status: said
+                        for status, said in _problems().items()
+                        if status != "400"
+                    },
+                },
             }
         },
         "/healthz": {

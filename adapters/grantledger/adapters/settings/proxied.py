@@ -15,7 +15,7 @@ UNIX_PEER = f"{UNIX}:"
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
 
-def check_edge(said: HttpSettings) -> None:
+def check_proxied(said: HttpSettings) -> None:
     """Refuse what would leave open who a caller is.
 
     Raises:
