@@ -21,6 +21,7 @@ from grantledger.adapters.http import (
     problems,
     token_routes,
 )
+from grantledger.adapters.http.edge import SCOPE, Edge
 from grantledger.adapters.http.guarding import Handler
 from grantledger.adapters.http.management.api import Management, management
 from grantledger.adapters.http.observing import ROUTE, Observed
@@ -67,6 +68,7 @@ def build_app(service: Service, telemetry: Telemetry | None = None) -> ASGIApp:
         management(service),
         token_routes.handler(service),
         exchange.handler(service),
+        service.who.edge,
     )
     return front if telemetry is None else Observed(front, routes, telemetry)
 
@@ -97,11 +99,13 @@ class _Front:
         manages: Management,
         tokens: Handler,
         exchanging: Handler,
+        edge: Edge,
     ) -> None:
         self._app = app
         self._manages = manages
         self._tokens = tokens
         self._exchange = exchanging
+        self._edge = edge
 
     def _managed(self, path: str) -> bool:
         return self._manages.serves(path) and not _hands_out(path)
@@ -120,6 +124,7 @@ class _Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, with the headers added to the answer's."""
+        scope[SCOPE] = self._edge
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
