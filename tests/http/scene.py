@@ -108,7 +108,11 @@ class Service:
 
 
 @asynccontextmanager
-async def service(tmp_path: Path, profile: Any = "B") -> AsyncGenerator[Service]:  # noqa: ANN401 - a Profile
+async def service(
+    tmp_path: Path,
+    profile: Any = "B",  # noqa: ANN401 - a Profile
+    **provider: object,
+) -> AsyncGenerator[Service]:
     """Open a broker with alice's grant, and the application over it."""
     async with AsyncExitStack() as stack:
         said = DevSettings(refresh_token_seconds=86_400, resources=(RESOURCE,))
@@ -120,7 +124,9 @@ async def service(tmp_path: Path, profile: Any = "B") -> AsyncGenerator[Service]
         home = Home(tmp_path, callers=rules(issuer.url))
         scene = Scene(home, server, proxy)
         scene.configure(
-            resources={"files": RESOURCE}, session_audiences=[scene.client.client_id]
+            resources={"files": RESOURCE},
+            session_audiences=[scene.client.client_id],
+            **provider,
         )
         life = await stack.enter_async_context(scene.open())
         who = await stack.enter_async_context(

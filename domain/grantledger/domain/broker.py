@@ -20,6 +20,7 @@ from grantledger.domain.errors import (
     LedgerError,
     NotProvisioned,
 )
+from grantledger.domain.giving_back import GivenBack, GivingBack
 from grantledger.domain.hand_out import HandOuts, asked_scopes
 from grantledger.domain.policy import Operation
 from grantledger.domain.ports import AppendVerdict, Lane
@@ -62,6 +63,7 @@ class Broker:
         self.upkeep = Upkeep(env, self._redeemer, self._hand_outs)
         self._erasing = Erasing(env, self._endings)
         self._exchanges = SessionExchanges(env, self._hand_outs)
+        self._giving_back = GivingBack(env, self._hand_outs, self._endings)
 
     async def hand_out(self, caller: Caller, request: TokenRequest) -> HandedOut:
         """Return an access token, recorded (see `HandOuts.hand_out`)."""
@@ -86,6 +88,10 @@ class Broker:
             audience=audience,
             actor=actor,
         )
+
+    async def give_back(self, caller: Caller, token: AccessToken) -> GivenBack:
+        """End a token that was handed out (see `GivingBack.give_back`)."""
+        return await self._giving_back.give_back(caller, token)
 
     async def authorise(
         self,

@@ -13,7 +13,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from grantledger.adapters.http import exchange, probes, problems, token_routes
+from grantledger.adapters.http import (
+    exchange,
+    giving_back,
+    probes,
+    problems,
+    token_routes,
+)
 from grantledger.adapters.http.guarding import Handler
 from grantledger.adapters.http.management.api import Management, management
 from grantledger.adapters.http.service import Service
@@ -34,6 +40,7 @@ _WORDS = {404: "not_found", 405: "method_not_allowed"}
 PARTS: tuple[Callable[[Service], list[BaseRoute]], ...] = (
     token_routes.routes,
     exchange.routes,
+    giving_back.routes,
     probes.routes,
 )
 
