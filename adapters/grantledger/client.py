@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from grantledger.adapters.client import (
+from grantledger.adapters.client.broker import (
     BrokerAuth,
     BrokerClient,
     BrokerError,
-    GrantAuth,
     Token,
     Wish,
 )
+from grantledger.adapters.client.grant_auth import GrantAuth
 
 __all__ = ["BrokerAuth", "BrokerClient", "BrokerError", "GrantAuth", "Token", "Wish"]

@@ -19,7 +19,7 @@ from grantledger.domain.errors import (
     Unavailable,
 )
 from grantledger.domain.grant_state import HeldAccessToken
-from grantledger.domain.hand_out import scopes_to_ask, usable_until
+from grantledger.domain.held_tokens import scopes_to_ask, usable_until
 from grantledger.domain.provider import ProviderRules
 from grantledger.domain.requests import Caller, TokenRequest
 from grantledger.domain.values import (

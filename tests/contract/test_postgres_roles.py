@@ -81,6 +81,7 @@ EXECUTORS = {
     "ledger_claim": {APP},
     "ledger_index_tokens": {APP},
     "ledger_complete_tokens": {APP},
+    "ledger_once": {APP},
     "ledger_erase": {MAINTENANCE},
     "ledger_prune": {MAINTENANCE},
 }

@@ -39,7 +39,7 @@ def test_ci_runs_the_command_that_the_readme_shows() -> None:
     assert "README.md" in script
 
 
-@pytest.mark.parametrize("page", ["callers", "operators", "auditors"])
+@pytest.mark.parametrize("page", ["callers", "operators", "auditors", "threat-model"])
 def test_the_readme_leads_to_the_page_of_each_reader(page: str) -> None:
     assert f"(docs/{page}.md)" in README.read_text(encoding="utf-8")
 

@@ -16,6 +16,7 @@ from tests.http.scene import SECRET, Service, service
 
 PATH = "/oauth/revoke"
 REVOKE = "/revoke"
+ALONE = {"access_token_revocation": True}
 SCANNER = ("scanner", SECRET)
 
 
@@ -59,7 +60,7 @@ async def test_a_token_that_the_server_ended_is_answered_with_nothing(
     tmp_path: Path,
 ) -> None:
     """RFC 7009 section 2.2: 200, and the body says nothing."""
-    async with service(tmp_path, access_token_revocation=True) as here:
+    async with service(tmp_path, provider=ALONE) as here:
         token = await handed(here)
         said = await given_back(here, token)
         assert (said.status_code, said.content) == (200, b"")
@@ -75,7 +76,7 @@ async def test_while_the_server_is_down_the_token_counts_as_alive(
     tmp_path: Path,
 ) -> None:
     """RFC 7009 section 2.2.1: 503 with Retry-After."""
-    async with service(tmp_path, access_token_revocation=True) as here:
+    async with service(tmp_path, provider=ALONE) as here:
         token = await handed(here)
         here.life.scene.server.state.outage(1, endpoint="revocation", retry_after=30)
         said = await given_back(here, token)

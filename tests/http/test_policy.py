@@ -39,7 +39,7 @@ def denials(here: Service) -> list[dict[str, Any]]:
         (TOKEN, b"{}", FORM, 415, "invalid_request"),
         (TOKEN, b"x" * 5000, JSON, 413, "invalid_request"),
         ("/v1/grants/cloud/al/ice/token", b"{}", JSON, 400, "invalid_request"),
-        ("/v1/grants/sky/alice/token", b"{}", JSON, 400, "invalid_request"),
+        ("/v1/grants/sky/alice/token", b"{}", JSON, 404, "invalid_request"),
         ("/v1/grants/cloud/bob/token", b"{}", JSON, 403, "no_rule"),
         (OAUTH, b"grant_type=password", FORM, 400, "invalid_request"),
         (OAUTH, b"a=1&a=2", FORM, 400, None),

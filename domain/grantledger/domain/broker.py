@@ -21,7 +21,8 @@ from grantledger.domain.errors import (
     NotProvisioned,
 )
 from grantledger.domain.giving_back import GivenBack, GivingBack
-from grantledger.domain.hand_out import HandOuts, asked_scopes
+from grantledger.domain.hand_out import HandOuts
+from grantledger.domain.held_tokens import asked_scopes
 from grantledger.domain.policy import Operation
 from grantledger.domain.ports import AppendVerdict, Lane
 from grantledger.domain.quarantining import QuarantineReceipt, quarantine
@@ -64,6 +65,11 @@ class Broker:
         self._erasing = Erasing(env, self._endings)
         self._exchanges = SessionExchanges(env, self._hand_outs)
         self._giving_back = GivingBack(env, self._hand_outs, self._endings)
+
+    @property
+    def cached(self) -> int:
+        """How many grants are kept in memory."""
+        return self._hand_outs.cached
 
     async def hand_out(self, caller: Caller, request: TokenRequest) -> HandedOut:
         """Return an access token, recorded (see `HandOuts.hand_out`)."""

@@ -7,8 +7,7 @@ in the same transaction against the grant's newest version.
 from __future__ import annotations
 
 from collections import OrderedDict
-from datetime import datetime, timedelta
-from functools import lru_cache
+from datetime import datetime
 
 from grantledger.domain import refusals
 from grantledger.domain.denials import Denials
@@ -20,12 +19,11 @@ from grantledger.domain.errors import (
     NotProvisioned,
     Unavailable,
 )
-from grantledger.domain.grant_state import HeldAccessToken
+from grantledger.domain.held_tokens import Pick, View, asked_scopes, lasts, pick_of
 from grantledger.domain.hot import HotTokens
 from grantledger.domain.journal import AccessEntry, EntryPrivate
 from grantledger.domain.policy import CallerRule, Policy
 from grantledger.domain.ports import RecordVerdict
-from grantledger.domain.provider import ProviderRules
 from grantledger.domain.redeem import Ask, Redeemer
 from grantledger.domain.requests import Caller, HandedOut, TokenRequest
 from grantledger.domain.surroundings import Provider, Surroundings
@@ -38,69 +36,10 @@ from grantledger.domain.values import (
     Source,
 )
 
-EARLY_SHARE = 0.25
 MAX_ROUNDS = 16
 
 Allowed = tuple[Policy, CallerRule]
 """What a request is decided on: one policy, whatever is read in meanwhile."""
-
-
-class View:
-    """A grant as last read, with what was picked from it; never changed."""
-
-    __slots__ = ("grant", "picks")
-
-    def __init__(self, grant: UserGrant) -> None:
-        self.grant = grant
-        self.picks: dict[tuple[Scopes, str | None], Pick] = {}
-
-
-class Pick:
-    """A held token that answers a request, and until when.
-
-    Attributes:
-        until: aware UTC, from when on it counts as missing.
-        missing: scopes that the request needs and the token lacks.
-    """
-
-    __slots__ = ("missing", "token", "until")
-
-    def __init__(
-        self, token: HeldAccessToken, until: datetime, missing: Scopes
-    ) -> None:
-        self.token = token
-        self.until = until
-        self.missing = missing
-
-
-@lru_cache(maxsize=4096)
-def scopes_to_ask(
-    base: Scopes, granted: Scopes, needed: Scopes, *, whole: bool
-) -> Scopes:
-    """Return what a redemption asks for, sorted (RFC 6749 section 6).
-
-    The base scopes that were granted, and what the caller needs; all that was
-    granted where the server keeps one token per grant (`whole`): where nobody knows
-    what that was, nothing is named, which asks for the same.
-    """
-    if whole:
-        return granted
-    base_granted = set(base) & set(granted) if granted else set(base)
-    return tuple(sorted(base_granted | set(needed)))
-
-
-def usable_until(token: HeldAccessToken, rules: ProviderRules) -> datetime:
-    """Return when a held token starts to count as missing.
-
-    The early-refresh margin is cut to a quarter of the lifetime, so that a token
-    that lives half a minute is still used more than once.
-    """
-    lifetime = (token.expires_at - token.obtained_at).total_seconds()
-    early = min(rules.cache_early_refresh_seconds, lifetime * EARLY_SHARE)
-    return min(
-        token.expires_at - timedelta(seconds=early),
-        token.obtained_at + timedelta(seconds=rules.cache_ttl_seconds),
-    )
 
 
 class HandOuts:
@@ -112,6 +51,11 @@ class HandOuts:
         self._views: OrderedDict[GrantKey, View] = OrderedDict()
         self.hot = HotTokens()
         self.denials = Denials(env)
+
+    @property
+    def cached(self) -> int:
+        """How many grants are kept in memory."""
+        return len(self._views)
 
     async def hand_out(self, caller: Caller, request: TokenRequest) -> HandedOut:
         """Return an access token; its journal entry is durable.
@@ -150,7 +94,7 @@ class HandOuts:
             raise Denied(
                 f"no rule lets caller {caller.id!r} have this token", "no_rule"
             )
-        seen = self._views.get(key)
+        seen = self._cached(request)
         view = seen or await self._load(key)
         source = Source.CACHED
         spent = 0
@@ -216,6 +160,7 @@ class HandOuts:
                 grant_id=grant.id,
                 generation=token.generation,
                 request_id=request_id,
+                token_ref=token.version,
             )
         raise Unavailable(f"grant {view.grant.id} keeps changing")
 
@@ -246,6 +191,12 @@ class HandOuts:
         """Hand out from this state of the grant on."""
         state = grant.state
         self._keep(GrantKey(state.provider, state.subject, state.label), grant)
+
+    def _cached(self, request: TokenRequest) -> View | None:
+        """Return the view that is kept; one older than the refused token is none."""
+        view = self._views.get(request.key)
+        old = view is not None and view.grant.version < request.newer_than
+        return None if old else view
 
     async def _load(self, key: GrantKey) -> View:
         grant = await self._env.ledger.find(key)
@@ -312,64 +263,12 @@ class HandOuts:
             raise refusals.ended(grant.state)
         rules = self._env.provider(grant.state.provider).rules
         needed = request.scopes or rules.default_scopes
-        pick = self._pick(view, rules, needed, request.audience or rules.audience)
-        if pick is None or not self._lasts(pick, now, request, spent):
+        pick = pick_of(view, rules, needed, request.audience or rules.audience)
+        if pick is None or not lasts(view, pick, now, request, spent):
             self._check_scopes(grant, needed)
             return None
         self._check_token(grant, allowed, pick, caller, request)
         return pick
-
-    @staticmethod
-    def _pick(
-        view: View, rules: ProviderRules, needed: Scopes, audience: str | None
-    ) -> Pick | None:
-        """Return the newest held token that answers the request, None without."""
-        cached = view.picks.get((needed, audience))
-        if cached is not None:
-            return cached
-        grant = view.grant
-        if rules.single_access_token and grant.state.ambiguity is not None:
-            # The answer that was lost may have ended them: the provider's rule first.
-            return None
-        asked = asked_scopes(rules, grant, needed)
-        wide = rules.single_access_token or not rules.honours_scope
-        for token in reversed(grant.state.access_tokens):
-            if (
-                token.token is None
-                or token.generation != grant.state.generation
-                or token.audience != audience
-            ):
-                continue
-            if token.asked == asked or (wide and set(needed) <= set(token.scopes)):
-                missing = tuple(sorted(set(needed) - set(token.scopes)))
-                pick = Pick(token, usable_until(token, rules), missing)
-                if len(view.picks) < MAX_ROUNDS:
-                    view.picks[needed, audience] = pick
-                return pick
-        return None
-
-    @staticmethod
-    def _lasts(pick: Pick, now: datetime, request: TokenRequest, spent: int) -> bool:
-        """Tell whether the token will do; one got for this very call always does.
-
-        Raises:
-            Unavailable: that one is over already: another would be, too, and each
-                costs a rotation.
-        """
-        token = pick.token
-        if spent and token.version > spent:
-            if now >= token.expires_at:
-                raise Unavailable("the server's token was over before it arrived")
-            return True
-        if now >= pick.until:
-            return False
-        if not request.min_ttl_seconds:
-            return True
-        lifetime = (token.expires_at - token.obtained_at).total_seconds()
-        # No server's answer can outlive its own lifetime: ask for three quarters at
-        # most, or every call would rotate.
-        wanted = min(request.min_ttl_seconds, lifetime * (1 - EARLY_SHARE))
-        return (token.expires_at - now).total_seconds() >= wanted
 
     @staticmethod
     def _check_scopes(grant: UserGrant, needed: Scopes) -> None:
@@ -419,13 +318,3 @@ class HandOuts:
         if actor is None and request.reason is None:
             return None
         return EntryPrivate(actor=actor, detail=request.reason)
-
-
-def asked_scopes(rules: ProviderRules, grant: UserGrant, needed: Scopes) -> Scopes:
-    """Return what a redemption for `needed` asks of this grant's server."""
-    return scopes_to_ask(
-        rules.base_scopes,
-        grant.state.provisioning.scopes,
-        needed,
-        whole=rules.single_access_token or not rules.honours_scope,
-    )

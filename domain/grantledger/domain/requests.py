@@ -23,6 +23,7 @@ from grantledger.domain.values import (
 )
 
 MAX_MIN_TTL_SECONDS = 86_400.0
+MAX_VERSION = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ class TokenRequest:
         min_ttl_seconds: how long the token must still live, as far as the server's
             lifetimes allow.
         reason: why, in the caller's words; sealed when stored.
+        newer_than: `token_ref` of a token that its resource has refused: neither it
+            nor an older one will do. 0 for none.
     """
 
     key: GrantKey
@@ -109,6 +112,7 @@ class TokenRequest:
     audience: str | None = None
     min_ttl_seconds: float = 0.0
     reason: str | None = None
+    newer_than: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what is out of bounds.
@@ -122,6 +126,11 @@ class TokenRequest:
                 f"min_ttl_seconds is {self.min_ttl_seconds:g}; "
                 f"the limit is 0 to {MAX_MIN_TTL_SECONDS:g}",
                 "min_ttl_seconds",
+            )
+        if not 0 <= self.newer_than <= MAX_VERSION:
+            raise InvalidRequest(
+                f"newer_than is {self.newer_than}; the limit is 0 to {MAX_VERSION}",
+                "newer_than",
             )
         if self.reason is not None and len(self.reason) > MAX_REASON_LENGTH:
             raise InvalidRequest(
@@ -152,7 +161,12 @@ def check_key(key: GrantKey) -> None:
 
 @dataclass(slots=True)
 class HandedOut:
-    """An access token that has left, recorded."""
+    """An access token that has left, recorded.
+
+    Attributes:
+        token_ref: position of the event that the token came with in the grant's
+            stream: newer tokens have greater ones. 0 for a session's own.
+    """
 
     access_token: AccessToken
     token_type: str
@@ -163,6 +177,7 @@ class HandedOut:
     grant_id: UUID
     generation: int
     request_id: str
+    token_ref: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from uuid import UUID
 
 from grantledger.domain.endings import turned
 from grantledger.domain.errors import GrantledgerError, LedgerError, Unavailable
-from grantledger.domain.hand_out import HandOuts, asked_scopes
+from grantledger.domain.hand_out import HandOuts
+from grantledger.domain.held_tokens import asked_scopes
 from grantledger.domain.hot import HotToken
 from grantledger.domain.pace import Pace
 from grantledger.domain.ports import AppendVerdict

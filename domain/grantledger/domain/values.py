@@ -6,6 +6,7 @@ A secret and its fingerprint are two types: a `Secret` never shows itself, a
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -42,8 +43,11 @@ class Secret:
         return self._value
 
     def __eq__(self, other: object) -> bool:
-        """Compare kind and value."""
-        return isinstance(other, type(self)) and other.reveal() == self._value
+        """Compare kind and value, in a time that does not tell where they differ."""
+        return isinstance(other, type(self)) and hmac.compare_digest(
+            other.reveal().encode(errors="surrogatepass"),
+            self._value.encode(errors="surrogatepass"),
+        )
 
     def __hash__(self) -> int:
         """Hash kind and value."""

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import typer
 
-from grantledger.adapters.cli import keys, policy, provider
+from grantledger.adapters.cli import incident, keys, policy, provider
 from grantledger.adapters.cli.backup import backup
 from grantledger.adapters.cli.checkpoint import checkpoint
 from grantledger.adapters.cli.connect import connect
 from grantledger.adapters.cli.continuing import continue_log
 from grantledger.adapters.cli.copying import copy
 from grantledger.adapters.cli.demo.command import demo
+from grantledger.adapters.cli.doctor.command import doctor
 from grantledger.adapters.cli.grants import (
     history,
-    list_grants,
     revoke,
     rotate,
     settle,
     status,
 )
 from grantledger.adapters.cli.importing import import_grant
+from grantledger.adapters.cli.listing import list_grants
 from grantledger.adapters.cli.maintenance import erase, prune
 from grantledger.adapters.cli.migrate import migrate
 from grantledger.adapters.cli.probe import probe
@@ -59,6 +60,7 @@ for _command, _name in (
     (prune, "prune"),
     (settle, "settle"),
     (worker, "worker"),
+    (doctor, "doctor"),
     (verify, "verify"),
     (checkpoint, "checkpoint"),
     (backup, "backup"),
@@ -68,3 +70,4 @@ for _command, _name in (
 app.add_typer(provider.app, name="provider")
 app.add_typer(keys.app, name="keys")
 app.add_typer(policy.app, name="policy")
+app.add_typer(incident.app, name="incident")

@@ -141,7 +141,11 @@ class Callback:
         # The Host check keeps a web page from coming here by DNS rebinding.
         if method != "GET" or target.path != PATH or not self._hosts.issuperset(hosts):
             return _NOT_HERE
-        parameters = dict(parse_qsl(target.query, keep_blank_values=True))
+        pairs = parse_qsl(target.query, keep_blank_values=True)
+        parameters = dict(pairs)
+        if len(parameters) < len(pairs):
+            # RFC 6749 section 3.1: what stands twice has two readings.
+            return _NOT_OURS
         if not self._is_expected(parameters.get("state", "")):
             return _NOT_OURS
         if self._arrived.done():

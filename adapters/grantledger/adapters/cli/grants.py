@@ -21,13 +21,13 @@ from grantledger.adapters.cli.options import (
     Subject,
 )
 from grantledger.adapters.cli.running import known_grant, with_broker
+from grantledger.adapters.cli.times import time_of
 from grantledger.domain.errors import InvalidRequest, NotProvisioned
+from grantledger.domain.fleet import AsOf, GrantFilter
 from grantledger.domain.requests import RevocationReceipt
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import (
-    ERASED_TEXT,
     GrantKey,
-    GrantStatus,
     RevocationReason,
 )
 from grantledger.projections.audit_trail import HistoryLine, history_lines
@@ -39,53 +39,41 @@ def status(
     provider: ProviderName,
     subject: Subject,
     label: Label = DEFAULT_LABEL,
+    at: Annotated[
+        str | None, typer.Option(help="As it was then, RFC 3339.", show_default=False)
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option(help="As it was then.", show_default=False)
+    ] = None,
     config: Config = None,
     *,
     as_json: Json = False,
 ) -> None:
-    """Show one grant as it stands."""
+    """Show one grant as it stands, or as it was."""
     key = GrantKey(provider, subject, label)
-    grant = with_broker(config, lambda opened: known_grant(opened, key), tend=False)
-    output.show(as_json, views.grant_data(grant), views.grant_view(grant))
+    then = time_of(at, "at")
 
+    async def work(opened: OpenBroker) -> AsOf | UserGrant:
+        grant = await known_grant(opened, key)
+        if then is None and version is None:
+            return grant
+        found = await opened.ledger.as_of(grant.id, at=then, version=version)
+        if found is None:
+            raise NotProvisioned(f"grant {grant.id} was not there, or not so, then")
+        return found
 
-def list_grants(
-    provider: Annotated[
-        str | None, typer.Option(help="Only this provider's.", show_default=False)
-    ] = None,
-    status: Annotated[
-        GrantStatus | None, typer.Option(help="Only these.", show_default=False)
-    ] = None,
-    config: Config = None,
-    *,
-    as_json: Json = False,
-) -> None:
-    """Show all grants, the one that changed last at the end."""
-
-    async def work(opened: OpenBroker) -> list[UserGrant]:
-        if provider is not None:
-            opened.broker.env.provider(provider)
-        grants = await opened.ledger.grants(provider)
-        chosen = [g for g in grants if status is None or g.state.status is status]
-        return sorted(chosen, key=lambda grant: grant.modified_on)
-
-    grants = with_broker(config, work, tend=False)
-    table = output.table(
-        "provider", "subject", "label", "status", "consents", "events", "last change"
+    found = with_broker(config, work, tend=False)
+    if isinstance(found, UserGrant):
+        output.show(as_json, views.grant_data(found), views.grant_view(found))
+        return
+    data = views.grant_data(found.grant) | {
+        "as_of": {"log_size": found.log_size, "leaf": found.leaf_index}
+    }
+    words = (
+        f"As it was with leaf {found.leaf_index}, when the log had {found.log_size}."
     )
-    for grant in grants:
-        state = grant.state
-        table.add_row(
-            Text(state.provider),
-            Text(state.subject or ERASED_TEXT),
-            Text(state.label),
-            Text(state.status, style=views.STYLES[state.status]),
-            str(state.generation),
-            str(grant.version),
-            output.utc(grant.modified_on),
-        )
-    data = {"grants": [views.grant_data(grant) for grant in grants]}
-    output.show(as_json, data, table if grants else Text("No grants."))
+    view = views.grant_view(found.grant)
+    output.show(as_json, data, view, Text(words, style="dim"))
 
 
 def history(
@@ -102,6 +90,10 @@ def history(
             "--grant", help="By its id, such as of an erased one.", show_default=False
         ),
     ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(help="What was recorded by then, RFC 3339.", show_default=False),
+    ] = None,
     config: Config = None,
     *,
     as_json: Json = False,
@@ -112,6 +104,7 @@ def history(
         key = GrantKey(provider, subject, label)
     if (key is None) == (grant_id is None) or (grant_id and provider is not None):
         raise InvalidRequest("name PROVIDER and SUBJECT, or --grant", "subject")
+    then = time_of(until, "until")
 
     async def work(opened: OpenBroker) -> tuple[UserGrant, list[HistoryLine]]:
         if key is not None:
@@ -121,7 +114,11 @@ def history(
             if found is None:
                 raise NotProvisioned(f"there is no grant {grant_id}")
             grant = found
-        return grant, history_lines(await opened.ledger.history(grant.id))
+        pairs = await opened.ledger.history(grant.id)
+        if then is not None:
+            size = await opened.ledger.size_at(then)
+            pairs = [pair for pair in pairs if pair[0] < size]
+        return grant, history_lines(pairs)
 
     grant, lines = with_broker(config, work, tend=False)
     data = {"grant_id": grant.id, "status": grant.state.status, "history": lines}
@@ -162,13 +159,7 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """End a grant: here at once, and at the server until it confirms."""
-    for name, text in (("reason_text", reason_text), ("ticket", ticket)):
-        if text is not None and not 0 < len(text) <= MAX_TEXT_LENGTH:
-            raise InvalidRequest(
-                f"{name} has {len(text)} characters; the limit is 1 to "
-                f"{MAX_TEXT_LENGTH}",
-                name,
-            )
+    check_texts(reason_text, ticket)
     key = GrantKey(provider, subject, label)
 
     async def work(opened: OpenBroker) -> RevocationReceipt:
@@ -189,13 +180,28 @@ def revoke(
     output.show(as_json, data, views.receipt_view(receipt))
 
 
+def check_texts(reason_text: str | None, ticket: str | None) -> None:
+    """Refuse words that are out of bounds.
+
+    Raises:
+        InvalidRequest: names the field and its limit.
+    """
+    for name, text in (("reason_text", reason_text), ("ticket", ticket)):
+        if text is not None and not 0 < len(text) <= MAX_TEXT_LENGTH:
+            raise InvalidRequest(
+                f"{name} has {len(text)} characters; the limit is 1 to "
+                f"{MAX_TEXT_LENGTH}",
+                name,
+            )
+
+
 def settle(config: Config = None, *, as_json: Json = False) -> None:
     """Try what is due now: lost answers, lost leases, revocations at servers."""
 
     async def work(opened: OpenBroker) -> tuple[int, list[UserGrant]]:
         due = await opened.broker.tend()
-        grants = await opened.ledger.grants()
-        return due, [g for g in grants if g.state.open_obligations()]
+        grants = opened.ledger.each(GrantFilter())
+        return due, [g async for g in grants if g.state.open_obligations()]
 
     due, owing = with_broker(config, work, tend=False)
     data = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +23,7 @@ from grantledger.adapters.cli.options import (
 )
 from grantledger.adapters.cli.running import with_broker
 from grantledger.adapters.cli.secrets_in import read_secret
+from grantledger.adapters.cli.times import time_of
 from grantledger.adapters.nextcloud.takeover import TakeoverReport, take_over
 from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.requests import check_key
@@ -82,7 +83,7 @@ def import_grant(
         config,
         GrantKey(provider, subject, label),
         scopes_of(scope),
-        _time(expires_at),
+        time_of(expires_at, "expires_at"),
     )
     output.show(as_json, views.grant_data(grant), views.grant_view(grant))
 
@@ -156,22 +157,3 @@ def _show_report(report: TakeoverReport, *, dry_run: bool, as_json: bool) -> Non
         ),
         *([table] if report.skipped else []),
     )
-
-
-def _time(text: str | None) -> datetime | None:
-    """Return the time as aware UTC.
-
-    Raises:
-        InvalidRequest: it is no time, or names no zone.
-    """
-    if text is None:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise InvalidRequest(
-            f"expires_at {text[:40]!r} is no RFC 3339 time with a zone", "expires_at"
-        )
-    return at.astimezone(UTC)

@@ -14,6 +14,8 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grantledger.adapters.http import (
+    connect,
+    events,
     exchange,
     giving_back,
     probes,
@@ -22,15 +24,21 @@ from grantledger.adapters.http import (
 )
 from grantledger.adapters.http.guarding import Handler
 from grantledger.adapters.http.management.api import Management, management
+from grantledger.adapters.http.observing import ROUTE, Observed
 from grantledger.adapters.http.service import Service
+from grantledger.adapters.telemetry.logs import place_of
+from grantledger.adapters.telemetry.opened import Telemetry
 
 _log = logging.getLogger("grantledger.http")
+_CONTENT = (
+    b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 # Tokens are nobody's to keep but the caller's (RFC 6749 section 5.1).
 _HEADERS = [
     (b"cache-control", b"no-store"),
     (b"pragma", b"no-cache"),
     (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"content-security-policy", _CONTENT),
     (b"referrer-policy", b"no-referrer"),
 ]
 _WORDS = {404: "not_found", 405: "method_not_allowed"}
@@ -41,24 +49,28 @@ PARTS: tuple[Callable[[Service], list[BaseRoute]], ...] = (
     token_routes.routes,
     exchange.routes,
     giving_back.routes,
+    connect.routes,
+    events.routes,
     probes.routes,
 )
 
 
-def build_app(service: Service) -> ASGIApp:
-    """Return the application of a service."""
+def build_app(service: Service, telemetry: Telemetry | None = None) -> ASGIApp:
+    """Return the application of a service, watched where `telemetry` is given."""
+    routes = [route for part in PARTS for route in part(service)]
     app = Starlette(
-        routes=[route for part in PARTS for route in part(service)],
+        routes=routes,
         exception_handlers={HTTPException: _refused, Exception: _unexpected},
     )
     # A path with one slash more is another: no caller is sent on with its secrets.
     app.router.redirect_slashes = False
-    return _Front(
+    front = _Front(
         app,
         management(service),
         token_routes.handler(service),
         exchange.handler(service),
     )
+    return front if telemetry is None else Observed(front, routes, telemetry)
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
@@ -69,8 +81,8 @@ async def _refused(_request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(_request: Request, error: Exception) -> Response:
-    # Its words might hold a secret: the kind alone is told, and here alone.
-    _log.error("a request failed: %s", type(error).__name__)
+    # Its words might hold a secret: kind and place are told, and here alone.
+    _log.error("a request failed: %s", place_of(error))
     return problems.problem(500, "unexpected", "a mistake of this service")
 
 
@@ -101,8 +113,12 @@ class _Front:
             return None
         path = scope["path"]
         if path == exchange.PATH:
+            scope[ROUTE] = exchange.PATH
             return self._exchange
-        return self._tokens if _hands_out(path) else None
+        if _hands_out(path):
+            scope[ROUTE] = token_routes.TEMPLATE
+            return self._tokens
+        return None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, with the headers added to the answer's."""

@@ -7,6 +7,7 @@ not guessed at.
 
 from __future__ import annotations
 
+import json
 from typing import TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -70,13 +71,25 @@ async def json_of(request: Request, decoder: msgspec.json.Decoder[T], limit: int
     elif media_type(request) != "application/json":
         raise WrongTypeError("application/json")
     try:
-        return decoder.decode(body)
+        decoded = decoder.decode(body)
+        json.loads(body, object_pairs_hook=_once)
     except msgspec.ValidationError as cause:
         words, _, where = str(cause).partition(" - at `$")
         field = where.rstrip("`").lstrip(".") or "body"
         raise InvalidRequest(f"{field}: {words}", field) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidRequest("the body is no JSON object", "body") from None
+    return decoded
+
+
+def _once(pairs: list[tuple[str, object]]) -> None:
+    """Refuse an object with a name that stands twice (RFC 8259 section 4).
+
+    The decoder takes the last one, another reader may have taken the first.
+    """
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise InvalidRequest("a name stands twice in the body", "body")
 
 
 async def form_of(request: Request, limit: int) -> dict[str, list[str]]:

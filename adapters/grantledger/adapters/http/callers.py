@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from starlette.requests import Request
 
-from grantledger.adapters.http.identity import Authenticator, Identity
+from grantledger.adapters.http.identity import (
+    Authenticator,
+    Identity,
+    NotAuthenticatedError,
+)
 from grantledger.domain.requests import Caller
 
 MAX_HEADER_LENGTH = 200
@@ -14,10 +18,14 @@ async def caller_of(request: Request, who: Authenticator) -> Caller:
     """Return the authenticated caller, with what the request says of its place.
 
     Raises:
-        NotAuthenticatedError: nobody known calls.
+        NotAuthenticatedError: nobody known calls, or two at once: of two headers a
+            proxy might have looked at the other.
         Unavailable: the issuer's keys cannot be fetched now.
     """
-    found = await who.identity(request.headers.get("authorization"))
+    said = request.headers.getlist("authorization")
+    if len(said) > 1:
+        raise NotAuthenticatedError("invalid_request")
+    found = await who.identity(said[0] if said else None)
     return described(request, found)
 
 

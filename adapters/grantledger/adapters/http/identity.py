@@ -98,6 +98,7 @@ class Authenticator:
 
     Args:
         clients: id to argon2 hash of its secret.
+        hasher: verifies those.
     """
 
     def __init__(
@@ -105,11 +106,12 @@ class Authenticator:
         issuers: Sequence[CallerIssuer],
         clients: Mapping[str, str],
         clock: Clock,
+        hasher: PasswordHasher | None = None,
     ) -> None:
         self._issuers = {issuer.issuer: issuer for issuer in issuers}
         self._clients = dict(clients)
         self._clock = clock
-        self._hasher = PasswordHasher()
+        self._hasher = hasher or PasswordHasher()
         # Verified against when no such client is known: both take the same time.
         self._nobody = self._hasher.hash("nobody")
         self._hashing = anyio.CapacityLimiter(HASHING_AT_ONCE)

@@ -108,7 +108,7 @@ def of_error(error: GrantledgerError) -> Response:
         if (value := getattr(error, name, None)) is not None
     }
     return problem(
-        meaning.status, error.code, _said(error), headers=_retry(error), **more
+        meaning.status, error.code, _said(error), headers=retry_after(error), **more
     )
 
 
@@ -126,7 +126,7 @@ def oauth(
 def oauth_of_error(error: GrantledgerError) -> Response:
     """Return the OAuth error that an error is."""
     meaning = meaning_of(error)
-    return oauth(meaning.oauth, _said(error), meaning.oauth_status, _retry(error))
+    return oauth(meaning.oauth, _said(error), meaning.oauth_status, retry_after(error))
 
 
 def _said(error: GrantledgerError) -> str:
@@ -134,10 +134,11 @@ def _said(error: GrantledgerError) -> str:
     return "the service cannot do this now" if inside else str(error)
 
 
-def _retry(error: GrantledgerError) -> Mapping[str, str] | None:
+def retry_after(error: GrantledgerError) -> Mapping[str, str]:
+    """Return the header that says when to come again, none where that is unknown."""
     if isinstance(error, errors.Unavailable):
         return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
-    return None
+    return {}
 
 
 def _in_charset(text: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from grantledger.adapters.bootstrap import OpenBroker
 from grantledger.adapters.http.identity import Authenticator
+from grantledger.adapters.http.transmitting import Transmitter
 from grantledger.adapters.settings import Settings
 
 
@@ -16,11 +18,15 @@ class Service:
     Attributes:
         opened: stays open as long as the service runs.
         who: tells who calls.
+        transmitters: who may send security events, by name.
     """
 
     opened: OpenBroker
     who: Authenticator
     settings: Settings
+    transmitters: Mapping[str, Transmitter] = field(
+        default_factory=dict[str, Transmitter]
+    )
 
     @property
     def body_limit(self) -> int:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import re
 import signal
-import ssl
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from types import FrameType
@@ -14,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from grantledger.adapters.bootstrap import open_broker
+from grantledger.adapters.bootstrap.watching import sampling, watching
 from grantledger.adapters.http.app import build_app
 from grantledger.adapters.http.identity import (
     LAX_TYPES,
@@ -21,15 +20,16 @@ from grantledger.adapters.http.identity import (
     Authenticator,
     CallerIssuer,
 )
-from grantledger.adapters.http.protocol import Protocol
+from grantledger.adapters.http.key_sets import close_all, key_set
 from grantledger.adapters.http.reloading import reloading
 from grantledger.adapters.http.service import Service
+from grantledger.adapters.http.transmitting import transmitters
+from grantledger.adapters.http.wire import BoundedHead
 from grantledger.adapters.settings import CallerIssuerSettings, Settings
+from grantledger.adapters.settings.listening import address
 from grantledger.adapters.settings.shape import HttpSettings
-from grantledger.adapters.upstream.config import ServerConfig
-from grantledger.adapters.upstream.discovery import Discovery
+from grantledger.adapters.telemetry.watch import UNWATCHED, Watch
 from grantledger.adapters.upstream.http import BoundedHttp
-from grantledger.adapters.upstream.jwks import KeySet
 from grantledger.adapters.upstream.signed import SignedTokens
 from grantledger.domain.errors import ConfigurationError, Unavailable
 from grantledger.domain.ports import Clock
@@ -38,10 +38,6 @@ GRACEFUL_SECONDS = 10
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 KEEP_ALIVE_SECONDS = 30
 COLLECT_AFTER = (10_000, 20, 50)
-MAX_HEADER_BYTES = 32 * 1024
-
-_LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
-_PORTS = 65_536
 
 
 async def serve(settings: Settings, started: Callable[[str], object]) -> None:
@@ -69,11 +65,16 @@ async def serve(settings: Settings, started: Callable[[str], object]) -> None:
             "http.issuers",
         )
     with ExitStack() as afterwards:
+        telemetry = afterwards.enter_context(watching(settings, said))
+        watch = telemetry or UNWATCHED
         async with (
-            open_broker(settings) as opened,
-            authenticator(settings, opened.clock) as who,
+            open_broker(settings, watch=watch) as opened,
+            authenticator(settings, opened.clock, watch) as who,
+            transmitters(settings, opened.clock) as senders,
+            sampling(opened, settings, telemetry),
         ):
-            config = server_config(build_app(Service(opened, who, settings)), said)
+            app = build_app(Service(opened, who, settings, senders), telemetry)
+            config = server_config(app, said)
             config.host, config.port = host, port
             server = AnnouncingServer(config, started)
             afterwards.enter_context(_heard_once())
@@ -96,8 +97,7 @@ def server_config(app: ASGIApp, said: HttpSettings) -> uvicorn.Config:
         ws="none",
         proxy_headers=False,
         server_header=False,
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
-        http=Protocol,
+        http=BoundedHead,
         limit_concurrency=said.max_connections,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
@@ -135,26 +135,36 @@ def _let_be(_number: int, _frame: FrameType | None) -> None:
 
 
 @asynccontextmanager
+async def issuers_of(
+    settings: Settings, clock: Clock, watch: Watch = UNWATCHED
+) -> AsyncGenerator[list[CallerIssuer]]:
+    """Yield the issuers of callers' tokens; on leaving, their connections are closed.
+
+    Raises:
+        ConfigurationError: an issuer's settings are wrong; `field` names it.
+    """
+    connections: list[BoundedHttp] = []
+    try:
+        yield [
+            _issuer(one, f"http.issuers[{n}]", settings, clock, connections, watch)
+            for n, one in enumerate(settings.file.http.issuers)
+        ]
+    finally:
+        await close_all(connections)
+
+
+@asynccontextmanager
 async def authenticator(
-    settings: Settings, clock: Clock
+    settings: Settings, clock: Clock, watch: Watch = UNWATCHED
 ) -> AsyncGenerator[Authenticator]:
     """Yield what tells who calls; on leaving, its connections are closed.
 
     Raises:
         ConfigurationError: an issuer's settings are wrong; `field` names it.
     """
-    said = settings.file.http
-    connections: list[BoundedHttp] = []
-    try:
-        issuers = [
-            _issuer(one, f"http.issuers[{n}]", settings, clock, connections)
-            for n, one in enumerate(said.issuers)
-        ]
-        clients = {client.id: client.secret_hash for client in said.clients}
+    clients = {one.id: one.secret_hash for one in settings.file.http.clients}
+    async with issuers_of(settings, clock, watch) as issuers:
         yield Authenticator(issuers, clients, clock)
-    finally:
-        for connection in connections:
-            await connection.aclose()
 
 
 class AnnouncingServer(uvicorn.Server):
@@ -177,39 +187,17 @@ class AnnouncingServer(uvicorn.Server):
                 self._tell(f"http://{shown}:{port}")
 
 
-def address(listen: str) -> tuple[str, int]:
-    """Return host and port of `host:port`; port 0 is any free one.
-
-    Raises:
-        ConfigurationError: it is no such text.
-    """
-    found = _LISTEN.fullmatch(listen)
-    if found is None or int(found[2]) >= _PORTS:
-        raise ConfigurationError(
-            "http.listen: host:port, such as 127.0.0.1:8080", "http.listen"
-        )
-    return found[1].strip("[]"), int(found[2])
-
-
 def _issuer(
     said: CallerIssuerSettings,
     at: str,
     settings: Settings,
     clock: Clock,
     connections: list[BoundedHttp],
+    watch: Watch,
 ) -> CallerIssuer:
-    try:
-        config = ServerConfig(
-            issuer=said.issuer,
-            discovery_url=said.discovery_url,
-            internal_base_url=said.internal_base_url,
-        )
-    except ConfigurationError as cause:
-        field = f"{at}.{cause.field}"
-        raise ConfigurationError(f"{field}: {cause}", field) from cause
-    http = BoundedHttp(ssl_context=_trust(said, at, settings))
-    connections.append(http)
-    keys = KeySet(config, http, Discovery(config, http, clock), clock)
+    keys = key_set(
+        said, at, settings, clock, connections, watch=watch.http(f"issuer:{said.name}")
+    )
     return CallerIssuer(
         name=said.name,
         issuer=said.issuer,
@@ -220,18 +208,3 @@ def _issuer(
         subject_providers=frozenset(said.subject_providers),
         types=TYPES if said.require_at_jwt else LAX_TYPES,
     )
-
-
-def _trust(
-    said: CallerIssuerSettings, at: str, settings: Settings
-) -> ssl.SSLContext | None:
-    if said.ca_file is None:
-        return None
-    path = settings.path(said.ca_file, f"{at}.ca_file")
-    try:
-        return ssl.create_default_context(cafile=str(path))
-    except OSError as cause:
-        raise ConfigurationError(
-            f"{at}.ca_file: cannot read certificates from {path}: {cause.strerror}",
-            f"{at}.ca_file",
-        ) from cause

@@ -24,6 +24,7 @@ from grantledger.domain.values import (
 )
 
 BEFORE, AFTER = "/v1/grants/", "/token"
+TEMPLATE = "/v1/grants/{provider}/{subject}/token"
 GRANT_SEGMENTS = 5  # v1, grants, provider, subject, token
 _ENCODER = msgspec.json.Encoder()
 
@@ -36,6 +37,7 @@ class TokenBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         resource: RFC 8707; another word for `audience`, not both.
         min_ttl_seconds: how long it must still live.
         reason: in words; stored sealed.
+        newer_than: `token_ref` of a token that its resource has refused.
     """
 
     scopes: list[str] | str = []
@@ -44,6 +46,7 @@ class TokenBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     min_ttl_seconds: float = 0.0
     reason: str | None = None
     label: str = "default"
+    newer_than: int = 0
 
 
 _BODY = msgspec.json.Decoder(TokenBody)
@@ -83,6 +86,7 @@ class TokenRoutes:
             forms.target(body.audience, body.resource),
             body.min_ttl_seconds,
             body.reason,
+            body.newer_than,
         )
         handed = await self._broker.hand_out(caller, wanted)
         return answer(
@@ -94,6 +98,7 @@ class TokenRoutes:
                 "grant_id": handed.grant_id,
                 "generation": handed.generation,
                 "request_id": handed.request_id,
+                "token_ref": handed.token_ref,
             }
         )
 

@@ -9,6 +9,7 @@ The bytes (lp and AES-256-GCM as in `envelope`)::
     spooled  = lp(key id) nonce AES-256-GCM(spool, nonce, plaintext, aad)
     code     = lp(key id) HMAC-SHA256(mac, lp(part) ...)
     digest   = HMAC-SHA256(subject, lp(provider) lp(subject) lp(label))
+    derived  = HMAC-SHA256(mac, "derived/v1" 0x00 purpose)
 
 The text is in `ringtext`, its file in `ringfile`. It leaves to others where wrapped
 keys, codes and check values are stored.
@@ -278,6 +279,18 @@ class KeyRing:
         return [
             (key_id, hmac.digest(secret, message, "sha256"))
             for key_id, secret in self._of_use[KeyUse.FINGERPRINT].items()
+        ]
+
+    # -- keys made from others
+
+    def derived(self, purpose: bytes) -> list[tuple[str, bytes]]:
+        """Return (key id, 32 bytes) for a purpose, from each mac key, the active first.
+
+        No code over parts is one of these: a frame never begins as the message does.
+        """
+        return [
+            (key_id, hmac.digest(secret, b"derived/v1\0" + purpose, "sha256"))
+            for key_id, secret in self._of_use[KeyUse.MAC].items()
         ]
 
     # -- checkpoints

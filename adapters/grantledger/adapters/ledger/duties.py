@@ -1,6 +1,7 @@
 """What workers look up and claim (the Duties port), whatever kind of store.
 
-A store says how it is read, and has three writes of its own.
+Beside it, what the service takes once among all replicas. A store says how it is read,
+and has four writes of its own.
 """
 
 from __future__ import annotations
@@ -77,6 +78,10 @@ class StoredDuties(ABC):
         """Claim the grant's obligations; tell whether they are the holder's."""
 
     @abstractmethod
+    def _take(self, kind: str, digest: str, now: datetime, seconds: float) -> bool:
+        """Take something for a while; tell whether nobody had taken it."""
+
+    @abstractmethod
     def _schedule(self, row: Scheduled) -> None:
         """Store a row of `upkeep`."""
 
@@ -130,6 +135,39 @@ class StoredDuties(ABC):
         return await self._in_thread(
             lambda: self._claim(grant_id, holder, now, seconds)
         )
+
+    # -- what is taken once
+
+    async def take(
+        self, kind: str, digest: bytes, now: datetime, seconds: float
+    ) -> bool:
+        """Take something, and tell whether nobody had: of all replicas, one is told so.
+
+        Durable on return. A take whose answer was lost counts as taken.
+
+        Args:
+            kind: what sort of thing it is, such as `state`.
+            digest: names it and reveals nothing.
+            now: aware UTC.
+            seconds: how long it is remembered.
+
+        Raises:
+            Unavailable: the store cannot be written.
+        """
+        return await self._in_thread(
+            lambda: self._take(kind, digest.hex(), now, seconds)
+        )
+
+    async def taken(self, kind: str, digest: bytes) -> bool:
+        """Tell whether somebody has taken it, and it is remembered."""
+
+        def read(c: Cursor) -> bool:
+            c.execute(
+                "SELECT 1 FROM once WHERE kind=? AND digest=?", (kind, digest.hex())
+            )
+            return c.fetchone() is not None
+
+        return await self._read(read)
 
     async def _ids(self, query: str, values: tuple[object, ...]) -> Sequence[UUID]:
         def read(c: Cursor) -> list[UUID]:

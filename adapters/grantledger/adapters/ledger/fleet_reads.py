@@ -6,7 +6,7 @@ See `domain.fleet.Fleet`. No read takes more than a bounded number of rows.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -43,14 +43,6 @@ from grantledger.projections.as_of import as_of, prefix_at
 from grantledger.projections.transparency import leaf_hash
 
 T = TypeVar("T")
-SCANNED = 5_000
-"""Rows whose clear columns are looked at for one page."""
-OPENED = 500
-"""Rows that are opened for one page."""
-WALKED = 2_000
-"""Leaves of one portion of the log."""
-COMPLETED = 500
-"""Leaves whose tokens are indexed in one transaction."""
 MARGIN = timedelta(minutes=1)
 """Between when something was decided and when it was recorded."""
 
@@ -88,7 +80,19 @@ _OBTAINED = (Provisioned.TOPIC, Rotated.TOPIC, Exchanged.TOPIC)
 
 
 class FleetReads(ABC):
-    """The part of a store's ledger that answers for many grants; safe in threads."""
+    """The part of a store's ledger that answers for many grants; safe in threads.
+
+    Attributes:
+        scanned: rows whose clear columns are looked at for one page.
+        opened: rows that are opened for one page, where what is sealed decides.
+        walked: leaves of one portion of the log.
+        completed: leaves whose tokens are indexed in one transaction.
+    """
+
+    scanned = 5_000
+    opened = 500
+    walked = 2_000
+    completed = 500
 
     _rows: GrantRows
     _leaves: LeafReader
@@ -121,6 +125,17 @@ class FleetReads(ABC):
             )
         return await self._read(lambda c: self._page(c, wanted, after, limit))
 
+    async def each(self, wanted: GrantFilter) -> AsyncIterator[UserGrant]:
+        """Yield every grant that fits, by id, a page at a time in memory."""
+        after: UUID | None = None
+        while True:
+            page = await self.page(wanted, after=after)
+            for grant in page.grants:
+                yield grant
+            after = page.after
+            if after is None:
+                return
+
     def _page(
         self, c: Cursor, wanted: GrantFilter, after: UUID | None, limit: int
     ) -> GrantPage:
@@ -128,13 +143,13 @@ class FleetReads(ABC):
         c.execute(
             "SELECT count(*), max(grant_id) FROM (SELECT grant_id FROM current_grants"
             " WHERE grant_id > ? ORDER BY grant_id LIMIT ?) w",
-            (start, SCANNED),
+            (start, self.scanned),
         )
         count, end = c.fetchone()
         if not count:
             return GrantPage((), None)
         where, values = self._narrowed(wanted)
-        opened = OPENED if wanted.sealed else limit
+        opened = self.opened if wanted.sealed else limit
         c.execute(
             f"{self._select}WHERE g.grant_id > ? AND g.grant_id <= ?{where}"
             " ORDER BY g.grant_id LIMIT ?",
@@ -151,7 +166,7 @@ class FleetReads(ABC):
                 return GrantPage(found, grant.id)
         if len(rows) == opened:
             return GrantPage(found, UUID(hex=rows[-1][0]))
-        return GrantPage(found, UUID(hex=end) if count == SCANNED else None)
+        return GrantPage(found, UUID(hex=end) if count == self.scanned else None)
 
     def _narrowed(self, wanted: GrantFilter) -> tuple[str, tuple[object, ...]]:
         """Return what the clear columns decide."""
@@ -228,7 +243,7 @@ class FleetReads(ABC):
             first = self._size_at(c, start - MARGIN) if start else 0
             last = self._size_at(c, end + MARGIN) if end else _size(c)
             begin = max(after, first)
-            stop = min(begin + WALKED, last)
+            stop = min(begin + self.walked, last)
             topics = (AccessRecorded.TOPIC, *(() if caller else _OBTAINED))
             asked = ",".join("?" * len(topics))
             number = self._sql.number
@@ -312,7 +327,7 @@ class FleetReads(ABC):
         missing = _missing(c)
         if missing is None:
             return None
-        start, end = missing[0], min(missing[0] + COMPLETED, missing[1])
+        start, end = missing[0], min(missing[0] + self.completed, missing[1])
         return start, end, self.token_rows(c, start, end)
 
     def token_rows(self, c: Cursor, start: int, end: int) -> list[TokenRow]:

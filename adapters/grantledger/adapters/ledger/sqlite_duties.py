@@ -8,6 +8,7 @@ from uuid import UUID
 
 from grantledger.adapters.ledger.connections import LedgerDatastore
 from grantledger.adapters.ledger.duties import InThread, Reads, StoredDuties
+from grantledger.adapters.ledger.recorders import closed, refuse_closed
 from grantledger.adapters.ledger.rows import micros
 from grantledger.adapters.ledger.schedule_rows import (
     COMPLETE,
@@ -55,6 +56,18 @@ class SqliteDuties(StoredDuties):
                 " SET holder=excluded.holder, until=excluded.until"
                 " WHERE holder=excluded.holder OR until <= ?",
                 (grant_id.hex, holder.hex, until, at),
+            )
+            c.execute("SELECT changes()")
+            return int(c.fetchone()[0]) > 0
+
+    def _take(self, kind: str, digest: str, now: datetime, seconds: float) -> bool:
+        at, until = micros(now), micros(now + timedelta(seconds=seconds))
+        with self._store.transaction(commit=True) as c:
+            refuse_closed(closed(c))
+            c.execute("DELETE FROM once WHERE until <= ?", (at,))
+            c.execute(
+                "INSERT INTO once VALUES (?,?,?) ON CONFLICT DO NOTHING",
+                (kind, digest, until),
             )
             c.execute("SELECT changes()")
             return int(c.fetchone()[0]) > 0

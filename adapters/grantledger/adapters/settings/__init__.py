@@ -34,6 +34,8 @@ from grantledger.adapters.settings.shape import (
     LedgerSettings,
     LogSettings,
     ProviderSettings,
+    TelemetrySettings,
+    TransmitterSettings,
     UnknownOutcomeSettings,
     WorkerSettings,
 )
@@ -59,6 +61,8 @@ __all__ = [
     "LogSettings",
     "ProviderSettings",
     "Settings",
+    "TelemetrySettings",
+    "TransmitterSettings",
     "UnknownOutcomeSettings",
     "WorkerSettings",
     "config_path",

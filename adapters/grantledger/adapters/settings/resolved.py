@@ -8,6 +8,7 @@ import socket
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from grantledger.adapters.settings.edge import check_edge
 from grantledger.adapters.settings.policy_file import inline_policy, read_policy
 from grantledger.adapters.settings.shape import (
     MAX_TEXT_LENGTH,
@@ -27,6 +28,7 @@ KEYRING_ENV = "GRANTLEDGER_KEYRING"
 KEYRING_FILE_ENV = "GRANTLEDGER_KEYRING_FILE"
 DATABASE_ENV = "DATABASE_URL"
 LISTEN_ENV = "GRANTLEDGER_LISTEN"
+METRICS_DIRECTORY_ENV = "PROMETHEUS_MULTIPROC_DIR"
 MAINTENANCE_ENV = "GRANTLEDGER_MAINTENANCE"
 SQLITE_PREFIX = "sqlite:///"
 MAX_SECRET_BYTES = 64 * 1024
@@ -61,6 +63,7 @@ class Settings:
         for number, caller in enumerate(file.callers):
             _check_caller(caller, f"callers[{number}]", file)
         _check_http(file.http, file.providers)
+        check_edge(file)
         if file.policy.file is not None and (file.callers or file.policy_version):
             raise ConfigurationError(
                 "policy.file: or callers and policy_version, not both", "policy.file"
@@ -121,6 +124,15 @@ class Settings:
     def maintenance_url(self) -> str | None:
         """The ledger's URL for a role that may erase; it may hold a password."""
         return self._environ.get(MAINTENANCE_ENV) or self.file.ledger.maintenance_url
+
+    @property
+    def metrics_directory(self) -> Path | None:
+        """Where several processes keep their metrics together, None for one.
+
+        The metrics' library reads the same variable.
+        """
+        said = self._environ.get(METRICS_DIRECTORY_ENV)
+        return None if not said else Path(said)
 
     @property
     def keyring_file(self) -> Path:

@@ -17,6 +17,9 @@ Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT_LENGTH)]
 CallerName = Annotated[
     str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]+$", max_length=MAX_NAME_LENGTH)
 ]
+SecretHash = Annotated[
+    str, msgspec.Meta(pattern=r"^\$argon2id\$[!-~]+$", max_length=512)
+]
 Texts = Annotated[list[Text], msgspec.Meta(max_length=MAX_LISTED)]
 Subjects = Annotated[
     list[Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SUBJECT_LENGTH)]],
@@ -214,9 +217,46 @@ class HttpClientSettings(_Settings):
     """A caller with a secret, of which only the argon2 hash stands here."""
 
     id: CallerName
-    secret_hash: Annotated[
-        str, msgspec.Meta(pattern=r"^\$argon2id\$[!-~]+$", max_length=512)
-    ]
+    secret_hash: SecretHash
+
+
+class ConnectSettings(_Settings):
+    """Consent in the browser.
+
+    Attributes:
+        return_urls: where a browser may be sent afterwards, each exactly.
+    """
+
+    return_urls: Texts = []
+
+
+OnEvent = Literal["revoke", "quarantine"]
+
+
+class TransmitterSettings(_Settings):
+    """Who may send security events (RFC 8935), and what they lead to.
+
+    Attributes:
+        name: its events are recorded as of `set:name`.
+        issuer: of its events.
+        audience: of events that are meant for this broker.
+        jwks_uri: of its keys; else they are found by the issuer's metadata.
+        providers: whose subjects its events name.
+        secret_hash: argon2 hash of what it sends as `Authorization: Bearer …`; None:
+            its signature alone counts.
+    """
+
+    name: CallerName
+    issuer: Text
+    audience: Text
+    providers: Texts
+    discovery_url: Text | None = None
+    jwks_uri: Text | None = None
+    internal_base_url: Text | None = None
+    ca_file: Text | None = None
+    on_session_revoked: OnEvent = "quarantine"
+    on_credential_compromise: OnEvent = "revoke"
+    secret_hash: SecretHash | None = None
 
 
 class HttpSettings(_Settings):
@@ -224,30 +264,55 @@ class HttpSettings(_Settings):
 
     Attributes:
         listen: `host:port`; port 0 is any free one. TLS is a proxy's business.
+        public_url: where browsers reach it; without, nobody consents over HTTP.
+        metrics_listen: `host:port` of `GET /metrics`, apart from callers; off without.
         max_body_bytes: of a request.
         max_connections: at once; more are answered 503.
     """
 
     listen: Text = "127.0.0.1:8080"
+    public_url: Text | None = None
+    connect: ConnectSettings = msgspec.field(default_factory=ConnectSettings)
+    metrics_listen: Text | None = None
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1_048_576)] = 65_536
     max_connections: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
     issuers: Annotated[list[CallerIssuerSettings], msgspec.Meta(max_length=32)] = []
     clients: Annotated[
         list[HttpClientSettings], msgspec.Meta(max_length=MAX_LISTED)
     ] = []
+    transmitters: Annotated[list[TransmitterSettings], msgspec.Meta(max_length=32)] = []
 
 
 class WorkerSettings(_Settings):
     """What runs beside the broker; times in seconds.
 
     Attributes:
+        metrics_listen: as with `http`, of the process that is a worker alone.
         pause_seconds: between two rounds, more or less by a quarter.
         hot_hand_outs: of one token, that make a replica refresh it before its end; 0:
             none ever does.
     """
 
+    metrics_listen: Text | None = None
     pause_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 1.0
     hot_hand_outs: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 3
+
+
+class TelemetrySettings(_Settings):
+    """What operators see beside metrics.
+
+    Attributes:
+        traces: URL of an OTLP collector over HTTP, `/v1/traces` is added; off without.
+        trace_share: of the requests without a traced parent that are traced.
+        forward_traceparent: tell authorization servers the trace, too.
+        log_format, log_level: of what `serve` and `worker` say on standard error.
+    """
+
+    traces: Text | None = None
+    trace_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    forward_traceparent: bool = False
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
 
 
 class FileSettings(_Settings):
@@ -258,6 +323,7 @@ class FileSettings(_Settings):
     keys: KeySettings = msgspec.field(default_factory=KeySettings)
     broker: BrokerSettings = msgspec.field(default_factory=BrokerSettings)
     http: HttpSettings = msgspec.field(default_factory=HttpSettings)
+    telemetry: TelemetrySettings = msgspec.field(default_factory=TelemetrySettings)
     worker: WorkerSettings = msgspec.field(default_factory=WorkerSettings)
     providers: dict[str, ProviderSettings] = {}
     callers: Annotated[list[CallerSettings], msgspec.Meta(max_length=MAX_LISTED)] = []

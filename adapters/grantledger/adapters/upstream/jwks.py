@@ -8,8 +8,8 @@ has withdrawn may be withdrawn for a reason.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Protocol, cast
 
 import anyio
 import jwt
@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from grantledger.adapters.upstream import failures
 from grantledger.adapters.upstream.config import SIGNING_ALGORITHMS, ServerConfig
-from grantledger.adapters.upstream.discovery import Discovery, ServerMetadata
+from grantledger.adapters.upstream.discovery import ServerMetadata
 from grantledger.adapters.upstream.http import BoundedHttp, HttpAnswer
+from grantledger.domain.answers import UpstreamFailure
 from grantledger.domain.errors import InvalidSubjectToken, Unavailable
 
 if TYPE_CHECKING:
@@ -37,6 +38,27 @@ _PUBLIC_PARTS: Mapping[str, tuple[str, ...]] = {
 _KEY_TYPES = {"RS256": "RSA", "PS256": "RSA", "ES256": "EC"}
 
 
+class Locates(Protocol):
+    """Says where a server's keys are."""
+
+    async def metadata(self) -> ServerMetadata | UpstreamFailure:
+        """Return the metadata, or why there is none."""
+        ...
+
+
+class KeysAt:
+    """Says it of a server without metadata, whose operator has named the place."""
+
+    def __init__(self, issuer: str, jwks_uri: str) -> None:
+        nothing = dict.fromkeys(f.name for f in fields(ServerMetadata))
+        said = {"issuer": issuer, "jwks_uri": jwks_uri, "iss_parameter": False}
+        self._metadata = ServerMetadata(**{**nothing, **said})  # type: ignore[arg-type] # None or as said
+
+    async def metadata(self) -> ServerMetadata:
+        """Return what was said."""
+        return self._metadata
+
+
 @dataclass(frozen=True, slots=True)
 class _Key:
     kid: str | None
@@ -49,23 +71,31 @@ class KeySet:
 
     An unknown `kid` causes one refetch, at most one per 30 s: tokens with invented
     ones must not turn this process against the server.
+
+    Args:
+        again_seconds: a fetch that failed is not repeated before; for keys that
+            anybody can make us ask for.
     """
 
     def __init__(
         self,
         config: ServerConfig,
         http: BoundedHttp,
-        discovery: Discovery,
+        discovery: Locates,
         clock: Clock,
+        *,
+        again_seconds: float = 0.0,
     ) -> None:
         self._config = config
         self._http = http
         self._discovery = discovery
         self._clock = clock
+        self._again_seconds = again_seconds
         self._lock = anyio.Lock()
         self._keys: list[_Key] = []
         self._fresh_until = 0.0
         self._next_refetch = 0.0
+        self._next_fetch = 0.0
         self._loads = 0
         self._failure: str | None = None
 
@@ -92,14 +122,16 @@ class KeySet:
     async def _load(self, known_loads: int) -> None:
         async with self._lock:
             now = self._clock.monotonic()
-            due = now >= self._fresh_until or now >= self._next_refetch
+            fresh = now < self._fresh_until
+            due = now >= (self._next_refetch if fresh else self._next_fetch)
             # Whoever waited for a load that ended meanwhile takes its outcome.
             if self._loads == known_loads and due:
-                was_fresh = now < self._fresh_until
                 self._failure = await self._fetch()
                 self._loads += 1
-                if was_fresh:
-                    self._next_refetch = self._clock.monotonic() + REFETCH_SECONDS
+                now = self._clock.monotonic()
+                self._next_fetch = now + self._again_seconds
+                if fresh:
+                    self._next_refetch = now + REFETCH_SECONDS
             if self._failure is not None:
                 raise Unavailable(
                     f"the server's keys cannot be fetched: {self._failure}",
@@ -120,6 +152,7 @@ class KeySet:
                 budget_seconds=self._config.discovery_budget_seconds,
                 headers={"Accept": "application/json, application/jwk-set+json"},
                 body_limit_bytes=JWKS_LIMIT_BYTES,
+                what="jwks",
             )
             if not isinstance(answer, HttpAnswer):
                 return answer.error

@@ -47,7 +47,7 @@ class SignedTokens:
         leeway_seconds: float = 30.0,
     ) -> None:
         self._issuers = sorted(issuers)
-        self._keys = keys
+        self.keys = keys
         self._clock = clock
         self._leeway = leeway_seconds
 
@@ -69,18 +69,8 @@ class SignedTokens:
 
         Source: RFC 8725 sections 3.1, 3.3, 3.8 to 3.12; RFC 7519 section 7.2.
         """
-        header = _header(token)
-        algorithm, kid = header.get("alg"), header.get("kid")
-        if algorithm not in SIGNING_ALGORITHMS:
-            raise InvalidSubjectToken("the token's algorithm is not accepted")
-        if kid is not None and len(kid) > _MAX_KID:
-            raise InvalidSubjectToken("the token's kid is too long")
-        typ = header.get("typ", "")
-        if not isinstance(typ, str) or (
-            typ.lower().removeprefix("application/") not in types
-        ):
-            raise InvalidSubjectToken("the token is of a type not accepted here")
-        key = await self._keys.key(kid, algorithm)
+        algorithm, kid = signature_of(token, types)
+        key = await self.keys.key(kid, algorithm)
         claims = _decoded(token, key, algorithm, self._issuers, audiences)
         self._check_times(claims)
         if not 0 < len(claims["sub"]) <= MAX_SUBJECT_LENGTH:
@@ -89,17 +79,17 @@ class SignedTokens:
 
     def _check_times(self, claims: Mapping[str, Any]) -> None:
         now = self._clock.now().timestamp()
-        if _number(claims["exp"]) + self._leeway <= now:
+        if number(claims["exp"]) + self._leeway <= now:
             raise InvalidSubjectToken("the token has expired")
-        if _number(claims["iat"]) - self._leeway > now:
+        if number(claims["iat"]) - self._leeway > now:
             raise InvalidSubjectToken("the token was issued in the future")
-        if _number(claims.get("nbf", 0)) - self._leeway > now:
+        if number(claims.get("nbf", 0)) - self._leeway > now:
             raise InvalidSubjectToken("the token is not valid yet")
 
 
 def expiry(claims: Mapping[str, Any]) -> datetime:
     """Return `exp` as aware UTC; the year 9999 stands for anything later."""
-    return datetime.fromtimestamp(min(_number(claims["exp"]), _LATEST), UTC)
+    return datetime.fromtimestamp(min(number(claims["exp"]), _LATEST), UTC)
 
 
 def text(claims: Mapping[str, Any], name: str) -> str | None:
@@ -115,6 +105,31 @@ def same(left: str, right: str) -> bool:
     return hmac.compare_digest(
         left.encode(errors="surrogatepass"), right.encode(errors="surrogatepass")
     )
+
+
+def signature_of(token: str, types: Collection[str]) -> tuple[str, str | None]:
+    """Return (algorithm, kid) that the token's header names; nothing is verified.
+
+    Args:
+        token: in compact form, at most 16 KiB.
+        types: accepted `typ` headers in lower case, "" for an absent one.
+
+    Raises:
+        InvalidSubjectToken: it is no JWT, of another type, or its algorithm is not
+            accepted.
+    """
+    header = _header(token)
+    algorithm, kid = header.get("alg"), header.get("kid")
+    if algorithm not in SIGNING_ALGORITHMS:
+        raise InvalidSubjectToken("the token's algorithm is not accepted")
+    if kid is not None and len(kid) > _MAX_KID:
+        raise InvalidSubjectToken("the token's kid is too long")
+    typ = header.get("typ", "")
+    if not isinstance(typ, str) or (
+        typ.lower().removeprefix("application/") not in types
+    ):
+        raise InvalidSubjectToken("the token is of a type not accepted here")
+    return algorithm, kid
 
 
 def _header(token: str) -> Mapping[str, Any]:
@@ -161,7 +176,12 @@ def _decoded(
     raise InvalidSubjectToken(f"the token does not verify: {reason}")
 
 
-def _number(value: object) -> float:
+def number(value: object) -> float:
+    """Return a time of a claim, in seconds since 1970.
+
+    Raises:
+        InvalidSubjectToken: it is no finite number.
+    """
     if isinstance(value, int | float) and not isinstance(value, bool):
         number = float(min(value, _LATEST))
         if math.isfinite(number):

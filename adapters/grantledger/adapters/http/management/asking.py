@@ -188,7 +188,12 @@ def _depth(value: object) -> int:
 def _refusal(errors: Any) -> InvalidRequest:  # noqa: ANN401 - either library's
     """Return the first that is wrong; values are not shown."""
     first = errors[0]
-    where = [str(part) for part in first["loc"] if part not in {"query", "path"}]
+    where = [
+        str(part)
+        for part in first["loc"]
+        # Where it looks, and which member of a union: no part of a name.
+        if part not in {"query", "path"} and "[" not in str(part)
+    ]
     field = ".".join(where) or "body"
     field = field if field.isprintable() else "body"
     return InvalidRequest(f"{field[:80]}: {first['msg'][:200]}", field[:80])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 import msgspec
@@ -52,7 +52,7 @@ def add_to(router: APIRouter, service: Service) -> None:
         summary="Import a refresh token that was obtained elsewhere",
         openapi_extra=body_schema(models.Import),
     )
-    async def import_one(caller: Calling, said: _Import, response: Response) -> Any:  # noqa: ANN401
+    async def import_one(caller: Calling, said: _Import, response: Response) -> object:
         key = GrantKey(said.provider, said.subject, said.label)
         check_key(key)
         await broker.authorise(caller, Operation.IMPORT, key.provider, key.subject)
@@ -75,7 +75,7 @@ def add_to(router: APIRouter, service: Service) -> None:
         response_model=models.GrantOut,
         summary="Redeem the refresh token now",
     )
-    async def rotate(caller: Calling, key: Keyed) -> Any:  # noqa: ANN401
+    async def rotate(caller: Calling, key: Keyed) -> object:
         return shown.grant_data(await broker.rotate(caller, key))
 
     @router.post(
@@ -87,7 +87,7 @@ def add_to(router: APIRouter, service: Service) -> None:
     )
     async def revoke(
         caller: Calling, key: Keyed, said: _Revoke, response: Response
-    ) -> Any:  # noqa: ANN401
+    ) -> object:
         await grant_for(service, caller, Operation.REVOKE, key)
         receipt = await broker.revoke(
             caller,
@@ -125,7 +125,7 @@ def add_to(router: APIRouter, service: Service) -> None:
         summary="End many grants, or see which would end",
         openapi_extra=body_schema(models.BulkRevoke),
     )
-    async def bulk(caller: Calling, said: _Bulk) -> Any:  # noqa: ANN401
+    async def bulk(caller: Calling, said: _Bulk) -> object:
         operation = Operation.BULK_PREVIEW if said.dry_run else Operation.BULK_REVOKE
         await broker.authorise(caller, operation, said.selection.provider)
         selection = _selection(said.selection)

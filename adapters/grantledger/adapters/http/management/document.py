@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from grantledger.adapters.http.management import models
+from grantledger.domain.values import MAX_NAME_LENGTH, MAX_SUBJECT_LENGTH
 
 BODIES = (models.Import, models.Revoke, models.BulkRevoke, models.BulkLineOut)
 PROBLEM = "application/problem+json"
@@ -69,7 +70,14 @@ _TOKEN: dict[str, Any] = {
         "grant_id": {"type": "string", "format": "uuid"},
         "generation": {"type": "integer"},
         "request_id": _TEXT,
+        "token_ref": {"type": "integer", "minimum": 0},
     },
+}
+_PUSH_ERROR: dict[str, Any] = {
+    "type": "object",
+    "description": "RFC 8935 section 2.3.",
+    "required": ["err", "description"],
+    "properties": {"err": _TEXT, "description": _TEXT},
 }
 _SCOPES = {
     "anyOf": [
@@ -87,6 +95,7 @@ _TOKEN_BODY: dict[str, Any] = {
         "min_ttl_seconds": {"type": "number", "minimum": 0, "maximum": 86_400},
         "reason": {"type": ["string", "null"], "maxLength": 500},
         "label": {"type": "string", "minLength": 1, "maxLength": 128},
+        "newer_than": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
     },
 }
 _EXCHANGE_NAMES = (
@@ -109,6 +118,10 @@ _GIVEN_BACK: dict[str, Any] = {
     "properties": dict.fromkeys(
         ("token", "token_type_hint", "client_id", "client_secret"), _TEXT
     ),
+}
+_SEGMENTS: Mapping[str, dict[str, Any]] = {
+    "provider": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH},
+    "subject": {"type": "string", "minLength": 1, "maxLength": MAX_SUBJECT_LENGTH},
 }
 _READY = {"type": "object", "required": ["ready"]}
 
@@ -136,6 +149,10 @@ def document(app: FastAPI) -> dict[str, Any]:
     }
     for path in made["paths"].values():
         for operation in path.values():
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "path" and parameter["name"] in _SEGMENTS:
+                    # What is checked is the name, decoded.
+                    parameter["schema"] = _SEGMENTS[parameter["name"]]
             responses = operation["responses"]
             responses.pop("422", None)
             responses |= _problems()
@@ -172,10 +189,9 @@ def _answer(schema: object, words: str) -> dict[str, Any]:
 def _others() -> dict[str, Any]:
     """Return what the document says of the endpoints beside FastAPI's."""
     token = {"$ref": "#/components/schemas/Token"}
-    segment = {"type": "string", "minLength": 1, "maxLength": 512}
     names = [
-        {"name": name, "in": "path", "required": True, "schema": segment}
-        for name in ("provider", "subject")
+        {"name": name, "in": "path", "required": True, "schema": schema}
+        for name, schema in _SEGMENTS.items()
     ]
     body = {"$ref": "#/components/schemas/TokenBody"}
     form = {
@@ -212,6 +228,34 @@ def _others() -> dict[str, Any]:
                 "responses": {
                     "200": {"description": "It is dead, or was never one."},
                     **_oauth_errors(),
+                },
+            }
+        },
+        "/events/{transmitter}": {
+            "post": {
+                "summary": "Push a security event (RFC 8935)",
+                "operationId": "push_event",
+                "security": [{}, {"jwt": []}],
+                "parameters": [
+                    {
+                        "name": "transmitter",
+                        "in": "path",
+                        "required": True,
+                        "schema": _SEGMENTS["provider"],
+                    }
+                ],
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/secevent+jwt": {"schema": _TEXT}},
+                },
+                "responses": {
+                    "202": {"description": "It is durable here."},
+                    "400": _answer(_PUSH_ERROR, "It is not taken, and why."),
+                    **{
+                        status: said
+                        for status, said in _problems().items()
+                        if status != "400"
+                    },
                 },
             }
         },

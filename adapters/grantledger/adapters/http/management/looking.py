@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -61,7 +61,7 @@ def add_to(router: APIRouter, service: Service) -> None:
         cursor: Annotated[
             str | None, Query(min_length=1, max_length=MAX_CURSOR)
         ] = None,
-    ) -> Any:  # noqa: ANN401 - the model says it
+    ) -> object:
         await broker.authorise(caller, Operation.LIST, provider)
         wanted = GrantFilter(
             provider,
@@ -95,7 +95,7 @@ def add_to(router: APIRouter, service: Service) -> None:
         response_model=models.GrantOut,
         summary="Show a grant",
     )
-    async def status_of(caller: Calling, key: Keyed) -> Any:  # noqa: ANN401
+    async def status_of(caller: Calling, key: Keyed) -> object:
         grant = await grant_for(service, caller, Operation.STATUS, key)
         return shown.grant_data(grant)
 
@@ -104,7 +104,7 @@ def add_to(router: APIRouter, service: Service) -> None:
         response_model=models.ObligationsOut,
         summary="Show what is owed to the server for a grant",
     )
-    async def obligations(caller: Calling, key: Keyed) -> Any:  # noqa: ANN401
+    async def obligations(caller: Calling, key: Keyed) -> object:
         grant = await grant_for(service, caller, Operation.STATUS, key)
         now = broker.env.clock.now()
         entries = await opened.ledger.hand_outs(grant.id, now)
@@ -128,7 +128,7 @@ def add_to(router: APIRouter, service: Service) -> None:
         key: Keyed,
         after: Annotated[int, Query(ge=0, le=MAX_VERSION)] = 0,
         limit: _Limit = 100,
-    ) -> Any:  # noqa: ANN401
+    ) -> object:
         grant = await grant_for(service, caller, Operation.HISTORY, key)
         return await _history(service, grant, after, limit)
 
@@ -142,7 +142,7 @@ def add_to(router: APIRouter, service: Service) -> None:
         key: Keyed,
         at: _Time = None,
         version: Annotated[int | None, Query(ge=1, le=MAX_VERSION)] = None,
-    ) -> Any:  # noqa: ANN401
+    ) -> object:
         if (at is None) == (version is None):
             raise InvalidRequest("say at or version, and not both", "at")
         grant = await grant_for(service, caller, Operation.AS_OF, key)
@@ -160,7 +160,7 @@ def add_to(router: APIRouter, service: Service) -> None:
         response_model=models.GrantOut,
         summary="Show a grant by its id, such as an erased one",
     )
-    async def by_id(caller: Calling, grant_id: UUID) -> Any:  # noqa: ANN401
+    async def by_id(caller: Calling, grant_id: UUID) -> object:
         return shown.grant_data(
             await _by_id(service, caller, Operation.STATUS, grant_id)
         )
@@ -175,7 +175,7 @@ def add_to(router: APIRouter, service: Service) -> None:
         grant_id: UUID,
         after: Annotated[int, Query(ge=0, le=MAX_VERSION)] = 0,
         limit: _Limit = 100,
-    ) -> Any:  # noqa: ANN401
+    ) -> object:
         grant = await _by_id(service, caller, Operation.HISTORY, grant_id)
         return await _history(service, grant, after, limit)
 

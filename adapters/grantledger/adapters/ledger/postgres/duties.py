@@ -68,6 +68,18 @@ class PostgresDuties(StoredDuties):
         )
         return bool(mine)
 
+    def _take(
+        self,
+        kind: str,
+        digest: str,
+        now: datetime,  # noqa: ARG002 - the server's own time decides
+        seconds: float,
+    ) -> bool:
+        (first,) = self._call(
+            b"SELECT ledger_once(%s, %s, %s)", [kind, digest, float(seconds)]
+        )
+        return bool(first)
+
     def _schedule(self, row: Scheduled) -> None:
         self._call(SCHEDULE, [[value] for value in row])
 

@@ -73,7 +73,8 @@ BEGIN
         WHERE p.pronamespace = home::regnamespace AND p.proname IN (
             'ledger_lock', 'ledger_append', 'ledger_keep_key_checks',
             'ledger_keep_client', 'ledger_schedule', 'ledger_complete_schedule',
-            'ledger_claim', 'ledger_index_tokens', 'ledger_complete_tokens'
+            'ledger_claim', 'ledger_index_tokens', 'ledger_complete_tokens',
+            'ledger_once'
         )
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO grantledger_app', thing.name);

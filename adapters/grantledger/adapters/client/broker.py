@@ -1,23 +1,8 @@
-"""For services that call a broker: its tokens, and requests that carry them.
-
-    from grantledger.client import BrokerAuth, BrokerClient, GrantAuth
-
-    broker = BrokerClient("https://broker.example", BrokerAuth(bearer=jwt))
-    grant = GrantAuth(broker, "nextcloud", "alice")
-    async with httpx.AsyncClient(auth=grant) as http:
-        await http.get("https://cloud.example.com/ocs/v2.php/cloud/user?format=json")
-
-Needs httpx and nothing else of this project. A token is asked for when the first
-request needs one, kept until it would live for less than `min_ttl_seconds`, and asked
-for once more where a server answers 401. Requests to the broker follow no redirect:
-what proves the caller goes to the configured address and nowhere else.
-"""
+"""Asks a broker for tokens, with httpx and nothing else of this project."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -30,10 +15,8 @@ import anyio.lowlevel
 import httpx
 
 TIMEOUT_SECONDS = 60.0
-MIN_TTL_SECONDS = 60.0
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _OK = 200
-_UNAUTHORIZED = 401
 
 
 class BrokerError(Exception):
@@ -74,6 +57,7 @@ class Token:
         value: the token itself; not shown.
         expires_in: seconds from when it was received.
         request_id: names the hand-out in the broker's record.
+        token_ref: of two tokens of a grant the newer has the greater one.
     """
 
     value: str = field(repr=False)
@@ -82,11 +66,16 @@ class Token:
     audience: str | None
     grant_id: str
     request_id: str
+    token_ref: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Which token is asked for; see the broker's page for callers."""
+    """Which token is asked for; see the broker's page for callers.
+
+    Attributes:
+        newer_than: `token_ref` of one that a server has refused; 0 for none.
+    """
 
     provider: str
     subject: str
@@ -95,6 +84,7 @@ class Wish:
     min_ttl_seconds: float = 0.0
     reason: str | None = None
     label: str = "default"
+    newer_than: int = 0
 
     @property
     def path(self) -> str:
@@ -114,6 +104,8 @@ class Wish:
             said["audience"] = self.audience
         if self.reason is not None:
             said["reason"] = self.reason
+        if self.newer_than:
+            said["newer_than"] = self.newer_than
         return said
 
 
@@ -205,10 +197,10 @@ class BrokerClient:
         Raises:
             BrokerError: the broker gave none.
         """
-        loop = _loop()
-        client = self._async.get(loop)
+        here = loop()
+        client = self._async.get(here)
         if client is None:
-            client = self._async[loop] = httpx.AsyncClient(**self._options)
+            client = self._async[here] = httpx.AsyncClient(**self._options)
         try:
             answer = await client.post(self._url + wish.path, json=wish.body)
         except httpx.HTTPError as cause:
@@ -223,7 +215,7 @@ class BrokerClient:
     async def aclose(self) -> None:
         """Close the connections of this event loop, and those used in threads."""
         self.close()
-        client = self._async.pop(_loop(), None)
+        client = self._async.pop(loop(), None)
         if client is not None:
             await client.aclose()
 
@@ -241,111 +233,10 @@ class BrokerClient:
         await self.aclose()
 
 
-class GrantAuth(httpx.Auth):
-    """Signs a client's requests with a user's access token from the broker.
-
-    One instance serves one user; requests side by side share one token and one call
-    for it. Use it in threads or in an event loop.
-
-    Args:
-        broker: where tokens come from.
-        provider, subject: whose grant.
-        scopes, audience, reason, label: see `Wish`.
-        min_ttl_seconds: a kept token must still live so long.
-        monotonic: seconds that no clock step moves.
-    """
-
-    requires_response_body = False
-
-    def __init__(
-        self,
-        broker: BrokerClient,
-        provider: str,
-        subject: str,
-        *,
-        scopes: Sequence[str] = (),
-        audience: str | None = None,
-        min_ttl_seconds: float = MIN_TTL_SECONDS,
-        reason: str | None = None,
-        label: str = "default",
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._broker = broker
-        self._wish = Wish(
-            provider,
-            subject,
-            tuple(scopes),
-            audience,
-            min_ttl_seconds,
-            reason,
-            label,
-        )
-        self._monotonic = monotonic
-        self._lock = threading.Lock()
-        self._turns: WeakKeyDictionary[Any, anyio.Lock] = WeakKeyDictionary()
-        self._kept: tuple[Token, float] | None = None
-
-    def sync_auth_flow(
-        self, request: httpx.Request
-    ) -> Generator[httpx.Request, httpx.Response, None]:
-        """Send with a token; after a 401, once more with one asked for anew."""
-        used = self._fetch(None)
-        response = yield _signed(request, used)
-        if response.status_code == _UNAUTHORIZED:
-            fresh = self._fetch(used)
-            if fresh.value != used.value:
-                yield _signed(request, fresh)
-
-    async def async_auth_flow(
-        self, request: httpx.Request
-    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Send with a token; after a 401, once more with one asked for anew."""
-        used = await self._fetch_async(None)
-        response = yield _signed(request, used)
-        if response.status_code == _UNAUTHORIZED:
-            fresh = await self._fetch_async(used)
-            if fresh.value != used.value:
-                yield _signed(request, fresh)
-
-    def _fetch(self, refused: Token | None) -> Token:
-        with self._lock:
-            return self._usable(refused) or self._keep(self._broker.token(self._wish))
-
-    async def _fetch_async(self, refused: Token | None) -> Token:
-        found = self._usable(refused)
-        if found is not None:
-            return found
-        turn = self._turns.setdefault(_loop(), anyio.Lock())
-        async with turn:
-            found = self._usable(refused)
-            return found or self._keep(await self._broker.token_async(self._wish))
-
-    def _usable(self, refused: Token | None) -> Token | None:
-        """Return the kept token, unless it is over or a server has just refused it."""
-        if self._kept is None:
-            return None
-        token, since = self._kept
-        left = token.expires_in - (self._monotonic() - since)
-        # A token that never lives so long is used for three quarters of its life.
-        wanted = min(self._wish.min_ttl_seconds, token.expires_in / 4)
-        if left <= wanted or (refused is not None and token.value == refused.value):
-            return None
-        return token
-
-    def _keep(self, token: Token) -> Token:
-        self._kept = (token, self._monotonic())
-        return token
-
-
-def _loop() -> Any:  # noqa: ANN401 - of whichever backend
+def loop() -> Any:  # noqa: ANN401 - of whichever backend
     """Return the running event loop."""
     token = anyio.lowlevel.current_token()
     return getattr(token, "native_token", token)
-
-
-def _signed(request: httpx.Request, token: Token) -> httpx.Request:
-    request.headers["Authorization"] = f"Bearer {token.value}"
-    return request
 
 
 def _token_of(answer: httpx.Response) -> Token:
@@ -367,6 +258,7 @@ def _token_of(answer: httpx.Response) -> Token:
             audience=body["audience"],
             grant_id=str(body["grant_id"]),
             request_id=str(body["request_id"]),
+            token_ref=int(body.get("token_ref", 0)),
         )
     except (KeyError, TypeError, ValueError):
         # `from None`: the answer may hold a token.

@@ -1,0 +1,91 @@
+"""What held at a time is what a prefix of the log says, and no other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grantledger.projections.as_of import DISORDER, as_of, prefix_at
+from tests.domain.arrange import NOW, Case, consent, replay
+
+
+def naive(times: Sequence[datetime | None], at: datetime) -> int:
+    """The longest prefix whose running maximum is not later; pruned leaves say none."""
+    for index, recorded_at in enumerate(times):
+        if recorded_at is not None and recorded_at > at:
+            return index
+    return len(times)
+
+
+def readable(times: Sequence[datetime | None], size: int) -> int:
+    """How many of the first leaves are not pruned."""
+    return sum(recorded_at is not None for recorded_at in times[:size])
+
+
+steps = st.lists(
+    st.tuples(
+        st.floats(0, 3),
+        st.floats(-DISORDER.total_seconds() / 2, DISORDER.total_seconds() / 2),
+        st.booleans(),
+    ),
+    max_size=60,
+)
+
+
+@given(steps, st.floats(-10, 190))
+def test_the_prefix_is_found_whatever_the_disorder_and_what_was_pruned(
+    said: list[tuple[float, float, bool]], seconds: float
+) -> None:
+    times: list[datetime | None] = []
+    server = NOW
+    for passed, skew, pruned in said:
+        server += timedelta(seconds=passed)
+        times.append(None if pruned else server + timedelta(seconds=skew))
+
+    def look(start: int, end: int, limit: int) -> list[tuple[int, datetime]]:
+        found = [(n, t) for n, t in enumerate(times[start:end], start) if t is not None]
+        return found[:limit]
+
+    at = NOW + timedelta(seconds=seconds)
+    found = prefix_at(look, len(times), at)
+    assert readable(times, found) == readable(times, naive(times, at))
+
+
+def life() -> Case:
+    """A grant that has gone through nearly everything."""
+    case = Case(first=consent(access="at1"))
+    case.rotated("rt2", "at2")
+    case.lost()
+    case.consented(consent("rt3", "at3"))
+    case.revoked()
+    case.consented(consent("rt4"))
+    return case
+
+
+def test_at_every_point_it_is_the_replay_of_what_was_there() -> None:
+    case = life()
+    # Other streams' leaves stand between.
+    pairs = [(3 * number + 1, event) for number, event in enumerate(case.history)]
+    for size in range(3 * len(pairs) + 1):
+        there = [event for index, event in pairs if index < size]
+        found = as_of(pairs, size)
+        if not there:
+            assert found is None
+            continue
+        assert found is not None
+        assert found.state == replay(there).state
+        assert found.grant.version == len(there)
+        assert found.leaf_index == pairs[len(there) - 1][0]
+
+
+def test_a_version_is_the_replay_of_so_many_events() -> None:
+    case = life()
+    pairs = list(enumerate(case.history))
+    for version in range(1, len(pairs) + 1):
+        found = as_of(pairs, len(pairs), version)
+        assert found is not None
+        assert found.state == replay(case.history[:version]).state
+    assert as_of(pairs, len(pairs), 0) is None
