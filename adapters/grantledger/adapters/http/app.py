@@ -17,6 +17,7 @@ from grantledger.adapters.http import (
     connect,
     events,
     exchange,
+    giving_back,
     probes,
     problems,
     token_routes,
@@ -48,6 +49,7 @@ _WORDS = {404: "not_found", 405: "method_not_allowed"}
 PARTS: tuple[Callable[[Service], list[BaseRoute]], ...] = (
     token_routes.routes,
     exchange.routes,
+    giving_back.routes,
     connect.routes,
     events.routes,
     probes.routes,

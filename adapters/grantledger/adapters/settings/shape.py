@@ -139,6 +139,7 @@ class ProviderSettings(_Settings):
     single_access_token: bool | None = None
     family_revocation: bool | None = None
     revocation: bool | None = None
+    access_token_revocation: bool | None = None
     exchange_strategy: Text | None = None
     exchange_target: Text | None = None
     rotation_interval_seconds: float | None = None
