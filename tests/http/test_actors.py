@@ -201,13 +201,14 @@ async def test_an_oauth_library_gets_tokens(here: Service) -> None:
     """authlib, for a session and for a background subject."""
     # It speaks by httpx2 where that is installed, as it is with the tests.
     transport = httpx2.ASGITransport(cast("Any", here.transport.app))
-    async with AsyncOAuth2Client(
+    library: Any = AsyncOAuth2Client(
         "scanner",
         SECRET,
         token_endpoint_auth_method="client_secret_basic",
         transport=transport,
         base_url="http://broker",
-    ) as client:
+    )
+    async with library as client:
         exchanged = await client.fetch_token(
             f"http://broker{OAUTH}",
             grant_type=TOKEN_EXCHANGE,
