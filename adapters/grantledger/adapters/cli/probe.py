@@ -9,8 +9,8 @@ import typer
 
 from grantledger.adapters.cli import output
 from grantledger.adapters.cli.options import Config, Json
-from grantledger.adapters.http.serving import address
 from grantledger.adapters.settings import load
+from grantledger.adapters.settings.listening import address
 from grantledger.domain.errors import Unavailable
 
 SECONDS = 4.0

@@ -10,6 +10,7 @@ import typer
 from argon2 import PasswordHasher
 
 from grantledger.adapters.cli import output
+from grantledger.adapters.cli.logging_up import logging_of
 from grantledger.adapters.cli.options import Config, Json
 from grantledger.adapters.http.serving import serve as serve_http
 from grantledger.adapters.settings import load
@@ -19,16 +20,18 @@ SECRET_BYTES = 32
 
 def serve(config: Config = None) -> None:
     """Serve tokens over HTTP until SIGTERM; see docs/callers.md for the endpoints."""
+    settings = load(config)
+    tell = logging_of(settings)
+
+    def listening(address: str) -> None:
+        tell(f"listening on {address}")
+
     anyio.run(
         serve_http,
-        load(config),
-        _listening,
+        settings,
+        listening,
         backend_options={"use_uvloop": True},
     )
-
-
-def _listening(address: str) -> None:
-    output.note(f"listening on {address}")
 
 
 def client_secret(

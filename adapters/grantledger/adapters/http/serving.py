@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import re
 import signal
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -13,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from grantledger.adapters.bootstrap import open_broker
+from grantledger.adapters.bootstrap.watching import sampling, watching
 from grantledger.adapters.http.app import build_app
 from grantledger.adapters.http.identity import (
     LAX_TYPES,
@@ -26,7 +26,9 @@ from grantledger.adapters.http.service import Service
 from grantledger.adapters.http.transmitting import transmitters
 from grantledger.adapters.http.wire import BoundedHead
 from grantledger.adapters.settings import CallerIssuerSettings, Settings
+from grantledger.adapters.settings.listening import address
 from grantledger.adapters.settings.shape import HttpSettings
+from grantledger.adapters.telemetry.watch import UNWATCHED, Watch
 from grantledger.adapters.upstream.http import BoundedHttp
 from grantledger.adapters.upstream.signed import SignedTokens
 from grantledger.domain.errors import ConfigurationError, Unavailable
@@ -36,9 +38,6 @@ GRACEFUL_SECONDS = 10
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 KEEP_ALIVE_SECONDS = 30
 COLLECT_AFTER = (10_000, 20, 50)
-
-_LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
-_PORTS = 65_536
 
 
 async def serve(settings: Settings, started: Callable[[str], object]) -> None:
@@ -66,13 +65,16 @@ async def serve(settings: Settings, started: Callable[[str], object]) -> None:
             "http.issuers",
         )
     with ExitStack() as afterwards:
+        telemetry = afterwards.enter_context(watching(settings, said))
+        watch = telemetry or UNWATCHED
         async with (
-            open_broker(settings) as opened,
-            authenticator(settings, opened.clock) as who,
+            open_broker(settings, watch=watch) as opened,
+            authenticator(settings, opened.clock, watch) as who,
             transmitters(settings, opened.clock) as senders,
+            sampling(opened, settings, telemetry),
         ):
-            service = Service(opened, who, settings, senders)
-            config = server_config(build_app(service), said)
+            app = build_app(Service(opened, who, settings, senders), telemetry)
+            config = server_config(app, said)
             config.host, config.port = host, port
             server = AnnouncingServer(config, started)
             afterwards.enter_context(_heard_once())
@@ -133,25 +135,36 @@ def _let_be(_number: int, _frame: FrameType | None) -> None:
 
 
 @asynccontextmanager
+async def issuers_of(
+    settings: Settings, clock: Clock, watch: Watch = UNWATCHED
+) -> AsyncGenerator[list[CallerIssuer]]:
+    """Yield the issuers of callers' tokens; on leaving, their connections are closed.
+
+    Raises:
+        ConfigurationError: an issuer's settings are wrong; `field` names it.
+    """
+    connections: list[BoundedHttp] = []
+    try:
+        yield [
+            _issuer(one, f"http.issuers[{n}]", settings, clock, connections, watch)
+            for n, one in enumerate(settings.file.http.issuers)
+        ]
+    finally:
+        await close_all(connections)
+
+
+@asynccontextmanager
 async def authenticator(
-    settings: Settings, clock: Clock
+    settings: Settings, clock: Clock, watch: Watch = UNWATCHED
 ) -> AsyncGenerator[Authenticator]:
     """Yield what tells who calls; on leaving, its connections are closed.
 
     Raises:
         ConfigurationError: an issuer's settings are wrong; `field` names it.
     """
-    said = settings.file.http
-    connections: list[BoundedHttp] = []
-    try:
-        issuers = [
-            _issuer(one, f"http.issuers[{n}]", settings, clock, connections)
-            for n, one in enumerate(said.issuers)
-        ]
-        clients = {client.id: client.secret_hash for client in said.clients}
+    clients = {one.id: one.secret_hash for one in settings.file.http.clients}
+    async with issuers_of(settings, clock, watch) as issuers:
         yield Authenticator(issuers, clients, clock)
-    finally:
-        await close_all(connections)
 
 
 class AnnouncingServer(uvicorn.Server):
@@ -174,28 +187,17 @@ class AnnouncingServer(uvicorn.Server):
                 self._tell(f"http://{shown}:{port}")
 
 
-def address(listen: str) -> tuple[str, int]:
-    """Return host and port of `host:port`; port 0 is any free one.
-
-    Raises:
-        ConfigurationError: it is no such text.
-    """
-    found = _LISTEN.fullmatch(listen)
-    if found is None or int(found[2]) >= _PORTS:
-        raise ConfigurationError(
-            "http.listen: host:port, such as 127.0.0.1:8080", "http.listen"
-        )
-    return found[1].strip("[]"), int(found[2])
-
-
 def _issuer(
     said: CallerIssuerSettings,
     at: str,
     settings: Settings,
     clock: Clock,
     connections: list[BoundedHttp],
+    watch: Watch,
 ) -> CallerIssuer:
-    keys = key_set(said, at, settings, clock, connections)
+    keys = key_set(
+        said, at, settings, clock, connections, watch=watch.http(f"issuer:{said.name}")
+    )
     return CallerIssuer(
         name=said.name,
         issuer=said.issuer,
