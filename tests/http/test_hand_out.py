@@ -197,10 +197,8 @@ async def test_a_ledger_that_was_moved_is_not_ready(here: Service) -> None:
         other.execute("UPDATE log_head SET closed = 'it was moved'")
         other.commit()
     said = await here.client.get("/readyz")
-    assert (said.status_code, said.json()) == (
-        503,
-        {"ready": False, "ledger": "ledger_closed"},
-    )
+    assert (said.status_code, said.json()["ledger"]) == (503, "ledger_closed")
+    assert said.json()["ready"] is False
     assert (await here.post()).status_code == 503
 
 

@@ -294,7 +294,7 @@ async def test_many_are_looked_at_before_they_are_ended(staff: Service) -> None:
 
 
 async def test_a_selection_that_says_nothing_ends_nothing(staff: Service) -> None:
-    body = {"selection": {}, "dry_run": False}
+    body: dict[str, Any] = {"selection": {}, "dry_run": False}
     said = await post(staff, "/v1/incidents/revoke", json=body)
     assert (said.status_code, said.json()["field"]) == (400, "selection")
 

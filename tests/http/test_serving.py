@@ -17,9 +17,9 @@ import httpx
 import pytest
 
 from grantledger.adapters.devserver import DevServer, DevSettings
-from grantledger.adapters.http.listening import address
 from grantledger.adapters.http.serving import serve
 from grantledger.adapters.settings import parse
+from grantledger.adapters.settings.listening import address
 from grantledger.domain.errors import ConfigurationError, Unavailable
 from tests.broker.scene import TOKEN as UPSTREAM
 from tests.broker.scene import Home, Scene

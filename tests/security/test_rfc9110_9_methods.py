@@ -12,7 +12,10 @@ SAFE = {
     "cache-control": "no-store",
     "pragma": "no-cache",
     "x-content-type-options": "nosniff",
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "content-security-policy": (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
     "referrer-policy": "no-referrer",
 }
 PATHS = (TOKEN, OAUTH, "/healthz", "/readyz", "/none", "/")

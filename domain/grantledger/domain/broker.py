@@ -64,6 +64,11 @@ class Broker:
         self._erasing = Erasing(env, self._endings)
         self._exchanges = SessionExchanges(env, self._hand_outs)
 
+    @property
+    def cached(self) -> int:
+        """How many grants are kept in memory."""
+        return self._hand_outs.cached
+
     async def hand_out(self, caller: Caller, request: TokenRequest) -> HandedOut:
         """Return an access token, recorded (see `HandOuts.hand_out`)."""
         return await self._hand_outs.hand_out(caller, request)

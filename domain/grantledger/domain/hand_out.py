@@ -52,6 +52,11 @@ class HandOuts:
         self.hot = HotTokens()
         self.denials = Denials(env)
 
+    @property
+    def cached(self) -> int:
+        """How many grants are kept in memory."""
+        return len(self._views)
+
     async def hand_out(self, caller: Caller, request: TokenRequest) -> HandedOut:
         """Return an access token; its journal entry is durable.
 

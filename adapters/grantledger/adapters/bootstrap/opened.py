@@ -32,6 +32,7 @@ from grantledger.adapters.ledger.runner import TaskRunner
 from grantledger.adapters.ledger.spool import FileSpool
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.adapters.settings import Settings
+from grantledger.adapters.telemetry.watch import UNWATCHED, Watch
 from grantledger.adapters.upstream.client import CodeAnswer
 from grantledger.adapters.upstream.consent import (
     ConsentRefused,
@@ -68,6 +69,7 @@ class OpenBroker:
     """A broker with its ledger and providers; leave `open_broker` to close it.
 
     Attributes:
+        ring: the keys in use.
         guard: keeps what is known of the log outside its database.
         ring: of the ledger's keys.
         unread: answers on disk that could not be opened, and why; each stays where
@@ -273,6 +275,7 @@ async def open_broker(
     tend: bool = True,
     rotate: bool = True,
     opening: OpenLedger = open_ledger,
+    watch: Watch = UNWATCHED,
 ) -> AsyncGenerator[OpenBroker]:
     """Open the ledger and run a broker over it; on leaving, drain and close.
 
@@ -284,6 +287,7 @@ async def open_broker(
             clients that are to be renewed.
         rotate: beside that, rotate in time, watch for expiry, renew hot tokens.
         opening: how the ledger is opened, where not as the settings say alone.
+        watch: sees what the broker does; nobody by default.
 
     Raises:
         ConfigurationError: a setting is wrong; nothing was opened.
@@ -297,8 +301,10 @@ async def open_broker(
     spool = spool_of(settings)
     erasures = erasures_of(settings, ring)
     runner = TaskRunner()
-    wiring = Wiring(settings, ring, clock, ids, runner)
+    wiring = Wiring(settings, ring, clock, ids, runner, watch)
     ledger, clock = opening(settings, ring, clock, ids)
+    if watch is not UNWATCHED:
+        ledger.watched_by(watch)
     guard = LogGuard(guard_of(settings), ring, ledger, clock, ids, said.log.origin)
     unread = Unread()
     worker: Worker | None = None
@@ -307,7 +313,7 @@ async def open_broker(
         await guard.check()
         await wiring.load(ledger)
         env = Surroundings(
-            ledger=ledger,
+            ledger=watch.ledger(ledger),
             duties=ledger.duties,
             clock=clock,
             ids=ids,
@@ -331,7 +337,7 @@ async def open_broker(
         guarding = asyncio.create_task(
             regularly(guard.keep, lambda: GUARD_SECONDS, "the guard")
         )
-        worker = Worker(broker, wiring, said.worker, ledger.writable)
+        worker = Worker(broker, wiring, said.worker, ledger.writable, watch)
         if tend:
             worker.start(rotating=rotate)
         yield OpenBroker(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from grantledger.adapters.bootstrap.rules import one_of, rules_of
 from grantledger.adapters.settings import ProviderSettings, Settings
+from grantledger.adapters.telemetry.watch import UNWATCHED, Watch
 from grantledger.adapters.upstream.client import HttpAuthorizationServer
 from grantledger.adapters.upstream.config import AuthMethod, UpstreamConfig
 from grantledger.adapters.upstream.consent import ConsentFlow
@@ -67,6 +68,7 @@ def wire(
     ids: Ids,
     registered: ClientCredentials | None = None,
     before: WiredProvider | None = None,
+    watch: Watch = UNWATCHED,
 ) -> WiredProvider:
     """Return the provider of this name, ready to use.
 
@@ -78,6 +80,7 @@ def wire(
         registered: credentials of a dynamic registration, None for static ones.
         before: the same provider with other credentials; its connections and what
             it knows of the server are used on.
+        watch: sees the requests.
 
     Raises:
         ConfigurationError: a setting is wrong; `field` names it.
@@ -88,7 +91,9 @@ def wire(
         rules = rules_of(name, said, credentials.client_id)
         config = _config(name, said, settings, credentials, rules)
         if before is None:
-            http = BoundedHttp(ssl_context=_trust(name, said, settings))
+            http = BoundedHttp(
+                ssl_context=_trust(name, said, settings), watch=watch.http(name)
+            )
             discovery = Discovery(config, http, clock)
             keys = KeySet(config, http, discovery, clock)
         else:

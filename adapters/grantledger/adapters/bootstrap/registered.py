@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
 import anyio
@@ -148,6 +149,11 @@ class Registrar:
         self._unsaved = False
         self._next_try = -math.inf
         self._refused: str | None = None
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When the stored client ends, None where it never does or there is none."""
+        return None if self._stored is None else self._stored.client.expires_at
 
     async def load(self) -> ClientCredentials | None:
         """Return the stored client's credentials, None before the first consent.

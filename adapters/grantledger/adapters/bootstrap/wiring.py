@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from enum import StrEnum
 
 from grantledger.adapters.bootstrap.providers import (
@@ -19,6 +20,7 @@ from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger.runner import TaskRunner
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.adapters.settings import ProviderSettings, Settings
+from grantledger.adapters.telemetry.watch import UNWATCHED, Watch
 from grantledger.adapters.upstream import urls
 from grantledger.adapters.upstream.config import AuthMethod
 from grantledger.adapters.upstream.registration import ClientRegistration
@@ -58,7 +60,9 @@ class Wiring:
         clock: Clock,
         ids: Ids,
         runner: TaskRunner,
+        watch: Watch = UNWATCHED,
     ) -> None:
+        self._watch = watch
         self._settings = settings
         self._ring = ring
         self._clock = clock
@@ -132,6 +136,11 @@ class Wiring:
             self._serve(name, await registrar.usable())
         return self.wired[name]
 
+    def client_ends_at(self, name: str) -> datetime | None:
+        """Return when a provider's registered client ends, None for never."""
+        registrar = self._registrars.get(name)
+        return None if registrar is None else registrar.ends_at
+
     async def tend(self) -> None:
         """Renew registered clients in time, even when nobody uses them.
 
@@ -153,7 +162,13 @@ class Wiring:
         before: WiredProvider | None = None,
     ) -> WiredProvider:
         return wire(
-            name, self._settings, self._clock, self._ids, credentials, before=before
+            name,
+            self._settings,
+            self._clock,
+            self._ids,
+            credentials,
+            before=before,
+            watch=self._watch,
         )
 
     def _server_of(
@@ -178,7 +193,8 @@ class Wiring:
         provider = wired.provider
         if renewing is not None:
             provider = replace(provider, server=renewing)
-        self.providers[name] = provider
+        watched = self._watch.server(name, provider.server)
+        self.providers[name] = replace(provider, server=watched)
 
 
 def _wished(said: ProviderSettings, at: str) -> AuthMethod | None:

@@ -14,6 +14,7 @@ from uuid import UUID
 from grantledger.adapters.bootstrap.regularly import Work, regularly
 from grantledger.adapters.bootstrap.wiring import Wiring
 from grantledger.adapters.settings import WorkerSettings
+from grantledger.adapters.telemetry.watch import UNWATCHED, Watch
 from grantledger.domain.broker import Broker
 
 MAX_PASSES = 1000
@@ -51,6 +52,7 @@ class Worker:
         wiring: whose registered clients.
         said: the settings.
         admit: raises while the ledger takes nothing, so that no server is asked.
+        watch: sees each round.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class Worker:
         wiring: Wiring,
         said: WorkerSettings,
         admit: Callable[[], Awaitable[None]],
+        watch: Watch = UNWATCHED,
     ) -> None:
+        self._watch = watch
         self._broker = broker
         self._wiring = wiring
         self._said = said
@@ -74,15 +78,22 @@ class Worker:
             rotating: beside what is owed, also what nobody asks for.
         """
         upkeep = self._broker.upkeep
-        works: list[Work] = [self._broker.tend, self._wiring.tend]
+        works: dict[str, Work] = {
+            "settle": self._broker.tend,
+            "clients": self._wiring.tend,
+        }
         if rotating:
-            works += [upkeep.expire, upkeep.rotate, self._index_tokens]
+            works |= {
+                "expire": upkeep.expire,
+                "rotate": upkeep.rotate,
+                "index": self._index_tokens,
+            }
             hot = self._said.hot_hand_outs
             if hot:
-                works.append(lambda: upkeep.refresh_hot(hot))
+                works["hot"] = lambda: upkeep.refresh_hot(hot)
         self._tasks += [
-            asyncio.create_task(regularly(self._guarded(work), self._pause))
-            for work in works
+            asyncio.create_task(regularly(self._guarded(name, work), self._pause))
+            for name, work in works.items()
         ]
 
     async def stop(self) -> None:
@@ -144,12 +155,17 @@ class Worker:
             before = left
             await self._broker.tend(DUE_AT_ONCE)
 
-    def _guarded(self, work: Work) -> Work:
+    def _guarded(self, name: str, work: Work) -> Work:
         """Return the work, done only while the ledger takes what comes of it."""
 
         async def guarded() -> None:
-            await self._admit()
-            await work()
+            well = False
+            try:
+                await self._admit()
+                await work()
+                well = True
+            finally:
+                self._watch.worked(name, well=well)
 
         return guarded
 

@@ -11,6 +11,7 @@ from grantledger.adapters.cli.connect import connect
 from grantledger.adapters.cli.continuing import continue_log
 from grantledger.adapters.cli.copying import copy
 from grantledger.adapters.cli.demo.command import demo
+from grantledger.adapters.cli.doctor.command import doctor
 from grantledger.adapters.cli.grants import (
     history,
     revoke,
@@ -59,6 +60,7 @@ for _command, _name in (
     (prune, "prune"),
     (settle, "settle"),
     (worker, "worker"),
+    (doctor, "doctor"),
     (verify, "verify"),
     (checkpoint, "checkpoint"),
     (backup, "backup"),

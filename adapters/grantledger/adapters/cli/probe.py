@@ -9,8 +9,9 @@ import typer
 
 from grantledger.adapters.cli import output
 from grantledger.adapters.cli.options import Config, Json
-from grantledger.adapters.http.listening import address, socket_path
+from grantledger.adapters.http.listening import socket_path
 from grantledger.adapters.settings import Settings, load
+from grantledger.adapters.settings.listening import address
 from grantledger.domain.errors import Unavailable
 
 SECONDS = 4.0

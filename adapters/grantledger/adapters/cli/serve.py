@@ -14,6 +14,7 @@ import typer
 from argon2 import PasswordHasher
 
 from grantledger.adapters.cli import output
+from grantledger.adapters.cli.logging_up import logging_of
 from grantledger.adapters.cli.options import Config, Json
 from grantledger.adapters.http.processes import Children, NotStartedError
 from grantledger.adapters.http.serving import serve as serve_http
@@ -32,15 +33,23 @@ def serve(
 ) -> None:
     """Serve tokens over HTTP until SIGTERM; see docs/callers.md for the endpoints."""
     settings = load(config)
+    tell = logging_of(settings)
+
+    def listening(address: str) -> None:
+        tell(f"listening on {address}")
+
     quick = {"use_uvloop": True}
     if sockets is not None:
-        handles = [int(handle) for handle in sockets.split(",")]
+        number, *handles = [int(part) for part in sockets.split(",")]
+        if number:
+            # One address for them all: the first process answers there.
+            settings.file.http.metrics_listen = None
         anyio.run(serve_as_child, settings, handles, backend_options=quick)
     elif settings.file.http.workers == 1:
-        anyio.run(serve_http, settings, _listening, backend_options=quick)
+        anyio.run(serve_http, settings, listening, backend_options=quick)
     else:
         try:
-            anyio.run(serve_by, settings, _children(config, settings), _listening)
+            anyio.run(serve_by, settings, _children(config, settings), listening)
         except NotStartedError as failed:
             if failed.code < 0:
                 words = f"a process was ended by signal {-failed.code} at its start"
@@ -51,19 +60,11 @@ def serve(
 def _children(config: Path | None, settings: Settings) -> Children:
     """Return how the processes of a service are started: as this one was."""
 
-    def command(_: int, handles: Sequence[int]) -> Sequence[str]:
-        sockets = ",".join(map(str, handles))
+    def command(number: int, handles: Sequence[int]) -> Sequence[str]:
+        sockets = ",".join(map(str, [number, *handles]))
         where = [] if config is None else ["--config", str(config)]
-        return [
-            sys.executable,
-            "-P",
-            "-c",
-            _MAIN,
-            "serve",
-            "--sockets",
-            sockets,
-            *where,
-        ]
+        how = ["-P", "-c", _MAIN, "serve", "--sockets", sockets]
+        return [sys.executable, *how, *where]
 
     def environment(number: int) -> Mapping[str, str] | None:
         # Where none is named, a process's number is in its name already.
@@ -73,10 +74,6 @@ def _children(config: Path | None, settings: Settings) -> Children:
         return {**process_environment(), NODE: json.dumps(f"{node}-{number}")}
 
     return Children(settings.file.http.workers, command, environment)
-
-
-def _listening(address: str) -> None:
-    output.note(f"listening on {address}")
 
 
 def client_secret(

@@ -24,7 +24,10 @@ from grantledger.adapters.http import (
 from grantledger.adapters.http.edge import SCOPE, Edge
 from grantledger.adapters.http.guarding import Handler
 from grantledger.adapters.http.management.api import Management, management
+from grantledger.adapters.http.observing import ROUTE, Observed
 from grantledger.adapters.http.service import Service
+from grantledger.adapters.telemetry.logs import place_of
+from grantledger.adapters.telemetry.opened import Telemetry
 
 _log = logging.getLogger("grantledger.http")
 _CONTENT = (
@@ -51,21 +54,23 @@ PARTS: tuple[Callable[[Service], list[BaseRoute]], ...] = (
 )
 
 
-def build_app(service: Service) -> ASGIApp:
-    """Return the application of a service."""
+def build_app(service: Service, telemetry: Telemetry | None = None) -> ASGIApp:
+    """Return the application of a service, watched where `telemetry` is given."""
+    routes = [route for part in PARTS for route in part(service)]
     app = Starlette(
-        routes=[route for part in PARTS for route in part(service)],
+        routes=routes,
         exception_handlers={HTTPException: _refused, Exception: _unexpected},
     )
     # A path with one slash more is another: no caller is sent on with its secrets.
     app.router.redirect_slashes = False
-    return _Front(
+    front = _Front(
         app,
         management(service),
         token_routes.handler(service),
         exchange.handler(service),
         service.who.edge,
     )
+    return front if telemetry is None else Observed(front, routes, telemetry)
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
@@ -76,8 +81,8 @@ async def _refused(_request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(_request: Request, error: Exception) -> Response:
-    # Its words might hold a secret: the kind alone is told, and here alone.
-    _log.error("a request failed: %s", type(error).__name__)
+    # Its words might hold a secret: kind and place are told, and here alone.
+    _log.error("a request failed: %s", place_of(error))
     return problems.problem(500, "unexpected", "a mistake of this service")
 
 
@@ -110,8 +115,12 @@ class _Front:
             return None
         path = scope["path"]
         if path == exchange.PATH:
+            scope[ROUTE] = exchange.PATH
             return self._exchange
-        return self._tokens if _hands_out(path) else None
+        if _hands_out(path):
+            scope[ROUTE] = token_routes.TEMPLATE
+            return self._tokens
+        return None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, with the headers added to the answer's."""

@@ -9,13 +9,13 @@ from typing import Protocol
 from grantledger.adapters.settings import Settings
 from grantledger.adapters.upstream.config import ServerConfig
 from grantledger.adapters.upstream.discovery import Discovery
-from grantledger.adapters.upstream.http import BoundedHttp
+from grantledger.adapters.upstream.http import BoundedHttp, HttpWatch
 from grantledger.adapters.upstream.jwks import KeysAt, KeySet
 from grantledger.domain.errors import ConfigurationError
 from grantledger.domain.ports import Clock
 
 KEYS_AGAIN_SECONDS = 1.0
-"""Between two tries for keys that could not be fetched."""
+"""Anybody can send a token and have keys asked for: no more often while that fails."""
 
 
 class Said(Protocol):
@@ -50,6 +50,7 @@ def key_set(
     connections: list[BoundedHttp],
     *,
     jwks_uri: str | None = None,
+    watch: HttpWatch | None = None,
 ) -> KeySet:
     """Return an issuer's keys; nothing is fetched yet.
 
@@ -60,6 +61,7 @@ def key_set(
         clock: how long keys are fresh.
         connections: takes the one that is opened, to be closed by the caller.
         jwks_uri: of the keys, where no metadata is to name it.
+        watch: sees the requests for them.
 
     Raises:
         ConfigurationError: a URL or the file is wrong; `field` names it.
@@ -73,7 +75,7 @@ def key_set(
     except ConfigurationError as cause:
         field = f"{at}.{cause.field}"
         raise ConfigurationError(f"{field}: {cause}", field) from cause
-    http = BoundedHttp(ssl_context=_trust(said, at, settings))
+    http = BoundedHttp(ssl_context=_trust(said, at, settings), watch=watch)
     connections.append(http)
     where = (
         Discovery(config, http, clock)

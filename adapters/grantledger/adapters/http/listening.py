@@ -6,7 +6,6 @@ A socket bound here may be passed on to other processes, all of which then accep
 from __future__ import annotations
 
 import os
-import re
 import socket
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -14,27 +13,11 @@ from pathlib import Path
 from stat import S_ISSOCK
 
 from grantledger.adapters.settings import Settings
+from grantledger.adapters.settings.listening import address
 from grantledger.domain.errors import ConfigurationError, Unavailable
 
 BACKLOG = 2048
 MAX_PATH_BYTES = 90  # of 107 that the kernel takes; the rest is for a passing name
-
-_LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
-_PORTS = 65_536
-
-
-def address(listen: str) -> tuple[str, int]:
-    """Return host and port of `host:port`; port 0 is any free one.
-
-    Raises:
-        ConfigurationError: it is no such text.
-    """
-    found = _LISTEN.fullmatch(listen)
-    if found is None or int(found[2]) >= _PORTS:
-        raise ConfigurationError(
-            "http.listen: host:port, such as 127.0.0.1:8080", "http.listen"
-        )
-    return found[1].strip("[]"), int(found[2])
 
 
 def socket_path(settings: Settings) -> Path | None:

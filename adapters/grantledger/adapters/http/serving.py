@@ -21,6 +21,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from grantledger.adapters.bootstrap import open_broker
+from grantledger.adapters.bootstrap.watching import sampling, watching
 from grantledger.adapters.http.app import build_app
 from grantledger.adapters.http.edge import Edge
 from grantledger.adapters.http.identity import (
@@ -31,7 +32,6 @@ from grantledger.adapters.http.identity import (
 )
 from grantledger.adapters.http.key_sets import close_all, key_set
 from grantledger.adapters.http.listening import (
-    address,
     adopted,
     listening,
     shown,
@@ -43,7 +43,9 @@ from grantledger.adapters.http.reloading import reloading
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.http.transmitting import transmitters
 from grantledger.adapters.settings import CallerIssuerSettings, Settings
+from grantledger.adapters.settings.listening import address
 from grantledger.adapters.settings.shape import HttpSettings
+from grantledger.adapters.telemetry.watch import UNWATCHED, Watch
 from grantledger.adapters.upstream.http import BoundedHttp
 from grantledger.adapters.upstream.signed import SignedTokens
 from grantledger.domain.errors import ConfigurationError
@@ -147,14 +149,18 @@ async def serve_on(
         listeners: yields the sockets once the broker is open.
         ready: called with them when they are accepted on.
     """
+    said = settings.file.http
     with ExitStack() as afterwards:
+        telemetry = afterwards.enter_context(watching(settings, said))
+        watch = telemetry or UNWATCHED
         async with (
-            open_broker(settings) as opened,
-            authenticator(settings, opened.clock) as who,
+            open_broker(settings, watch=watch) as opened,
+            authenticator(settings, opened.clock, watch) as who,
             transmitters(settings, opened.clock) as senders,
+            sampling(opened, settings, telemetry),
         ):
             service = Service(opened, who, settings, senders)
-            config = server_config(build_app(service), settings.file.http)
+            config = server_config(build_app(service, telemetry), said)
             bound = afterwards.enter_context(listeners)
             server = ListeningServer(config, lambda: ready(bound))
             settled()
@@ -214,8 +220,27 @@ def _let_be(_number: int, _frame: FrameType | None) -> None:
 
 
 @asynccontextmanager
+async def issuers_of(
+    settings: Settings, clock: Clock, watch: Watch = UNWATCHED
+) -> AsyncGenerator[list[CallerIssuer]]:
+    """Yield the issuers of callers' tokens; on leaving, their connections are closed.
+
+    Raises:
+        ConfigurationError: an issuer's settings are wrong; `field` names it.
+    """
+    connections: list[BoundedHttp] = []
+    try:
+        yield [
+            _issuer(one, f"http.issuers[{n}]", settings, clock, connections, watch)
+            for n, one in enumerate(settings.file.http.issuers)
+        ]
+    finally:
+        await close_all(connections)
+
+
+@asynccontextmanager
 async def authenticator(
-    settings: Settings, clock: Clock
+    settings: Settings, clock: Clock, watch: Watch = UNWATCHED
 ) -> AsyncGenerator[Authenticator]:
     """Yield what tells who calls; on leaving, its connections are closed.
 
@@ -223,16 +248,9 @@ async def authenticator(
         ConfigurationError: an issuer's settings are wrong; `field` names it.
     """
     said = settings.file.http
-    connections: list[BoundedHttp] = []
-    try:
-        issuers = [
-            _issuer(one, f"http.issuers[{n}]", settings, clock, connections)
-            for n, one in enumerate(said.issuers)
-        ]
-        clients = {client.id: client.secret_hash for client in said.clients}
+    clients = {one.id: one.secret_hash for one in said.clients}
+    async with issuers_of(settings, clock, watch) as issuers:
         yield Authenticator(issuers, clients, clock, Edge(said, clock.now))
-    finally:
-        await close_all(connections)
 
 
 class ListeningServer(uvicorn.Server):
@@ -264,8 +282,11 @@ def _issuer(
     settings: Settings,
     clock: Clock,
     connections: list[BoundedHttp],
+    watch: Watch,
 ) -> CallerIssuer:
-    keys = key_set(said, at, settings, clock, connections)
+    keys = key_set(
+        said, at, settings, clock, connections, watch=watch.http(f"issuer:{said.name}")
+    )
     return CallerIssuer(
         name=said.name,
         issuer=said.issuer,

@@ -24,6 +24,7 @@ from grantledger.domain.values import (
 )
 
 BEFORE, AFTER = "/v1/grants/", "/token"
+TEMPLATE = "/v1/grants/{provider}/{subject}/token"
 GRANT_SEGMENTS = 5  # v1, grants, provider, subject, token
 _ENCODER = msgspec.json.Encoder()
 

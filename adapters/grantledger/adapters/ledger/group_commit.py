@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import sleep
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from grantledger.adapters.ledger.lanes import (
@@ -45,6 +45,20 @@ MAX_TURN_SECONDS = 0.005
 Result = tuple["asyncio.Future[Any]", object]
 
 
+class CommitWatch(Protocol):
+    """Sees what the writer does, in its thread."""
+
+    def committed(
+        self, appends: int, entries: Sequence[AccessEntry], seconds: float
+    ) -> None:
+        """Take note of a commit: units, journal entries, and how long it took."""
+        ...
+
+    def commit_failed(self) -> None:
+        """Take note of a batch that could not be written."""
+        ...
+
+
 class GroupCommit:
     """The writer thread, before it the lanes.
 
@@ -52,6 +66,9 @@ class GroupCommit:
         max_queued: appends, and likewise entries, waiting at most; one caller may
             have half of the entries.
         turn_seconds: how long the writer waits at most for those just answered.
+
+    Attributes:
+        failing: whether the last batch could not be written.
     """
 
     def __init__(
@@ -73,6 +90,8 @@ class GroupCommit:
         self._denials = Buckets(rates.denials_per_second)
         self._suppression = Suppression(rates.suppressed_interval_seconds)
         self._listeners: list[Callable[[UUID], None]] = []
+        self._watch: CommitWatch | None = None
+        self.failing = False
         self._wake = threading.Event()
         self._idle = False
         self._answering = False
@@ -90,6 +109,10 @@ class GroupCommit:
     def on_change(self, listener: Callable[[UUID], None]) -> None:
         """Call `listener`, in the writer's thread, with each grant that changed."""
         self._listeners.append(listener)
+
+    def watched_by(self, watch: CommitWatch) -> None:
+        """Tell `watch` of every commit from now on."""
+        self._watch = watch
 
     async def append(self, unit: AppendUnit, lane: Lane) -> AppendVerdict:
         """Store a unit; the verdict is durable.
@@ -192,6 +215,7 @@ class GroupCommit:
     ) -> None:
         batch = Batch([unit for unit, _ in appends], [entry for entry, _ in accesses])
         batch.entries += counted
+        began = self._clock.monotonic()
         try:
             verdicts = self._apply(batch)
         except Exception as cause:  # noqa: BLE001 - handed to every waiter, by type
@@ -199,6 +223,9 @@ class GroupCommit:
                 # At the end they are dropped: a disk that stays full must not keep
                 # the process.
                 self._suppression.give_back(counted, self._clock.monotonic())
+            self.failing = True
+            if self._watch is not None:
+                self._watch.commit_failed()
             error: Exception = cause
             if isinstance(cause, self._transaction.failures):
                 error = self._transaction.explained(cause)
@@ -206,6 +233,11 @@ class GroupCommit:
             sleep(PAUSE_SECONDS)
             return
         committed_at = self._clock.monotonic()
+        self.failing = False
+        if self._watch is not None:
+            pairs = zip(batch.entries, verdicts.recorded, strict=False)
+            entries = [entry for entry, kept in pairs if kept is True]
+            self._watch.committed(len(batch.appends), entries, committed_at - began)
         self._answer(appends, accesses, verdicts, committed_at)
 
     def _apply(self, batch: Batch) -> BatchVerdicts:

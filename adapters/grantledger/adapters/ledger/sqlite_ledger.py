@@ -183,6 +183,10 @@ class SqliteLedger(StoredLedger):
         row = c.fetchone()
         return None if row is None else row[0]
 
+    def _schema(self, c: Cursor) -> tuple[int, int]:
+        c.execute("PRAGMA user_version")
+        return int(c.fetchone()[0]), files.newest_schema()
+
     def _explained(self, cause: Exception) -> GrantledgerError:
         return translated(cause, self.path, running=True)
 

@@ -18,13 +18,14 @@ from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.ledger.duties import StoredDuties
 from grantledger.adapters.ledger.fleet_reads import FleetReads
-from grantledger.adapters.ledger.group_commit import GroupCommit
+from grantledger.adapters.ledger.group_commit import CommitWatch, GroupCommit
 from grantledger.adapters.ledger.log_memory import LogMemory, LogView
 from grantledger.adapters.ledger.maintained import Maintained
 from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.recorders import refuse_closed
 from grantledger.adapters.ledger.rows import GrantRows, micros
 from grantledger.adapters.ledger.shared_reads import SharedReads, Stopped
+from grantledger.adapters.ledger.standing import Standing
 from grantledger.adapters.ledger.units import AppendUnit
 from grantledger.adapters.ledger.waiting import Waiting
 from grantledger.domain.errors import GrantledgerError, IntegrityError, Unavailable
@@ -86,6 +87,10 @@ class StoredLedger(FleetReads, Maintained):
     @abstractmethod
     def _reading(self, work: Callable[[Cursor], T]) -> T:
         """Return what the work reads, in one read transaction."""
+
+    @abstractmethod
+    def _schema(self, c: Cursor) -> tuple[int, int]:
+        """Return the schema's number, and the newest that this program knows."""
 
     @abstractmethod
     def _explained(self, cause: Exception) -> GrantledgerError:
@@ -209,6 +214,15 @@ class StoredLedger(FleetReads, Maintained):
         """How many appends and journal entries wait for the writer to take them."""
         return self._writer.queued
 
+    @property
+    def failing(self) -> bool:
+        """Whether the last batch could not be written."""
+        return self._writer.failing
+
+    def watched_by(self, watch: CommitWatch) -> None:
+        """Tell `watch` of every commit from now on."""
+        self._writer.watched_by(watch)
+
     async def grants(self, provider: str | None = None) -> list[UserGrant]:
         """Return every grant, or every one of a provider, in no special order."""
         where, values = ("WHERE provider=?", (provider,)) if provider else ("", ())
@@ -257,6 +271,17 @@ class StoredLedger(FleetReads, Maintained):
         """
         self.memory.admit()
         refuse_closed(await self._read(self._closed))
+
+    async def standing(self) -> Standing:
+        """Return the schema and key checks that are stored now."""
+
+        def read(c: Cursor) -> Standing:
+            schema, newest = self._schema(c)
+            c.execute("SELECT key_id, value FROM key_checks")
+            checks = {str(row[0]): bytes(row[1]) for row in c.fetchall()}
+            return Standing(schema, newest, checks)
+
+        return await self._read(read)
 
     def _closed(self, c: Cursor) -> str | None:  # noqa: ARG002 - of the stores that close
         """Return why nothing is appended any more, None while it is open."""

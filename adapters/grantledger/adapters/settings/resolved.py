@@ -29,6 +29,7 @@ KEYRING_ENV = "GRANTLEDGER_KEYRING"
 KEYRING_FILE_ENV = "GRANTLEDGER_KEYRING_FILE"
 DATABASE_ENV = "DATABASE_URL"
 LISTEN_ENV = "GRANTLEDGER_LISTEN"
+METRICS_DIRECTORY_ENV = "PROMETHEUS_MULTIPROC_DIR"
 MAINTENANCE_ENV = "GRANTLEDGER_MAINTENANCE"
 SQLITE_PREFIX = "sqlite:///"
 MAX_SECRET_BYTES = 64 * 1024
@@ -125,6 +126,15 @@ class Settings:
     def maintenance_url(self) -> str | None:
         """The ledger's URL for a role that may erase; it may hold a password."""
         return self._environ.get(MAINTENANCE_ENV) or self.file.ledger.maintenance_url
+
+    @property
+    def metrics_directory(self) -> Path | None:
+        """Where several processes keep their metrics together, None for one.
+
+        The metrics' library reads the same variable.
+        """
+        said = self._environ.get(METRICS_DIRECTORY_ENV)
+        return None if not said else Path(said)
 
     @property
     def keyring_file(self) -> Path:

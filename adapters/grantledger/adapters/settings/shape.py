@@ -314,6 +314,7 @@ class HttpSettings(_Settings):
         socket_mode: of that socket, in octal digits.
         workers: processes that serve.
         public_url: where browsers reach it; without, nobody consents over HTTP.
+        metrics_listen: `host:port` of `GET /metrics`, apart from callers; off without.
         max_body_bytes: of a request.
         max_connections: at once; more are answered 503.
         requests_per_second: of one caller; more are answered 429.
@@ -328,6 +329,7 @@ class HttpSettings(_Settings):
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     public_url: Text | None = None
     connect: ConnectSettings = msgspec.field(default_factory=ConnectSettings)
+    metrics_listen: Text | None = None
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1_048_576)] = 65_536
     max_connections: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
     requests_per_second: Annotated[float, msgspec.Meta(ge=0.01, le=1e6)] = 10_000.0
@@ -352,13 +354,32 @@ class WorkerSettings(_Settings):
     """What runs beside the broker; times in seconds.
 
     Attributes:
+        metrics_listen: as with `http`, of the process that is a worker alone.
         pause_seconds: between two rounds, more or less by a quarter.
         hot_hand_outs: of one token, that make a replica refresh it before its end; 0:
             none ever does.
     """
 
+    metrics_listen: Text | None = None
     pause_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 1.0
     hot_hand_outs: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 3
+
+
+class TelemetrySettings(_Settings):
+    """What operators see beside metrics.
+
+    Attributes:
+        traces: URL of an OTLP collector over HTTP, `/v1/traces` is added; off without.
+        trace_share: of the requests without a traced parent that are traced.
+        forward_traceparent: tell authorization servers the trace, too.
+        log_format, log_level: of what `serve` and `worker` say on standard error.
+    """
+
+    traces: Text | None = None
+    trace_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    forward_traceparent: bool = False
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
 
 
 class FileSettings(_Settings):
@@ -369,6 +390,7 @@ class FileSettings(_Settings):
     keys: KeySettings = msgspec.field(default_factory=KeySettings)
     broker: BrokerSettings = msgspec.field(default_factory=BrokerSettings)
     http: HttpSettings = msgspec.field(default_factory=HttpSettings)
+    telemetry: TelemetrySettings = msgspec.field(default_factory=TelemetrySettings)
     worker: WorkerSettings = msgspec.field(default_factory=WorkerSettings)
     providers: dict[str, ProviderSettings] = {}
     callers: Annotated[list[CallerSettings], msgspec.Meta(max_length=MAX_LISTED)] = []

@@ -143,6 +143,7 @@ class Discovery:
                 url,
                 budget_seconds=deadline - anyio.current_time(),
                 body_limit_bytes=METADATA_LIMIT_BYTES,
+                what="metadata",
             )
             if not isinstance(answer, HttpAnswer):
                 return refused or failures.not_sent(f"discovery_{answer.error}")

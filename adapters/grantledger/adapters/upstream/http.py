@@ -17,13 +17,14 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import anyio
 import httpx
 
 DEFAULT_BODY_LIMIT_BYTES = 1024 * 1024
 _AGENT = "grantledger"
+_SERVER_ERROR = 500
 _COMPRESSED = {"gzip", "x-gzip", "deflate"}
 _EITHER_HEADER = 32 + zlib.MAX_WBITS
 
@@ -59,6 +60,42 @@ class TransportFailure:
     status: int | None = None
 
 
+class Sending(Protocol):
+    """One request that is watched while it runs."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Sent beside the others."""
+        ...
+
+    def ended(self, outcome: HttpAnswer | TransportFailure | None) -> None:
+        """Take note of how it ended; None where its caller went away."""
+        ...
+
+
+class HttpWatch(Protocol):
+    """Sees requests, without their paths' queries, headers and bodies."""
+
+    def sending(self, method: str, url: str, what: str) -> Sending:
+        """Return who watches this request."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What became of the last request to a server.
+
+    Attributes:
+        answered: it answered, and not with a 5xx.
+        word: `answered`, `status_503`, or that of a `TransportFailure`.
+        at: on the event loop's clock.
+    """
+
+    answered: bool
+    word: str
+    at: float
+
+
 class _BudgetSpentError(Exception):
     """The budget ran out before the first byte; raised at the last safe moment."""
 
@@ -92,6 +129,10 @@ class BoundedHttp:
         ssl_context: trust anchors; by default those of certifi. The environment's
             SSL_CERT_FILE is not read.
         max_connections: how many requests run at once; others wait in their budget.
+        watch: sees each request, None for nobody.
+
+    Attributes:
+        last: what became of the last request, None before the first.
     """
 
     def __init__(
@@ -99,7 +140,10 @@ class BoundedHttp:
         *,
         ssl_context: ssl.SSLContext | None = None,
         max_connections: int = 100,
+        watch: HttpWatch | None = None,
     ) -> None:
+        self.last: Reached | None = None
+        self._watch = watch
         # A connection is never used twice. A server may close an idle one at the
         # very moment it is reused; the refresh token is then written into a dead
         # socket, and a harmless race looks like a lost rotation. Redemptions are
@@ -138,6 +182,7 @@ class BoundedHttp:
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
         body_limit_bytes: int = DEFAULT_BODY_LIMIT_BYTES,
+        what: str = "form",
     ) -> HttpAnswer | TransportFailure:
         """Send one request and read its answer; never raises for either.
 
@@ -148,7 +193,32 @@ class BoundedHttp:
             headers: sent beside Host, User-Agent, Accept and Content-Length.
             content: the body, None for none.
             body_limit_bytes: a longer answer counts as unreadable.
+            what: the word for what is asked, for whoever watches.
         """
+        sending: Sending | None = None
+        if self._watch is not None:
+            sending = self._watch.sending(method, url, what)
+            headers = {**(headers or {}), **sending.headers}
+        seen: HttpAnswer | TransportFailure | None = None
+        try:
+            outcome = seen = await self._request(
+                method, url, budget_seconds, headers or {}, content, body_limit_bytes
+            )
+        finally:
+            if sending is not None:
+                sending.ended(seen)
+        self.last = _reached(outcome)
+        return outcome
+
+    async def _request(
+        self,
+        method: str,
+        url: str,
+        budget_seconds: float,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        body_limit_bytes: int,
+    ) -> HttpAnswer | TransportFailure:
         if not budget_seconds > 0:
             return TransportFailure(sent=False, error="timeout")
         progress = _Progress(anyio.current_time() + budget_seconds)
@@ -160,7 +230,7 @@ class BoundedHttp:
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
                 "Connection": "close",
-                **(headers or {}),
+                **headers,
             },
             content=content,
             extensions={
@@ -198,6 +268,15 @@ class BoundedHttp:
         except httpx.TransportError:
             return "connection_lost"
         return ""
+
+
+def _reached(outcome: HttpAnswer | TransportFailure) -> Reached:
+    now = anyio.current_time()
+    if isinstance(outcome, TransportFailure):
+        return Reached(answered=False, word=outcome.error, at=now)
+    if outcome.status >= _SERVER_ERROR:
+        return Reached(answered=False, word=f"status_{outcome.status}", at=now)
+    return Reached(answered=True, word="answered", at=now)
 
 
 async def _read(response: httpx.Response, limit: int) -> HttpAnswer:

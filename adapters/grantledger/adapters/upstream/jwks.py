@@ -152,6 +152,7 @@ class KeySet:
                 budget_seconds=self._config.discovery_budget_seconds,
                 headers={"Accept": "application/json, application/jwk-set+json"},
                 body_limit_bytes=JWKS_LIMIT_BYTES,
+                what="jwks",
             )
             if not isinstance(answer, HttpAnswer):
                 return answer.error

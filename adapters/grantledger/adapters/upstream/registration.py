@@ -217,6 +217,7 @@ class ClientRegistration:
             headers=headers,
             content=content,
             body_limit_bytes=_LIMIT_BYTES,
+            what="registration",
         )
         if isinstance(answer, HttpAnswer):
             return answer

@@ -47,7 +47,7 @@ class SignedTokens:
         leeway_seconds: float = 30.0,
     ) -> None:
         self._issuers = sorted(issuers)
-        self._keys = keys
+        self.keys = keys
         self._clock = clock
         self._leeway = leeway_seconds
 
@@ -70,7 +70,7 @@ class SignedTokens:
         Source: RFC 8725 sections 3.1, 3.3, 3.8 to 3.12; RFC 7519 section 7.2.
         """
         algorithm, kid = signature_of(token, types)
-        key = await self._keys.key(kid, algorithm)
+        key = await self.keys.key(kid, algorithm)
         claims = _decoded(token, key, algorithm, self._issuers, audiences)
         self._check_times(claims)
         if not 0 < len(claims["sub"]) <= MAX_SUBJECT_LENGTH:

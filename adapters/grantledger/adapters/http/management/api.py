@@ -16,6 +16,7 @@ from grantledger.adapters.http import problems
 from grantledger.adapters.http.management import changing, looking
 from grantledger.adapters.http.management.asking import route_of
 from grantledger.adapters.http.management.document import document
+from grantledger.adapters.http.observing import ROUTE
 from grantledger.adapters.http.service import Service
 
 DOCUMENT = "/openapi.json"
@@ -47,7 +48,12 @@ class Management:
             return
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
         path = raw.split(b"?")[0].decode("ascii", "replace")
-        await self._app({**scope, "path": path}, receive, send)
+        inner = {**scope, "path": path}
+        try:
+            await self._app(inner, receive, send)
+        finally:
+            # Whoever watches names a request by its template, and never by its path.
+            scope[ROUTE] = getattr(inner.get("route"), "path", "")
 
     def _described(self, scope: Scope) -> Response:
         if scope["method"] not in {"GET", "HEAD"}:

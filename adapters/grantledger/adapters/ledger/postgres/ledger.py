@@ -180,6 +180,10 @@ class PostgresLedger(StoredLedger):
                 self._clock.told(server_time(connection))
             return work(PgCursor(connection))
 
+    def _schema(self, c: Cursor) -> tuple[int, int]:
+        c.execute("SELECT value FROM meta WHERE name = 'schema'")
+        return int(c.fetchone()[0]), schema.newest_schema()
+
     def _explained(self, cause: Exception) -> GrantledgerError:
         return translated(cause, self.name, running=True)
 

@@ -1,0 +1,75 @@
+"""What an open broker is at one moment, for metrics and probes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+import anyio.to_thread
+
+from grantledger.adapters.bootstrap.opened import OpenBroker
+from grantledger.adapters.ledger.spool import SUFFIX
+from grantledger.adapters.telemetry.watch import Sample
+from grantledger.domain.errors import GrantledgerError
+
+MAX_OWED = 1000
+EVER = timedelta(days=3650)
+LATE = timedelta(hours=1)
+
+
+async def sampled(opened: OpenBroker, spool: Path) -> Sample:
+    """Return what the broker is now; what cannot be read is left out.
+
+    Of obligations the thousand grants that are due first are looked at.
+    """
+    refusal = opened.ledger.memory.refusal
+    sample = Sample(
+        queued=opened.ledger.queued,
+        cached=opened.broker.cached,
+        refusal=None if refusal is None else refusal.code,
+        spooled=await anyio.to_thread.run_sync(spooled, spool),
+        reached={
+            name: wired.http.last.answered
+            for name, wired in opened.providers.items()
+            if wired.http.last is not None
+        },
+    )
+    try:
+        return await _with_owed(opened, sample)
+    except GrantledgerError:
+        return sample
+
+
+async def _with_owed(opened: OpenBroker, sample: Sample) -> Sample:
+    now = opened.clock.now()
+    owed: Counter[str] = Counter()
+    overdue = 0
+    exposure = 0.0
+    for grant_id in await opened.ledger.due(now + EVER, MAX_OWED):
+        grant = await opened.ledger.get(grant_id)
+        if grant is None:
+            continue
+        for one in grant.state.open_obligations():
+            owed[grant.state.provider] += 1
+            overdue += one.next_try_at is not None and one.next_try_at + LATE < now
+            if one.expires_at is not None:
+                exposure = max(exposure, (one.expires_at - now).total_seconds())
+    return Sample(
+        queued=sample.queued,
+        cached=sample.cached,
+        refusal=sample.refusal,
+        obligations=owed,
+        overdue=overdue,
+        exposure_seconds=exposure,
+        spooled=sample.spooled,
+        reached=sample.reached,
+    )
+
+
+def spooled(directory: Path) -> int:
+    """Return how many answers wait on disk."""
+    try:
+        return sum(path.suffix == SUFFIX for path in directory.iterdir())
+    except FileNotFoundError:
+        return 0
