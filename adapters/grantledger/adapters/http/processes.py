@@ -64,11 +64,11 @@ class Children:
     ) -> Children:
         """Return the same with more in their environment, and one who is told."""
         before = self.environment
-        return replace(
-            self,
-            environment=lambda number: {**before(number), **environment},
-            ended=ended,
-        )
+
+        def whole(number: int) -> Mapping[str, str]:
+            return {**before(number), **environment}
+
+        return replace(self, environment=whole, ended=ended)
 
 
 class Processes:
