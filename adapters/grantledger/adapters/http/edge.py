@@ -64,6 +64,14 @@ class Edge:
         self._failing = _a_minute(said.failures_per_minute)
         self._failing_secrets = _a_minute(SECRET_FAILURES_PER_MINUTE)
         self.failures = 0
+        # What most services do without costs nothing.
+        self._believes = bool(self._networks or self._uids)
+        self._knows = self._header is not None or bool(said.unix_peers)
+
+    @property
+    def headers_alone(self) -> bool:
+        """Whether nothing but the Authorization header can name a caller here."""
+        return not self._knows
 
     # -- from where
 
@@ -72,8 +80,9 @@ class Edge:
 
         Behind trusted proxies it is the last one that none of them has.
         """
-        said = request.client.host if request.client else None
-        if not self._from_proxy(request):
+        client = request.scope.get("client")
+        said: str | None = client[0] if client else None
+        if not self._believes or not self._from_proxy(request):
             return said
         lines = [v for n, v in request.scope["headers"] if n == FORWARDED]
         for text in reversed(b",".join(lines).decode("latin-1").split(",")):
@@ -107,6 +116,8 @@ class Edge:
                 way to authenticate beside it.
             NotAuthenticatedError: the certificate is not valid now.
         """
+        if not self._knows:
+            return None
         found = self._by_certificate(request) or self._by_socket(request)
         if found is not None and "authorization" in request.headers:
             raise InvalidRequest(ONE_WAY, "authorization")
@@ -147,7 +158,7 @@ class Edge:
 
     def attempt(self, request: Request) -> Attempt:
         """Return the attempt to prove a caller that a request is."""
-        return Attempt(self, self.address(request) or "unix")
+        return Attempt(self, request)
 
     def wait(self, address: str, client: str | None) -> float:
         """Return the seconds until credentials from there are looked at again."""
@@ -174,11 +185,11 @@ def edge_of(request: Request) -> Edge:
 
 
 class Attempt:
-    """One attempt to prove a caller, from one address."""
+    """One attempt to prove a caller, from the address that a request has."""
 
-    def __init__(self, edge: Edge, address: str) -> None:
+    def __init__(self, edge: Edge, request: Request) -> None:
         self._edge = edge
-        self._address = address
+        self._request = request
         self._client: str | None = None
 
     def looks(self, client: str | None = None) -> None:
@@ -191,13 +202,16 @@ class Attempt:
             RateLimited: too many from there proved nothing.
         """
         self._client = client
-        wait = self._edge.wait(self._address, client)
+        wait = self._edge.wait(self._address(), client)
         if wait:
             raise RateLimited("too many attempts that prove no caller", wait)
 
     def failed(self) -> None:
         """Take note that it proved nobody."""
-        self._edge.failed(self._address, self._client)
+        self._edge.failed(self._address(), self._client)
+
+    def _address(self) -> str:
+        return self._edge.address(self._request) or "unix"
 
 
 def _a_minute(number: float) -> Pace:

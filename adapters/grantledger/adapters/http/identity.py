@@ -137,6 +137,13 @@ class Authenticator:
             return await self.client(client_id, secret, attempt)
         raise NotAuthenticatedError("missing" if not rest else "invalid_request")
 
+    def remembered(self, authorization: bytes) -> Identity | None:
+        """Return whose token this is, where it was verified before; else None."""
+        if authorization[:7].lower() != b"bearer ":
+            return None
+        token = authorization[7:].strip().decode("latin-1")
+        return self._remembered(_mark("bearer", token), self._clock.now())
+
     async def client(
         self, client_id: str, secret: Secret, attempt: Attempt | None = None
     ) -> Identity:
