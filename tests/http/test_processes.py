@@ -23,10 +23,24 @@ from grantledger.domain.errors import ConfigurationError, Unavailable
 from grantledger.domain.journal import AccessRecorded
 from tests.broker.scene import Home, Scene, until
 from tests.cli.scene import Shell
+from tests.deploy.test_running import free_port
 from tests.http.scene import SECRET, TOKEN, rules
 from tests.support.fault_proxy import FaultProxy
 
 LIMIT = 60
+METRICS = free_port()
+
+
+async def counted() -> float:
+    """Return how many hand-outs the service's metrics tell, of all its processes."""
+    async with httpx.AsyncClient() as http:
+        text = (await http.get(f"http://127.0.0.1:{METRICS}/metrics")).text
+    found = re.findall(
+        r'^grantledger_access_total{[^}]*outcome="handed_out"[^}]*} (\S+)$',
+        text,
+        re.MULTILINE,
+    )
+    return sum(map(float, found))
 
 
 class Log:
@@ -125,9 +139,8 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         DevServer("B", DevSettings(refresh_token_seconds=86_400)) as server,
         FaultProxy(server.issuer) as proxy,
     ):
-        callers = rules("https://idp.example").replace(
-            "[http]", "[http]\nworkers = 2", 1
-        )
+        http = f'workers = 2\nmetrics_listen = "127.0.0.1:{METRICS}"'
+        callers = rules("https://idp.example", http=http)
         made = Scene(Home(tmp_path, callers=callers), server, proxy)
         made.configure()
         yield made
@@ -207,6 +220,7 @@ async def test_two_processes_answer_and_one_that_is_killed_loses_nothing(
         await until(replaced, LIMIT)
         answers += await ask(where, 16)
         assert set(answers) == {200}
+        assert await counted() >= len(answers)
         process.send_signal(signal.SIGTERM)
         out, err = await anyio.to_thread.run_sync(process.communicate)
         assert (process.returncode, out) == (0, "")
