@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, cast
 
+import httpx2
 import pytest
 from authlib.integrations.httpx_client import (  # type: ignore[import-untyped] # ships no types
     AsyncOAuth2Client,
@@ -198,13 +199,16 @@ async def test_a_resource_is_an_absolute_uri_without_fragment(
 
 async def test_an_oauth_library_gets_tokens(here: Service) -> None:
     """authlib, for a session and for a background subject."""
-    async with AsyncOAuth2Client(
+    # It speaks by httpx2 where that is installed, as it is with the tests.
+    transport = httpx2.ASGITransport(cast("Any", here.transport.app))
+    library: Any = AsyncOAuth2Client(
         "scanner",
         SECRET,
         token_endpoint_auth_method="client_secret_basic",
-        transport=here.transport,
+        transport=transport,
         base_url="http://broker",
-    ) as client:
+    )
+    async with library as client:
         exchanged = await client.fetch_token(
             f"http://broker{OAUTH}",
             grant_type=TOKEN_EXCHANGE,
@@ -213,7 +217,7 @@ async def test_an_oauth_library_gets_tokens(here: Service) -> None:
             resource=RESOURCE,
         )
         assert exchanged["issued_token_type"] == ACCESS_TOKEN
-        background = await client.fetch_token(
+        background: dict[str, Any] = await client.fetch_token(
             f"http://broker{OAUTH}",
             grant_type=TOKEN_EXCHANGE,
             subject_token="cloud/alice",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ import pytest
 from grantledger.domain.policy import CallerRule, Policy, Role
 from grantledger.domain.values import GrantKey, GrantStatus
 from tests.broker.scene import CALLER
-from tests.http.scene import PROBLEM, SECRET, Service
+from tests.http.scene import PROBLEM, SECRET, Service, service
 from tests.support.faults import Fault
 
 AUTH = ("scanner", SECRET)
@@ -272,6 +273,19 @@ async def test_one_that_it_does_not_confirm_is_a_202_with_what_is_known(
     assert [line["count"] for line in where.json()["live"]] == [1]
 
 
+async def test_one_that_the_server_cannot_confirm_says_so(tmp_path: Path) -> None:
+    """Profile A has no revocation: the token lives on, and until when is told."""
+    async with service(tmp_path, "A") as here:
+        allow(here, *Role)
+        said = await post(here, f"{ALICE}/revoke")
+        assert said.status_code == 202, said.text
+        assert (said.json()["status"], said.json()["confirmed"]) == ("revoked", False)
+        states = {(o["state"], o["abandoned"]) for o in said.json()["obligations"]}
+        assert states == {("abandoned", "unsupported")}
+        where = await get(here, said.headers["location"])
+        assert where.json()["confirmed"] is False
+
+
 async def test_many_are_looked_at_before_they_are_ended(staff: Service) -> None:
     for number in range(3):
         consent = staff.life.scene.consent(key=GrantKey("cloud", f"user-{number}"))
@@ -294,7 +308,7 @@ async def test_many_are_looked_at_before_they_are_ended(staff: Service) -> None:
 
 
 async def test_a_selection_that_says_nothing_ends_nothing(staff: Service) -> None:
-    body = {"selection": {}, "dry_run": False}
+    body: dict[str, Any] = {"selection": {}, "dry_run": False}
     said = await post(staff, "/v1/incidents/revoke", json=body)
     assert (said.status_code, said.json()["field"]) == (400, "selection")
 

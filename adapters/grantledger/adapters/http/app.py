@@ -17,10 +17,12 @@ from grantledger.adapters.http import (
     connect,
     events,
     exchange,
+    giving_back,
     probes,
     problems,
     token_routes,
 )
+from grantledger.adapters.http.edge import SCOPE, Edge
 from grantledger.adapters.http.guarding import Handler
 from grantledger.adapters.http.management.api import Management, management
 from grantledger.adapters.http.observing import ROUTE, Observed
@@ -47,6 +49,7 @@ _WORDS = {404: "not_found", 405: "method_not_allowed"}
 PARTS: tuple[Callable[[Service], list[BaseRoute]], ...] = (
     token_routes.routes,
     exchange.routes,
+    giving_back.routes,
     connect.routes,
     events.routes,
     probes.routes,
@@ -67,6 +70,7 @@ def build_app(service: Service, telemetry: Telemetry | None = None) -> ASGIApp:
         management(service),
         token_routes.handler(service),
         exchange.handler(service),
+        service.who.edge,
     )
     return front if telemetry is None else Observed(front, routes, telemetry)
 
@@ -97,11 +101,13 @@ class _Front:
         manages: Management,
         tokens: Handler,
         exchanging: Handler,
+        edge: Edge,
     ) -> None:
         self._app = app
         self._manages = manages
         self._tokens = tokens
         self._exchange = exchanging
+        self._edge = edge
 
     def _managed(self, path: str) -> bool:
         return self._manages.serves(path) and not _hands_out(path)
@@ -120,6 +126,7 @@ class _Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, with the headers added to the answer's."""
+        scope[SCOPE] = self._edge
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -15,7 +15,7 @@ from grantledger.domain.errors import ConfigurationError
 from grantledger.domain.ports import Clock
 
 KEYS_AGAIN_SECONDS = 1.0
-"""Between two tries for keys that could not be fetched."""
+"""Anybody can send a token and have keys asked for: no more often while that fails."""
 
 
 class Said(Protocol):

@@ -16,6 +16,25 @@ from uuid import UUID
 _PREFIX_BYTES = 8
 
 
+class _Process:
+    """This process's id, asked of the system once: each request id needs it."""
+
+    id = os.getpid()
+
+    @classmethod
+    def look(cls) -> None:
+        """Ask again: this is a child."""
+        cls.id = os.getpid()
+
+    @classmethod
+    def known(cls) -> int:
+        """Return it."""
+        return cls.id
+
+
+os.register_at_fork(after_in_child=_Process.look)
+
+
 class SystemClock:
     """Implements the Clock port with this machine's clocks."""
 
@@ -42,7 +61,7 @@ class RandomIds:
 
     __slots__ = ("_process_id", "_random", "_series")
 
-    def __init__(self, process_id: Callable[[], int] = os.getpid) -> None:
+    def __init__(self, process_id: Callable[[], int] = _Process.known) -> None:
         self._process_id = process_id
         # Keeps no state in this process, so a fork copies none.
         self._random = random.SystemRandom()
