@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,8 +21,10 @@ from grantledger.domain.errors import (
 )
 from grantledger.domain.grant_state import HeldAccessToken
 from grantledger.domain.held_tokens import scopes_to_ask, usable_until
+from grantledger.domain.policy import Policy
 from grantledger.domain.provider import ProviderRules
 from grantledger.domain.requests import Caller, TokenRequest
+from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import (
     GrantKey,
     Outcome,
@@ -419,3 +422,22 @@ async def test_a_ledger_that_contradicts_itself_is_its_own_error(start: Start) -
         with pytest.raises(LedgerError):
             await life.rotate()
         assert await opened.outcomes() == []
+
+
+async def test_a_redemption_names_the_policy_that_its_caller_was_let_by(
+    start: Start,
+) -> None:
+    """Whatever is read in while the grant is looked up."""
+    scene = start("B")
+    async with scene.open() as opened:
+
+        class Reloading(LedgerBetween):
+            async def find(self, key: GrantKey) -> UserGrant | None:
+                life.broker.env.policy = replace(Policy.open(), version="newer")
+                return await super().find(key)
+
+        life = opened.over(Reloading(opened.env.ledger))
+        await life.token()
+        (intended,) = [e for e in await life.events() if hasattr(e, "lease_seconds")]
+        (entry,) = await life.entries()
+        assert (intended.policy, entry.policy) == ("open", "open")

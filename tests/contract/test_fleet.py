@@ -6,20 +6,28 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
+from grantledger.domain.answers import TokenAnswer
 from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.fleet import MAX_PAGE, GrantFilter
 from grantledger.domain.grant_events import GrantEvent
 from grantledger.domain.user_grant import Consent, UserGrant
-from grantledger.domain.values import GrantKey, GrantStatus, RefreshToken
-from tests.contract.stores import Store
+from grantledger.domain.values import (
+    AccessToken,
+    GrantKey,
+    GrantStatus,
+    RefreshToken,
+)
+from tests.contract.stores import SqliteStore, Store, opened
 from tests.ledger.scene import (
     NOW,
     RULES,
+    SetClock,
     answered,
     ctx,
     hand_out,
@@ -239,3 +247,37 @@ async def test_the_log_tells_which_grants_a_caller_was_handed_tokens_of(
     assert await touched(ledger, "scanner", None, now) == set()
     assert await touched(ledger, None, now, soon) == {one.id, two.id, three.id}
     assert await touched(ledger, None, None, None) == {one.id, two.id, three.id}
+
+
+async def test_an_answer_that_was_stored_late_counts_for_when_it_came(
+    tmp_path: Path,
+) -> None:
+    """Nobody could write for an hour: the answer stood in the spool."""
+    clock = SetClock()
+    async with opened(SqliteStore(tmp_path / "ledger.db"), clock=clock) as ledger:
+        late, never = grant(0), grant(1)
+        for each in (late, never):
+            await ledger.append(each)
+        clock.move(7200)
+        draft, intent = intended(late.fork(), clock.now())
+        await ledger.append(draft)
+        await ledger.append(intended(never.fork(), clock.now())[0])
+        start, end = clock.now(), clock.now() + timedelta(minutes=1)
+        clock.move(3600)
+        draft = draft.fork()
+        answer = TokenAnswer(
+            start, refresh_token=RefreshToken("rt2"), access_token=AccessToken("at2")
+        )
+        draft.answered(ctx(clock.now()), RULES, intent.attempt_id, answer, mark)
+        await ledger.append(draft)
+        assert await touched(ledger, None, start, end) == {late.id}
+        assert await touched(ledger, None, end, clock.now()) == set()
+
+
+async def test_an_intent_alone_obtained_nothing(ledger: StoredLedger) -> None:
+    now = datetime.now(UTC)
+    one = grant(0)
+    await ledger.append(one)
+    await ledger.append(intended(one.fork(), now)[0])
+    soon = now + timedelta(minutes=5)
+    assert await touched(ledger, None, now, soon) == set()

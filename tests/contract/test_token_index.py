@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ from grantledger.domain.values import (
     AccessToken,
     ErasureReason,
     GrantKey,
+    Outcome,
     RefreshToken,
     Source,
     TokenFingerprint,
     TokenKind,
 )
-from tests.contract.stores import SqliteStore, Store, opened
+from tests.contract.stores import PostgresStore, SqliteStore, Store, opened
 from tests.ledger.scene import NOW, RULES, ctx, hand_out, intended, revoked
 
 REFRESH, ACCESS = TokenKind.REFRESH, TokenKind.ACCESS
@@ -216,6 +218,19 @@ async def test_an_older_ledger_is_completed_in_portions(
     assert await ledger.find_token("unknown") is None
 
 
+async def test_not_only_the_newer_grants_of_a_token_are_told(
+    ledger: StoredLedger, store: Store
+) -> None:
+    """An incident ends them all: some are not enough, while others are missing."""
+    await ledger.append(grant(store))
+    unindexed(store)
+    await ledger.append(grant(store, "bob"))
+    with pytest.raises(Unavailable, match="not all indexed"):
+        await ledger.find_fingerprint(mark(store, REFRESH, "rt1"))
+    await ledger.complete_tokens()
+    assert len(await ledger.find_fingerprint(mark(store, REFRESH, "rt1"))) == 2
+
+
 async def test_what_was_erased_is_not_indexed_again(
     ledger: StoredLedger, store: Store
 ) -> None:
@@ -228,6 +243,45 @@ async def test_what_was_erased_is_not_indexed_again(
     unindexed(store)
     await ledger.complete_tokens()
     assert rows(store) == []
+
+
+async def test_what_is_being_pruned_is_not_indexed_again(
+    postgres: PostgresStore,
+) -> None:
+    """Whoever prunes has not committed yet when the worker looks."""
+    async with opened(postgres) as ledger:
+        await lived(ledger, postgres)
+        life = await ledger.life()
+        life.prune(
+            ctx(datetime.now(UTC)),
+            below=100,
+            leaves=1,
+            outcomes=tuple(Outcome),
+            reason="old",
+        )
+        await ledger.append_life(life)
+        unindexed(postgres)
+        with postgres.place.connect() as pruning:
+            pruning.execute("BEGIN")
+            pruning.execute("SELECT ledger_prune(1, 0, 100)")
+            completing = asyncio.ensure_future(ledger.complete_tokens())
+            while not completing.done() and not waits(postgres):
+                await asyncio.wait({completing}, timeout=0.01)
+            pruning.execute("COMMIT")
+            await completing
+        assert await ledger.find_token("rt1") is not None
+        assert await ledger.find_token("st1") is None
+
+
+def waits(store: PostgresStore) -> bool:
+    """Tell whether a worker of this ledger waits for a lock."""
+    found = store.sql(
+        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        " AND datname = current_database()"
+        " AND query LIKE ?",
+        "%ledger_complete_tokens%",
+    )
+    return bool(found)
 
 
 async def test_two_workers_complete_it_once(ledger: StoredLedger, store: Store) -> None:

@@ -192,7 +192,8 @@ class Fleet(Protocol):
         """Return where a token of this fingerprint came into the record, newest first.
 
         Raises:
-            Unavailable: as `find_token`.
+            Unavailable: the index of an older ledger is not complete: there may be
+                more.
         """
         ...
 

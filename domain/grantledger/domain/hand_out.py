@@ -117,7 +117,7 @@ class HandOuts:
             if pick is None:
                 source, spent = Source.FRESH, grant.version
                 view = await self._refresh(
-                    provider, view, caller, request_id, needed, audience
+                    provider, view, caller, request_id, policy, needed, audience
                 )
                 continue
             token = pick.token
@@ -219,6 +219,7 @@ class HandOuts:
         view: View,
         caller: Caller,
         request_id: str,
+        policy: Policy,
         needed: Scopes,
         audience: str | None,
     ) -> View:
@@ -230,7 +231,7 @@ class HandOuts:
             seen=grant.version,
             actor=caller.actor,
             request_id=request_id,
-            policy=self._env.policy.version,
+            policy=policy.version,
         )
         after = await self._redeemer.redeem(provider, grant.id, ask)
         state = after.state

@@ -6,6 +6,7 @@ run side by side. Each is two journal entries, the intention and the outcome.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from grantledger.domain import refusals
@@ -101,7 +102,11 @@ class SessionExchanges:
             request = TokenRequest(key=key, scopes=scopes, audience=audience)
             acting = actor or caller.party
             chain = subject.actors if actor is None else actor.chain + subject.actors
-            caller = caller.on_behalf(chain)
+            caller = replace(
+                caller.on_behalf(chain),
+                user=subject.subject,
+                user_providers=frozenset({provider_name}),
+            )
             if subject.may_act is not None and (
                 acting is None or not subject.may_act.names(acting)
             ):
@@ -146,8 +151,10 @@ class SessionExchanges:
         rules = provider.rules
         key = request.key
         audience = request.audience or rules.audience
-        rule = env.policy.rule_for(
-            caller, key.provider, key.subject, request.scopes, audience, proven=True
+        # One policy, whatever is read in meanwhile.
+        policy = env.policy
+        rule = policy.rule_for(
+            caller, key.provider, key.subject, request.scopes, audience
         )
         if rule is None:
             raise Denied(f"no rule lets caller {caller.id!r} exchange this", "no_rule")
@@ -160,7 +167,7 @@ class SessionExchanges:
             request_id=request_id,
             provider=key.provider,
             audience=audience,
-            policy=env.policy.version,
+            policy=policy.version,
             private=EntryPrivate(
                 actor=caller.private,
                 jti=subject.jti,
@@ -180,6 +187,9 @@ class SessionExchanges:
         granted = request.scopes or subject.scopes
         if isinstance(answer, TokenAnswer) and answer.scopes is not None:
             granted = answer.scopes
+        if not rule.covers(granted):
+            # A later rule may cover the token, where the first covers the request.
+            rule = policy.rule_for(caller, key.provider, key.subject, granted, audience)
         refusal = self._refusal(answer, rule, request.scopes, granted, grant)
         if refusal is not None:
             await self._failed(intended, answer)
@@ -200,7 +210,7 @@ class SessionExchanges:
             expires_at=expires_at,
             audience=audience,
             scopes=granted,
-            policy=env.policy.version,
+            policy=policy.version,
             private=EntryPrivate(
                 actor=caller.private,
                 fingerprint=env.fingerprints.fingerprint(
@@ -291,7 +301,7 @@ class SessionExchanges:
     @staticmethod
     def _refusal(
         answer: TokenAnswer | UpstreamFailure,
-        rule: CallerRule,
+        rule: CallerRule | None,
         asked: Scopes,
         granted: Scopes,
         grant: UserGrant,
@@ -332,10 +342,13 @@ def _beyond(scopes: Scopes, grant: UserGrant) -> InvalidScope | None:
     return InvalidScope(f"scopes beyond the grant: {' '.join(beyond)}")
 
 
-def _uncovered(scopes: Scopes, rule: CallerRule) -> Denied | None:
-    if rule.covers(scopes):
-        return None
-    return Denied(
-        "the token has more scopes than the caller's rule covers",
-        "token_wider_than_rule",
-    )
+def _uncovered(scopes: Scopes, rule: CallerRule | None) -> Denied | None:
+    if rule is None:
+        return Denied(
+            "the token has more scopes than the caller's rule covers",
+            "token_wider_than_rule",
+        )
+    if not scopes and rule.scopes is not None:
+        # Nobody has said what it may do, so that no list of scopes covers it.
+        return Denied("the token's scopes are unknown", "token_scopes_unknown")
+    return None

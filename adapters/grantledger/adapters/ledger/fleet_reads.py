@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
@@ -19,7 +19,8 @@ from grantledger.adapters.ledger import token_rows
 from grantledger.adapters.ledger.reading import LeafReader, LogSql
 from grantledger.adapters.ledger.rows import GrantRows, micros
 from grantledger.adapters.ledger.token_rows import TokenRow
-from grantledger.domain.errors import IntegrityError, InvalidRequest, Unavailable
+from grantledger.adapters.ledger.touching import MARGIN, Window, decoded
+from grantledger.domain.errors import InvalidRequest, Unavailable
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.fleet import (
     MAX_PAGE,
@@ -28,55 +29,24 @@ from grantledger.domain.fleet import (
     GrantPage,
     TokenPlace,
     Touched,
-    within,
 )
-from grantledger.domain.grant_events import Exchanged, Provisioned, Rotated
 from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import (
     GrantKey,
-    Outcome,
     TokenFingerprint,
     TokenKind,
 )
 from grantledger.projections.as_of import as_of, prefix_at
-from grantledger.projections.transparency import leaf_hash
 
 T = TypeVar("T")
-MARGIN = timedelta(minutes=1)
-"""Between when something was decided and when it was recorded."""
 
 
 class _When(msgspec.Struct):
     recorded_at: datetime
 
 
-class _Said(msgspec.Struct):
-    occurred_at: datetime
-    obtained_at: datetime | None = None
-    provisioned_at: datetime | None = None
-
-
-class _Event(msgspec.Struct):
-    stream: UUID
-    fields: _Said
-
-
-class _Entry(msgspec.Struct):
-    at: datetime
-    outcome: Outcome
-    caller: str
-    grant_id: UUID | None = None
-
-
-class _Journal(msgspec.Struct):
-    entries: list[_Entry]
-
-
 _WHEN = msgspec.json.Decoder(_When)
-_EVENT = msgspec.json.Decoder(_Event)
-_JOURNAL = msgspec.json.Decoder(_Journal)
-_OBTAINED = (Provisioned.TOPIC, Rotated.TOPIC, Exchanged.TOPIC)
 
 
 class FleetReads(ABC):
@@ -204,9 +174,11 @@ class FleetReads(ABC):
 
     async def find_fingerprint(self, mark: TokenFingerprint) -> Sequence[TokenPlace]:
         """Return where a token came into the record; see `Fleet.find_fingerprint`."""
-        return await self._places([mark])
+        return await self._places([mark], every=True)
 
-    async def _places(self, marks: Sequence[TokenFingerprint]) -> list[TokenPlace]:
+    async def _places(
+        self, marks: Sequence[TokenFingerprint], *, every: bool = False
+    ) -> list[TokenPlace]:
         asked = ",".join("?" * len(marks))
 
         def read(c: Cursor) -> list[TokenPlace]:
@@ -219,7 +191,7 @@ class FleetReads(ABC):
                 TokenPlace(UUID(hex=row[0]), TokenKind(row[1]), row[2], row[3])
                 for row in c.fetchall()
             ]
-            if not found and _missing(c) is not None:
+            if (every or not found) and _missing(c) is not None:
                 raise Unavailable(
                     "the tokens of an older ledger are not all indexed yet; "
                     "a worker does that",
@@ -244,18 +216,9 @@ class FleetReads(ABC):
             last = self._size_at(c, end + MARGIN) if end else _size(c)
             begin = max(after, first)
             stop = min(begin + self.walked, last)
-            topics = (AccessRecorded.TOPIC, *(() if caller else _OBTAINED))
-            asked = ",".join("?" * len(topics))
-            number = self._sql.number
-            c.execute(
-                f"SELECT {number} - 1, topic, state, leaf_hash FROM stored_events"  # noqa: S608 - constants and question marks
-                f" WHERE {number} > ? AND {number} <= ? AND topic IN ({asked})",
-                (begin, stop, *topics),
-            )
-            found: set[UUID] = set()
-            for row in c.fetchall():
-                found |= _touched(row, caller, start, end)
-            return Touched(frozenset(found), stop if stop < last else None)
+            window = Window(caller, start, end)
+            found = window.touched(c, self._sql.number, begin, stop, last)
+            return Touched(found, stop if stop < last else None)
 
         return await self._read(read)
 
@@ -300,7 +263,7 @@ class FleetReads(ABC):
                 (start, end, limit),
             )
             return [
-                (row[0], _decoded(_WHEN, row[0], row[1], row[2]).recorded_at)
+                (row[0], decoded(_WHEN, row[0], row[1], row[2]).recorded_at)
                 for row in c.fetchall()
             ]
 
@@ -361,43 +324,3 @@ def _missing(c: Cursor) -> tuple[int, int] | None:
 def _size(c: Cursor) -> int:
     c.execute("SELECT next_index FROM log_head")
     return int(c.fetchone()[0])
-
-
-def _touched(
-    row: Sequence[Any], caller: str | None, start: datetime | None, end: datetime | None
-) -> set[UUID]:
-    """Return the grants that a leaf says something happened to, in the window."""
-    index, topic, state, hashed = row
-    if not state:
-        return set()  # pruned: it tells nothing any more
-    if topic != AccessRecorded.TOPIC:
-        event: _Event = _decoded(_EVENT, index, state, hashed)
-        said = event.fields
-        times = (said.occurred_at, said.obtained_at, said.provisioned_at)
-        happened = any(at is not None and within(at, start, end) for at in times)
-        return {event.stream} if happened else set()
-    journal: _Journal = _decoded(_JOURNAL, index, state, hashed)
-    return {
-        entry.grant_id
-        for entry in journal.entries
-        if entry.grant_id is not None
-        and entry.outcome is Outcome.HANDED_OUT
-        and caller in (None, entry.caller)
-        and within(entry.at, start, end)
-    }
-
-
-def _decoded(
-    decoder: msgspec.json.Decoder[Any], index: int, state: bytes, hashed: bytes
-) -> Any:  # noqa: ANN401 - whatever the decoder makes
-    """Return what a leaf says.
-
-    Raises:
-        IntegrityError: it differs from its hash, or does not parse.
-    """
-    if leaf_hash(state) != hashed:
-        raise IntegrityError(f"leaf {index} differs from its hash")
-    try:
-        return decoder.decode(state)
-    except msgspec.DecodeError as cause:
-        raise IntegrityError(f"leaf {index} does not parse: {cause}") from cause

@@ -8,6 +8,7 @@ after it was tried again, since only writing again tells what a lost commit did.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -41,6 +42,8 @@ from grantledger.domain.values import Outcome
 TRIES = 3
 PAUSE_SECONDS = 0.05
 MAX_TURN_SECONDS = 0.005
+
+_log = logging.getLogger("grantledger.ledger")
 
 Result = tuple["asyncio.Future[Any]", object]
 
@@ -224,8 +227,7 @@ class GroupCommit:
                 # the process.
                 self._suppression.give_back(counted, self._clock.monotonic())
             self.failing = True
-            if self._watch is not None:
-                self._watch.commit_failed()
+            self._tell(lambda watch: watch.commit_failed())
             error: Exception = cause
             if isinstance(cause, self._transaction.failures):
                 error = self._transaction.explained(cause)
@@ -237,8 +239,20 @@ class GroupCommit:
         if self._watch is not None:
             pairs = zip(batch.entries, verdicts.recorded, strict=False)
             entries = [entry for entry, kept in pairs if kept is True]
-            self._watch.committed(len(batch.appends), entries, committed_at - began)
+            seconds = committed_at - began
+            self._tell(
+                lambda watch: watch.committed(len(batch.appends), entries, seconds)
+            )
         self._answer(appends, accesses, verdicts, committed_at)
+
+    def _tell(self, what: Callable[[CommitWatch], None]) -> None:
+        """Tell the watch; one that breaks keeps nobody from the answer."""
+        if self._watch is None:
+            return
+        try:
+            what(self._watch)
+        except Exception as cause:  # noqa: BLE001 - whatever it is, the commit is durable
+            _log.error("a commit was not counted: %s", type(cause).__name__)
 
     def _apply(self, batch: Batch) -> BatchVerdicts:
         """Apply, and again after a failure: only writing tells what a lost commit did.

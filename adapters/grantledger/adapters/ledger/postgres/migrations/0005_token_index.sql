@@ -34,8 +34,9 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $body$
 $body$;
 
 -- Index tokens of leaves from before there was an index, c_from to c_to; what was done
--- by another worker meanwhile is left as it is. The head is locked first, as an append
--- does: what is to be forgotten is not remembered again.
+-- by another worker meanwhile is left as it is. What is to be forgotten is not
+-- remembered again: who prunes holds the row that is updated first, and an erasure is
+-- appended under the head's lock.
 CREATE FUNCTION ledger_complete_tokens(
     c_from bigint, c_to bigint,
     t_leaf bigint[], t_entry bigint[], t_kind text[], t_fingerprint text[],
@@ -43,11 +44,11 @@ CREATE FUNCTION ledger_complete_tokens(
 ) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $body$
 BEGIN
-    PERFORM * FROM ledger_lock();
     UPDATE token_index_missing SET next_index = c_to WHERE next_index = c_from;
     IF NOT FOUND THEN
         RETURN;
     END IF;
+    PERFORM * FROM ledger_lock();
     INSERT INTO token_index
         SELECT t.* FROM unnest(
             t_leaf, t_entry, t_kind, t_fingerprint, t_grant, t_generation
@@ -111,6 +112,8 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
     till := least(till, (said ->> 'below')::bigint, a_from + a_count);
+    -- No worker indexes these leaves meanwhile.
+    PERFORM FROM token_index_missing FOR SHARE;
     -- Microseconds since 1970, exactly.
     expired := (extract(epoch FROM (said ->> 'occurred_at')::timestamptz) * 1000000)::bigint;
     SELECT array_agg(e.notification_id) INTO chosen
