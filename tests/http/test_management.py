@@ -306,3 +306,16 @@ async def test_a_leaked_token_finds_its_grant(staff: Service) -> None:
     lines = [json.loads(line) for line in said.text.splitlines()]
     assert [line.get("subject") for line in lines] == ["alice", None]
     assert token not in said.text
+
+
+@pytest.mark.parametrize("name", ["token", "a/token"])
+async def test_a_user_may_be_called_like_an_endpoint(staff: Service, name: str) -> None:
+    consent = staff.life.scene.consent(key=GrantKey("cloud", name))
+    await staff.life.broker.provision(CALLER, consent)
+    path = f"/v1/grants/cloud/{quote(name, safe='')}"
+    said = await get(staff, path)
+    assert said.status_code == 200, said.text
+    assert said.json()["subject"] == name
+    assert (await post(staff, f"{path}/token")).status_code == 200
+    wrong = await post(staff, path)
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET")

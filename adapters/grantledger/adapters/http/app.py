@@ -103,17 +103,16 @@ class _Front:
         self._tokens = tokens
         self._exchange = exchanging
 
-    def _managed(self, path: str) -> bool:
-        return self._manages.serves(path) and not _hands_out(path)
+    def _managed(self, scope: Scope) -> bool:
+        return self._manages.serves(scope["path"]) and not _hands_out(scope)
 
     def _direct(self, scope: Scope) -> Handler | None:
         if scope["type"] != "http" or scope["method"] != "POST":
             return None
-        path = scope["path"]
-        if path == exchange.PATH:
+        if scope["path"] == exchange.PATH:
             scope[ROUTE] = exchange.PATH
             return self._exchange
-        if _hands_out(path):
+        if _hands_out(scope):
             scope[ROUTE] = token_routes.TEMPLATE
             return self._tokens
         return None
@@ -137,12 +136,20 @@ class _Front:
             return
         # Answered already, and told by its kind; the server would print its words.
         with suppress(Exception):
-            if scope["type"] == "http" and self._managed(scope["path"]):
+            if scope["type"] == "http" and self._managed(scope):
                 await self._manages(scope, receive, answer)
             else:
                 await self._app(scope, receive, answer)
 
 
-def _hands_out(path: str) -> bool:
-    """Tell whether a path ends where tokens are handed out."""
-    return path.startswith(token_routes.BEFORE) and path.endswith(token_routes.AFTER)
+def _hands_out(scope: Scope) -> bool:
+    """Tell whether a path ends where tokens are handed out.
+
+    Its slashes are counted as they were sent: a user may be called `token`, or
+    `a/token`, and is looked at under that name.
+    """
+    path: str = scope["path"]
+    if not (path.startswith(token_routes.BEFORE) and path.endswith(token_routes.AFTER)):
+        return False
+    raw: bytes = scope.get("raw_path") or path.encode()
+    return raw.partition(b"?")[0].count(b"/") >= token_routes.GRANT_SEGMENTS
