@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -21,14 +20,12 @@ from grantledger.adapters.http import (
     problems,
     token_routes,
 )
-from grantledger.adapters.http.guarding import Handler
+from grantledger.adapters.http.guarding import Handler, unexpected
 from grantledger.adapters.http.management.api import Management, management
 from grantledger.adapters.http.observing import ROUTE, Observed
 from grantledger.adapters.http.service import Service
-from grantledger.adapters.telemetry.logs import place_of
 from grantledger.adapters.telemetry.opened import Telemetry
 
-_log = logging.getLogger("grantledger.http")
 _CONTENT = (
     b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
@@ -58,7 +55,7 @@ def build_app(service: Service, telemetry: Telemetry | None = None) -> ASGIApp:
     routes = [route for part in PARTS for route in part(service)]
     app = Starlette(
         routes=routes,
-        exception_handlers={HTTPException: _refused, Exception: _unexpected},
+        exception_handlers={HTTPException: _refused, Exception: unexpected},
     )
     # A path with one slash more is another: no caller is sent on with its secrets.
     app.router.redirect_slashes = False
@@ -76,12 +73,6 @@ async def _refused(_request: Request, error: Exception) -> Response:
     headers = error.headers if isinstance(error, HTTPException) else None
     word = _WORDS.get(status, "refused")
     return problems.problem(status, word, word.replace("_", " "), headers=headers)
-
-
-async def _unexpected(_request: Request, error: Exception) -> Response:
-    # Its words might hold a secret: kind and place are told, and here alone.
-    _log.error("a request failed: %s", place_of(error))
-    return problems.problem(500, "unexpected", "a mistake of this service")
 
 
 class _Front:
@@ -131,7 +122,7 @@ class _Front:
             try:
                 response = await handler(request)
             except Exception as error:  # noqa: BLE001 - told by its kind, as below
-                response = await _unexpected(request, error)
+                response = await unexpected(request, error)
             await response(scope, receive, answer)
             return
         # Answered already, and told by its kind; the server would print its words.

@@ -16,6 +16,7 @@ from grantledger.adapters.http import bodies, problems
 from grantledger.adapters.http.callers import known_caller
 from grantledger.adapters.http.identity import NotAuthenticatedError
 from grantledger.adapters.http.service import Service
+from grantledger.adapters.telemetry.logs import place_of
 from grantledger.domain.errors import GrantledgerError, InvalidRequest, LedgerError
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -80,6 +81,20 @@ def not_authenticated(error: NotAuthenticatedError, *, oauth: bool) -> Response:
         "authenticate",
         headers={"WWW-Authenticate": challenge},
     )
+
+
+async def unexpected(_request: Request, error: Exception) -> Response:
+    """Return the answer to what no handler expected; told by its kind alone."""
+    noticed(error)
+    return problems.problem(500, "unexpected", "a mistake of this service")
+
+
+def noticed(error: Exception) -> None:
+    """Log a mistake of this service.
+
+    Its words might hold a secret: kind and place are told, and here alone.
+    """
+    _log.error("a request failed: %s", place_of(error))
 
 
 def _refusal(status: int, code: str, detail: str, *, oauth: bool) -> Response:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Response
 from fastapi.responses import StreamingResponse
 
 from grantledger.adapters.http import shown
+from grantledger.adapters.http.guarding import noticed
 from grantledger.adapters.http.management import models
 from grantledger.adapters.http.management.asking import (
     GRANT,
@@ -157,6 +158,9 @@ async def _lines(
             yield _ENCODER.encode(_bulk_data(line)) + b"\n"
     except GrantledgerError as error:
         yield _ENCODER.encode({"error": error.code}) + b"\n"
+    except Exception as error:  # noqa: BLE001 - the status is sent: a line tells it
+        noticed(error)
+        yield _ENCODER.encode({"error": "unexpected"}) + b"\n"
     total = {
         "grants": totals.grants,
         "ends": totals.ends,
