@@ -362,3 +362,20 @@ async def test_a_mistake_among_many_grants_is_a_line_and_in_the_log(
     assert lines[0] == {"error": "unexpected"}
     assert "a request failed: RuntimeError" in caplog.text
     assert "canary" not in said.text + caplog.text
+
+
+@pytest.mark.parametrize(
+    "at", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"]
+)
+async def test_a_time_at_the_end_of_all_clocks_is_refused(
+    staff: Service, at: str
+) -> None:
+    for path in (
+        f"/v1/grants?consented_from={quote(at)}",
+        f"{ALICE}/as-of?at={quote(at)}",
+    ):
+        assert (await get(staff, path)).status_code == 400
+    for name in ("since", "until"):
+        body = {"selection": {name: at}}
+        said = await post(staff, "/v1/incidents/revoke", json=body)
+        assert (said.status_code, said.json()["field"]) == (400, f"selection.{name}")
