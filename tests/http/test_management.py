@@ -379,3 +379,18 @@ async def test_a_time_at_the_end_of_all_clocks_is_refused(
         body = {"selection": {name: at}}
         said = await post(staff, "/v1/incidents/revoke", json=body)
         assert (said.status_code, said.json()["field"]) == (400, f"selection.{name}")
+
+
+async def test_whether_another_user_has_grants_is_not_told(here: Service) -> None:
+    for label in ("one", "two"):
+        consent = here.life.scene.consent(key=GrantKey("cloud", "alice", label))
+        await here.life.broker.provision(CALLER, consent)
+    allow(here, Role.RESPONDER, subjects=frozenset({"bob"}))
+    for user in ("alice", "nobody"):
+        query = f"?provider=cloud&subject={user}&limit=1"
+        said = await get(here, f"/v1/grants{query}")
+        assert (said.status_code, said.json()["reason"]) == (403, "may_not_list")
+        body = {"selection": {"provider": "cloud", "subject": user}}
+        said = await post(here, "/v1/incidents/revoke", json=body)
+        assert said.status_code == 403
+    assert denied(here) == ["may_not_list", "may_not_bulk_preview"] * 2

@@ -128,8 +128,8 @@ def add_to(router: APIRouter, service: Service) -> None:
     )
     async def bulk(caller: Calling, said: _Bulk) -> object:
         operation = Operation.BULK_PREVIEW if said.dry_run else Operation.BULK_REVOKE
-        await broker.authorise(caller, operation, said.selection.provider)
         selection = _selection(said.selection)
+        await broker.authorise(caller, operation, selection.provider, selection.subject)
         return StreamingResponse(
             _lines(service, caller, said, selection), media_type=NDJSON
         )
