@@ -52,8 +52,7 @@ def guarded(service: Service, handler: Handler, *, oauth: bool = False) -> Handl
             await _noted(service, request, InvalidRequest(str(error), error.field))
             return problems.oauth(error.code, str(error))
         except GrantledgerError as error:
-            if isinstance(error, LedgerError):
-                _log.error("a request failed: %s: %s", error.code, error)
+            told(error)
             await _noted(service, request, error)
             return problems.oauth_of_error(error) if oauth else problems.of_error(error)
 
@@ -87,6 +86,12 @@ async def unexpected(_request: Request, error: Exception) -> Response:
     """Return the answer to what no handler expected; told by its kind alone."""
     noticed(error)
     return problems.problem(500, "unexpected", "a mistake of this service")
+
+
+def told(error: GrantledgerError) -> None:
+    """Log an error that is the operator's business."""
+    if isinstance(error, LedgerError):
+        _log.error("a request failed: %s: %s", error.code, error)
 
 
 def noticed(error: Exception) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated
 from urllib.parse import quote
 
@@ -11,7 +12,7 @@ from fastapi import APIRouter, Depends, Response
 from fastapi.responses import StreamingResponse
 
 from grantledger.adapters.http import shown
-from grantledger.adapters.http.guarding import noticed
+from grantledger.adapters.http.guarding import noticed, told
 from grantledger.adapters.http.management import models
 from grantledger.adapters.http.management.asking import (
     GRANT,
@@ -157,6 +158,10 @@ async def _lines(
             totals.add(line)
             yield _ENCODER.encode(_bulk_data(line)) + b"\n"
     except GrantledgerError as error:
+        told(error)
+        # Where not even this can be recorded, the line is sent all the same.
+        with suppress(GrantledgerError):
+            await service.opened.broker.refused(caller, error)
         yield _ENCODER.encode({"error": error.code}) + b"\n"
     except Exception as error:  # noqa: BLE001 - the status is sent: a line tells it
         noticed(error)
