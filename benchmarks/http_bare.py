@@ -7,6 +7,8 @@ Served as `grantledger serve` serves; says its address on standard output.
 
 from __future__ import annotations
 
+import socket
+
 import anyio
 import msgspec
 from starlette.applications import Starlette
@@ -14,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from grantledger.adapters.http.serving import AnnouncingServer, server_config
+from grantledger.adapters.http.listening import BACKLOG
+from grantledger.adapters.http.serving import ListeningServer, server_config, settled
 from grantledger.adapters.settings.shape import HttpSettings
 
 ANSWER = {
@@ -52,9 +55,12 @@ def main() -> None:
     """Serve until a signal ends it."""
     app = Starlette(routes=[Route("/{rest:path}", answer, methods=["POST"])])
     config = server_config(app, HttpSettings())
-    config.host, config.port = "127.0.0.1", 0
-    server = AnnouncingServer(config, lambda address: print(address, flush=True))
-    anyio.run(server.serve, backend_options={"use_uvloop": True})
+    with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as bound:
+        bound.setblocking(False)
+        where = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        settled()
+        server = ListeningServer(config, lambda: print(where, flush=True))
+        anyio.run(server.serve, [bound], backend_options={"use_uvloop": True})
 
 
 if __name__ == "__main__":

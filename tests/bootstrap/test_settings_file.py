@@ -78,6 +78,7 @@ absent_refresh_expires = "inherit"
 single_access_token = false
 family_revocation = false
 revocation = true
+access_token_revocation = false
 exchange_strategy = "refresh"
 exchange_target = "audience"
 rotation_interval_seconds = 86400

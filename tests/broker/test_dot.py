@@ -25,6 +25,7 @@ from grantledger.domain.errors import (
     Unsupported,
     UpstreamRejected,
 )
+from grantledger.domain.giving_back import GivenBack
 from grantledger.domain.requests import HandedOut, TokenRequest
 from grantledger.domain.user_grant import Consent
 from grantledger.domain.values import (
@@ -153,6 +154,21 @@ async def test_the_metadata_is_found_at_the_issuer(
         assert metadata.issuer == dot.issuer
         assert metadata.token_endpoint == f"{at.proxy.url}/token/"
         assert metadata.revocation_endpoint == f"{at.proxy.url}/revoke_token/"
+
+
+async def test_a_token_that_is_given_back_costs_no_grant(
+    dot: DotServer, tmp_path: Path
+) -> None:
+    """Asked to end it, this server ends the refresh token, too: it is not asked."""
+    async with case(dot, tmp_path) as at:
+        await at.provision()
+        first = (await at.token()).access_token
+        assert await at.opened.broker.give_back(CALLER, first) is GivenBack.LIVES_ON
+        assert at.proxy.count(REVOKE) == 0
+        second = (await at.token()).access_token
+        assert second != first
+        assert await at.accepted(second)
+        assert not await at.accepted(first), "the rotation ends it here"
 
 
 async def test_many_callers_are_one_rotation(dot: DotServer, tmp_path: Path) -> None:

@@ -366,7 +366,9 @@ class ServerPort:
             return UpstreamFailure(
                 FailureClass.INVALID_GRANT, sent=True, error="invalid_grant"
             )
-        access = None if mode == "malformed" else AccessToken(world.server.access())
+        access = (
+            None if mode == "malformed" else AccessToken(world.server.access(token))
+        )
         return TokenAnswer(
             sent_at=sent_at,
             refresh_token=RefreshToken(successor) if successor else None,

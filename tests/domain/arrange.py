@@ -22,6 +22,7 @@ from grantledger.domain.provider import ProviderRules, RetryOnce, RetryWithinGra
 from grantledger.domain.user_grant import Consent, UserGrant
 from grantledger.domain.values import (
     AccessToken,
+    AccessTokenEndReason,
     Actor,
     ActorKind,
     FailureClass,
@@ -207,6 +208,17 @@ class Case:
             reason_text="offboarding",
             ticket="T-1",
         )
+        return self.news()
+
+    def gave_back(self, token: str) -> list[str]:
+        """End one access token that is held."""
+        (held,) = (
+            t
+            for t in self.state.access_tokens
+            if t.fingerprint == mark(TokenKind.ACCESS, token)
+        )
+        reason = AccessTokenEndReason.GIVEN_BACK
+        self.grant.end_access(self.ctx(), self.rules, held, reason=reason)
         return self.news()
 
     def stored(self, refresh: str, expires_at: datetime | None = None) -> list[str]:

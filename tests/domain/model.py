@@ -46,6 +46,7 @@ class Server:
     families: bool
     grace_seconds: float = 60.0
     issued: dict[str, Issued] = field(default_factory=dict[str, Issued])
+    access_of: dict[str, int] = field(default_factory=dict[str, int])
     _families: int = 0
     _count: int = 0
 
@@ -54,9 +55,12 @@ class Server:
         self._families += 1
         return self._issue(self._families)
 
-    def access(self) -> str:
+    def access(self, refresh: str) -> str:
+        """Return an access token of the family of that refresh token."""
         self._count += 1
-        return f"at{self._count}"
+        token = f"at{self._count}"
+        self.access_of[token] = self.issued[refresh].family
+        return token
 
     def redeem(self, token: str, at: float) -> tuple[bool, str | None]:
         """Return whether the token was accepted, and the successor in the answer."""
@@ -80,6 +84,9 @@ class Server:
 
     def revoke(self, token: str) -> None:
         """Revoke, and answer 200 whatever the token (RFC 7009 section 2.2)."""
+        if self.families and token in self.access_of:
+            # RFC 7009 section 2.1: the refresh token goes with the access token.
+            self.end_family(self.access_of[token])
         known = self.issued.get(token)
         if known is None:
             return

@@ -37,6 +37,7 @@ from grantledger.domain.redemption import Readiness
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import (
     AccessToken,
+    AccessTokenEndReason,
     FailureClass,
     GrantStatus,
     RefreshToken,
@@ -86,6 +87,7 @@ class GrantMachine(World):
             RULES,
             unknown_outcome=unknown,
             family_revocation=families,
+            access_token_revocation=not families,
             single_access_token=single,
         )
         self.server = Server(rotation, strict, families, GRACE_SECONDS)
@@ -188,7 +190,7 @@ class GrantMachine(World):
             self.replaced.discard(refresh_mark(token))
         again = consent(token)
         if access:
-            secret = AccessToken(self.server.access())
+            secret = AccessToken(self.server.access(token))
             answer = TokenAnswer(self.now(), access_token=secret, expires_in=600)
             again = replace(again, answer=answer)
             self.learn_access(answer)
@@ -213,6 +215,22 @@ class GrantMachine(World):
         draft.revoke(self.ctx(), self.provider, reason=RevocationReason.USER)
         self.append(draft)
         self.ended = True
+
+    @rule(pick=PICK)
+    def give_back(self, pick: int) -> None:
+        """A caller needs an access token no more; the grant lives on."""
+        draft = self.store.load()
+        before = draft.state
+        if not before.access_tokens:
+            return
+        held = before.access_tokens[pick % len(before.access_tokens)]
+        reason = AccessTokenEndReason.GIVEN_BACK
+        draft.end_access(self.ctx(), self.provider, held, reason=reason)
+        self.append(draft)
+        after = self.store.row.state
+        assert held not in after.access_tokens
+        assert (after.refresh, after.intent) == (before.refresh, before.intent)
+        assert after.status is before.status
 
     @precondition(lambda self: self.store.row.state.usable)
     @rule(really=SELDOM)
@@ -310,7 +328,10 @@ class GrantMachine(World):
     def every_live_access_token_that_is_known_is_accounted_for(self) -> None:
         here = self.in_state(self.store.row.state)
         for token, ends in self.known_access.items():
-            if ends > self.latest and not self.provider.single_access_token:
+            # Those aside are bounded: the oldest give way.
+            aside = self.store.row.state.late_access
+            bounded = self.provider.single_access_token or len(aside) == MAX_SIBLINGS
+            if ends > self.latest and not bounded:
                 found = mark(TokenKind.ACCESS, token)
                 assert found in here | self.ever_owed | self.replaced
 

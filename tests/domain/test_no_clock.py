@@ -57,6 +57,7 @@ from tests.domain.arrange import Case, ONCE, RULES, consent, failure, replay
 
 case = Case(ONCE, replace(consent(access="at1"), refresh_expires_at=None))
 case.rotated("rt2", "at2")
+case.gave_back("at1")
 first = case.lost()
 retry = case.intend()
 case.answered(first, case.ok("rt3", "at3"))

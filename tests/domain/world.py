@@ -148,7 +148,9 @@ class World(RuleBasedStateMachine):
         if not accepted:
             attempt.answer = failure(FailureClass.INVALID_GRANT, "already used")
             return
-        access = None if outcome == "no access" else AccessToken(self.server.access())
+        access = None
+        if outcome != "no access":
+            access = AccessToken(self.server.access(attempt.token))
         attempt.answer = TokenAnswer(
             sent_at=self.now(),
             refresh_token=RefreshToken(successor) if successor else None,

@@ -17,6 +17,7 @@ from grantledger.adapters.ledger.data_keys import DataKeys
 from grantledger.adapters.ledger.states import encode_state
 from grantledger.domain.grant_events import ReauthorizationRequired
 from grantledger.domain.grant_state import GrantState
+from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.values import ReauthorizationReason
 from grantledger.projections.transparency import leaf_hash
 from tests.golden import book
@@ -27,6 +28,12 @@ LATER: list[tuple[Path, str, dict[str, object]]] = [
         book.path_of(f"{ReauthorizationRequired.TOPIC}.security-event"),
         ReauthorizationRequired.TOPIC,
         {"reason": ReauthorizationReason.SECURITY_EVENT},
+    ),
+    # Its sample has an entry for each outcome.
+    (
+        book.path_of(f"{AccessRecorded.TOPIC}.given-back"),
+        AccessRecorded.TOPIC,
+        {},
     ),
 ]
 """Values that a form has taken on since, each with a file of its own."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,12 +140,13 @@ async def service(
     clock: Clock | None = None,
     provision: bool = True,
     mirror: str | None = None,
+    provider: Mapping[str, object] | None = None,
     **dev: Any,  # noqa: ANN401 - fields of DevSettings
 ) -> AsyncGenerator[Service]:
     """Open a broker with alice's grant, and the application over it.
 
     `http` is more of the settings' table `http`, its subtables last; `mirror` names
-    a second provider, which is the same server.
+    a second provider, which is the same server; `provider` is more of the first one's.
     """
     async with AsyncExitStack() as stack:
         said = DevSettings(refresh_token_seconds=86_400, resources=(RESOURCE,), **dev)
@@ -157,7 +158,9 @@ async def service(
         home = Home(tmp_path, callers=rules(issuer.url, http=http))
         scene = Scene(home, server, proxy)
         scene.configure(
-            resources={"files": RESOURCE}, session_audiences=[scene.client.client_id]
+            resources={"files": RESOURCE},
+            session_audiences=[scene.client.client_id],
+            **(provider or {}),
         )
         if mirror is not None:
             home.provider(

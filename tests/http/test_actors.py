@@ -201,16 +201,15 @@ async def test_an_oauth_library_gets_tokens(here: Service) -> None:
     """authlib, for a session and for a background subject."""
     # It speaks by httpx2 where that is installed, as it is with the tests.
     transport = httpx2.ASGITransport(cast("Any", here.transport.app))
-    # The library ships no types.
-    client: Any = AsyncOAuth2Client(
+    library: Any = AsyncOAuth2Client(
         "scanner",
         SECRET,
         token_endpoint_auth_method="client_secret_basic",
         transport=transport,
         base_url="http://broker",
     )
-    async with client:
-        exchanged: dict[str, Any] = await client.fetch_token(
+    async with library as client:
+        exchanged = await client.fetch_token(
             f"http://broker{OAUTH}",
             grant_type=TOKEN_EXCHANGE,
             subject_token=session(here),

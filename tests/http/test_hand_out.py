@@ -11,6 +11,7 @@ import pytest
 
 from grantledger.adapters.http import service as http_service
 from grantledger.adapters.http.app import build_app
+from grantledger.adapters.http.edge import Attempt
 from grantledger.adapters.http.identity import Authenticator, Identity
 from grantledger.domain.values import GrantKey, Outcome
 from tests.broker.scene import CALLER
@@ -204,7 +205,10 @@ async def test_a_ledger_that_was_moved_is_not_ready(here: Service) -> None:
 class Failing(Authenticator):
     """Fails as no error of ours does."""
 
-    async def identity(self, authorization: str | None) -> Identity:
+    async def identity(
+        self, authorization: str | None, attempt: Attempt | None = None
+    ) -> Identity:
+        del attempt
         raise RuntimeError(f"canary {authorization}")
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn, cast
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
 
-from grantledger.adapters.http import service as http_service
-from grantledger.adapters.http.app import build_app
-from grantledger.adapters.http.identity import Authenticator, Identity
 from grantledger.domain.policy import CallerRule, Policy, Role
 from grantledger.domain.values import GrantKey, GrantStatus
 from tests.broker.scene import CALLER
-from tests.http.scene import PROBLEM, SECRET, Service
+from tests.http.scene import PROBLEM, SECRET, Service, service
 from tests.support.faults import Fault
 
 AUTH = ("scanner", SECRET)
@@ -275,6 +273,19 @@ async def test_one_that_it_does_not_confirm_is_a_202_with_what_is_known(
     assert [line["count"] for line in where.json()["live"]] == [1]
 
 
+async def test_one_that_the_server_cannot_confirm_says_so(tmp_path: Path) -> None:
+    """Profile A has no revocation: the token lives on, and until when is told."""
+    async with service(tmp_path, "A") as here:
+        allow(here, *Role)
+        said = await post(here, f"{ALICE}/revoke")
+        assert said.status_code == 202, said.text
+        assert (said.json()["status"], said.json()["confirmed"]) == ("revoked", False)
+        states = {(o["state"], o["abandoned"]) for o in said.json()["obligations"]}
+        assert states == {("abandoned", "unsupported")}
+        where = await get(here, said.headers["location"])
+        assert where.json()["confirmed"] is False
+
+
 async def test_many_are_looked_at_before_they_are_ended(staff: Service) -> None:
     for number in range(3):
         consent = staff.life.scene.consent(key=GrantKey("cloud", f"user-{number}"))
@@ -322,46 +333,6 @@ async def test_a_user_may_be_called_like_an_endpoint(staff: Service, name: str) 
     assert (await post(staff, f"{path}/token")).status_code == 200
     wrong = await post(staff, path)
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET")
-
-
-class Mistaken(Authenticator):
-    """Fails as no error of ours does."""
-
-    async def identity(self, authorization: str | None) -> Identity:
-        raise RuntimeError(f"canary {authorization}")
-
-
-async def test_a_mistake_is_a_problem_and_in_the_log_by_its_kind(
-    here: Service, caplog: pytest.LogCaptureFixture
-) -> None:
-    opened = here.life.opened
-    whole = http_service.Service(opened, Mistaken([], {}, opened.clock), here.settings)
-    transport = httpx.ASGITransport(build_app(whole))
-    async with httpx.AsyncClient(transport=transport, base_url="http://b") as client:
-        said = await client.get(ALICE)
-    assert (said.status_code, said.headers["content-type"]) == (500, PROBLEM)
-    assert said.json()["title"] == "unexpected"
-    assert "a request failed: RuntimeError" in caplog.text
-    assert "canary" not in said.text + caplog.text
-
-
-class MistakenFleet:
-    """Stands for a ledger, and fails as no error of ours does."""
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise RuntimeError(f"canary {name}")
-
-
-async def test_a_mistake_among_many_grants_is_a_line_and_in_the_log(
-    staff: Service, caplog: pytest.LogCaptureFixture
-) -> None:
-    staff.life.env.fleet = cast("Any", MistakenFleet())
-    body: dict[str, Any] = {"selection": {"provider": "cloud"}}
-    said = await post(staff, "/v1/incidents/revoke", json=body)
-    lines = [json.loads(line) for line in said.text.splitlines()]
-    assert lines[0] == {"error": "unexpected"}
-    assert "a request failed: RuntimeError" in caplog.text
-    assert "canary" not in said.text + caplog.text
 
 
 @pytest.mark.parametrize(

@@ -323,6 +323,7 @@ def test_an_exchanged_token_is_named_by_the_entry_itself() -> None:
             "2 more refusals since before: counted, not kept.",
         ),
         (_entry(Outcome.HANDED_OUT), "Handed out."),
+        (_entry(Outcome.GIVEN_BACK, reason="confirmed"), "Given back: confirmed."),
     ],
 )
 def test_every_outcome_of_the_journal_has_words(entry: AccessEntry, words: str) -> None:
@@ -336,6 +337,17 @@ def test_a_refusal_shows_what_was_asked_for() -> None:
     private = EntryPrivate(scopes_asked=("admin",))
     line = _lines(Case(), _entry(Outcome.DENIED, private=private))[-1]
     assert line.scopes == ("admin",)
+
+
+def test_a_token_that_was_given_back_is_named() -> None:
+    rules = replace(RULES, access_token_revocation=True)
+    case = Case(rules, consent(access="at1"))
+    case.gave_back("at1")
+    line = _last(case)
+    assert line.what == (
+        "Handed out no more (given back), to be revoked; the grant lives on."
+    )
+    assert line.token == Mark(TokenKind.ACCESS, mark(TokenKind.ACCESS, "at1"))
 
 
 def test_no_line_holds_a_token() -> None:

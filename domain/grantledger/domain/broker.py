@@ -20,6 +20,7 @@ from grantledger.domain.errors import (
     LedgerError,
     NotProvisioned,
 )
+from grantledger.domain.giving_back import GivenBack, GivingBack
 from grantledger.domain.hand_out import HandOuts
 from grantledger.domain.held_tokens import asked_scopes
 from grantledger.domain.policy import Operation
@@ -63,6 +64,7 @@ class Broker:
         self.upkeep = Upkeep(env, self._redeemer, self._hand_outs)
         self._erasing = Erasing(env, self._endings)
         self._exchanges = SessionExchanges(env, self._hand_outs)
+        self._giving_back = GivingBack(env, self._hand_outs, self._endings)
 
     @property
     def cached(self) -> int:
@@ -92,6 +94,10 @@ class Broker:
             audience=audience,
             actor=actor,
         )
+
+    async def give_back(self, caller: Caller, token: AccessToken) -> GivenBack:
+        """End a token that was handed out (see `GivingBack.give_back`)."""
+        return await self._giving_back.give_back(caller, token)
 
     async def authorise(
         self,

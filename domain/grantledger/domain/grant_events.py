@@ -19,6 +19,7 @@ from grantledger.domain.redemption_events import (
     Rotated,
 )
 from grantledger.domain.revocation_events import (
+    AccessTokenEnded,
     Revoked,
     UpstreamRevocationAbandoned,
     UpstreamRevocationConfirmed,
@@ -27,6 +28,7 @@ from grantledger.domain.revocation_events import (
 
 __all__ = [
     "GRANT_EVENTS",
+    "AccessTokenEnded",
     "Erased",
     "Exchanged",
     "GrantEvent",
@@ -56,4 +58,5 @@ GRANT_EVENTS: tuple[type[GrantEvent], ...] = (
     UpstreamRevocationFailed,
     UpstreamRevocationAbandoned,
     Erased,
+    AccessTokenEnded,
 )

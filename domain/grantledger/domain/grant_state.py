@@ -194,7 +194,8 @@ class GrantState:
         latest_attempt: the newest intent of all, resolved or not.
         lost: attempts whose outcome nobody knows, oldest first: a late answer is
             judged by what its attempt was.
-        late_access: access tokens of late answers; never handed out, but owed.
+        late_access: access tokens that are never handed out, but owed when the grant
+            ends: of late answers, and those that were given back.
     """
 
     grant_id: UUID

@@ -90,6 +90,8 @@ class ProviderRules:
         single_access_token: the server keeps one live access token per grant.
         family_revocation: revoking a refresh token ends its whole family.
         revocation: False where the server has no revocation endpoint at all.
+        access_token_revocation: revoking an access token ends that token alone; many
+            servers end the grant with it.
         rotation_interval_seconds: a worker rotates a grant that was not used for so
             long, within the last quarter of it; None: never.
         keep_alive: a worker uses a refresh token before its stated end.
@@ -117,6 +119,7 @@ class ProviderRules:
     single_access_token: bool = False
     family_revocation: bool = False
     revocation: bool = True
+    access_token_revocation: bool = False
     exchange_strategy: ExchangeStrategy = ExchangeStrategy.TOKEN_EXCHANGE
     exchange_target: ExchangeTarget = ExchangeTarget.AUDIENCE
     rotation_interval_seconds: float | None = None

@@ -12,6 +12,7 @@ from grantledger.domain.answers import RevocationConfirmed, UpstreamFailure
 from grantledger.domain.context import Context, backoff_seconds
 from grantledger.domain.event_base import HasState
 from grantledger.domain.grant_events import (
+    AccessTokenEnded,
     Erased,
     RedemptionFailed,
     Revoked,
@@ -19,10 +20,11 @@ from grantledger.domain.grant_events import (
     UpstreamRevocationConfirmed,
     UpstreamRevocationFailed,
 )
-from grantledger.domain.grant_state import Obligation
+from grantledger.domain.grant_state import HeldAccessToken, Obligation
 from grantledger.domain.provider import ProviderRules
 from grantledger.domain.values import (
     AbandonReason,
+    AccessTokenEndReason,
     FailureClass,
     GrantStatus,
     RevocationReason,
@@ -52,6 +54,29 @@ class Revocation(HasState):
         self.record(Revoked, ctx, reason=reason, reason_text=reason_text, ticket=ticket)
         if not rules.revocation:
             self.abandon_unsupported(ctx)
+
+    def end_access(
+        self,
+        ctx: Context,
+        rules: ProviderRules,
+        held: HeldAccessToken,
+        *,
+        reason: AccessTokenEndReason,
+    ) -> None:
+        """Let one held access token leave no more; the grant lives on.
+
+        The server is owed the end of that token where it ends it alone. Elsewhere it
+        is kept aside: it may end the refresh token, too (RFC 7009 section 2.1).
+        """
+        self.record(
+            AccessTokenEnded,
+            ctx,
+            generation=held.generation,
+            token_ref=held.version,
+            fingerprint=held.fingerprint,
+            reason=reason,
+            owed=rules.revocation and rules.access_token_revocation,
+        )
 
     def erase(self, ctx: Context, *, reason: str, receipt: str) -> None:
         """Forget the grant; this is its stream's last event.

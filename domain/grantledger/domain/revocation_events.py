@@ -6,13 +6,16 @@ from dataclasses import replace
 from datetime import datetime
 
 from grantledger.domain.event_base import GrantEvent
-from grantledger.domain.grant_fold import close, displaced, owe_all
-from grantledger.domain.grant_state import GrantState
+from grantledger.domain.grant_fold import close, displaced, owe, owe_all
+from grantledger.domain.grant_state import MAX_SIBLINGS, GrantState
 from grantledger.domain.values import (
     AbandonReason,
+    AccessTokenEndReason,
     FailureClass,
     GrantStatus,
     RevocationReason,
+    TokenFingerprint,
+    TokenKind,
 )
 
 
@@ -40,6 +43,47 @@ class Revoked(GrantEvent):
             ambiguity=None,
             obligations=owe_all(state, self),
             revoked_at=self.timestamp,
+        )
+
+
+class AccessTokenEnded(GrantEvent):
+    """One access token leaves no more; the grant lives on.
+
+    Attributes:
+        token_ref: version of the `Exchanged` event that recorded it.
+        owed: True: it is to be revoked at the server; False: it lives until it
+            expires there, or the grant ends.
+    """
+
+    TOPIC = "grantledger.user-grant.access-token-ended.v1"
+    SEALED = frozenset({"by", "fingerprint"})
+
+    generation: int
+    token_ref: int
+    fingerprint: TokenFingerprint
+    reason: AccessTokenEndReason
+    owed: bool
+
+    def evolve(self, state: GrantState) -> GrantState:
+        """Owe the token's end, or keep it aside to be owed with the grant's."""
+        owed = list(state.obligations)
+        aside = [t for t in state.late_access if t.expires_at > self.timestamp]
+        # By version: a fingerprint is gone from an erased grant's history.
+        for held in state.access_tokens:
+            if held.version != self.token_ref or held.token is None:
+                continue
+            if not self.owed:
+                aside.append(held)
+            else:
+                token = (TokenKind.ACCESS, held.token.reveal(), held.fingerprint)
+                owe(owed, self, held.generation, token, held.expires_at)
+        return replace(
+            state,
+            access_tokens=tuple(
+                t for t in state.access_tokens if t.version != self.token_ref
+            ),
+            late_access=tuple(aside[-MAX_SIBLINGS:]),
+            obligations=tuple(owed),
         )
 
 

@@ -165,6 +165,12 @@ class ErasureReason(StrEnum):
     OPERATOR = "operator"
 
 
+class AccessTokenEndReason(StrEnum):
+    """Why an access token was ended though its grant lives on; stored in clear."""
+
+    GIVEN_BACK = "given_back"
+
+
 class AbandonReason(StrEnum):
     """Why an obligation to revoke upstream ended without the server's word."""
 
@@ -194,6 +200,7 @@ class Outcome(StrEnum):
     EXCHANGE_INTENDED = "exchange_intended"
     EXCHANGE_FAILED = "exchange_failed"
     SUPPRESSED = "denials_suppressed"
+    GIVEN_BACK = "given_back"
 
 
 class Source(StrEnum):

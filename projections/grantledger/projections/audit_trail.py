@@ -44,6 +44,7 @@ JOURNAL_EVENTS: Mapping[Outcome, str] = {
     Outcome.EXCHANGE_INTENDED: "ExchangeIntended",
     Outcome.EXCHANGE_FAILED: "ExchangeFailed",
     Outcome.SUPPRESSED: "DenialsSuppressed",
+    Outcome.GIVEN_BACK: "GivenBack",
 }
 """What the entries of an AccessRecorded event are called in a history."""
 
@@ -189,6 +190,8 @@ def _entry_words(entry: AccessEntry) -> str:
         case Outcome.SUPPRESSED:
             since = moment(entry.since, entry.at) if entry.since else "before"
             words = f"{entry.count} more refusals since {since}: counted, not kept."
+        case Outcome.GIVEN_BACK:
+            words = f"Given back: {spaced(entry.reason)}."
         case _:
             assert_never(entry.outcome)
     return f"{words} “{detail}”" if detail else words

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.grant_events import (
+    AccessTokenEnded,
     Erased,
     Exchanged,
     LateAnswerKept,
@@ -241,6 +242,21 @@ def _revoked(event: Revoked, before: GrantState | None) -> Telling:
             "reason": event.reason,
             "reason_text": event.reason_text,
             "ticket": event.ticket,
+        },
+    )
+
+
+@tell.register
+def _access_ended(event: AccessTokenEnded, before: GrantState | None) -> Telling:  # noqa: ARG001 - one signature for all
+    owed = ", to be revoked" if event.owed else ""
+    return Telling(
+        f"Handed out no more ({spaced(event.reason)}){owed}; the grant lives on.",
+        token=Mark(TokenKind.ACCESS, event.fingerprint),
+        facts={
+            "generation": event.generation,
+            "token_ref": event.token_ref,
+            "owed": event.owed,
+            "reason": event.reason,
         },
     )
 

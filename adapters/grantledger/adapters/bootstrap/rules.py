@@ -73,6 +73,7 @@ _PLAIN = (
     "single_access_token",
     "family_revocation",
     "revocation",
+    "access_token_revocation",
     "rotation_interval_seconds",
     "keep_alive",
     "rotations_per_minute",

@@ -9,7 +9,8 @@ import typer
 
 from grantledger.adapters.cli import output
 from grantledger.adapters.cli.options import Config, Json
-from grantledger.adapters.settings import load
+from grantledger.adapters.http.listening import socket_path
+from grantledger.adapters.settings import Settings, load
 from grantledger.adapters.settings.listening import address
 from grantledger.domain.errors import Unavailable
 
@@ -26,16 +27,29 @@ def probe(
     as_json: Json = False,
 ) -> None:
     """Ask the service of these settings, on this machine, whether it is ready."""
-    host, port = address(load(config).file.http.listen)
-    host = _EVERYWHERE.get(host, host)
-    shown = f"[{host}]" if ":" in host else host
+    where, transport = _way(load(config))
     try:
-        said = httpx.get(
-            f"http://{shown}:{port}/readyz", timeout=seconds, trust_env=False
-        )
+        with httpx.Client(
+            transport=transport, timeout=seconds, trust_env=False
+        ) as client:
+            said = client.get(f"http://{where}/readyz")
         body = said.json()
     except (httpx.HTTPError, ValueError) as cause:
         raise Unavailable(f"no answer: {type(cause).__name__}") from None
     if not said.is_success:
         raise Unavailable(f"not ready: {said.text[:500]}")
     output.show(as_json, body, "ready")
+
+
+def _way(settings: Settings) -> tuple[str, httpx.HTTPTransport]:
+    """Return whom to ask, and how: by TCP, or by the socket where that is all."""
+    listen = settings.file.http.listen
+    if not listen:
+        path = socket_path(settings)
+        return "localhost", httpx.HTTPTransport(uds=str(path))
+    host, port = address(listen)
+    host = _EVERYWHERE.get(host, host)
+    return (
+        f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        httpx.HTTPTransport(),
+    )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import anyio
@@ -12,13 +16,21 @@ from argon2 import PasswordHasher
 from grantledger.adapters.cli import output
 from grantledger.adapters.cli.logging_up import logging_of
 from grantledger.adapters.cli.options import Config, Json
+from grantledger.adapters.http.processes import Children, NotStartedError
 from grantledger.adapters.http.serving import serve as serve_http
-from grantledger.adapters.settings import load
+from grantledger.adapters.http.serving import serve_as_child, serve_by
+from grantledger.adapters.settings import Settings, load
+from grantledger.domain.errors import Unavailable
 
 SECRET_BYTES = 32
+NODE = "GRANTLEDGER__BROKER__NODE"
+_MAIN = "from grantledger.adapters.cli.entry import main; main()"
 
 
-def serve(config: Config = None) -> None:
+def serve(
+    config: Config = None,
+    sockets: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
     """Serve tokens over HTTP until SIGTERM; see docs/callers.md for the endpoints."""
     settings = load(config)
     tell = logging_of(settings)
@@ -26,12 +38,45 @@ def serve(config: Config = None) -> None:
     def listening(address: str) -> None:
         tell(f"listening on {address}")
 
-    anyio.run(
-        serve_http,
-        settings,
-        listening,
-        backend_options={"use_uvloop": True},
-    )
+    quick = {"use_uvloop": True}
+    if sockets is not None:
+        handles = [int(handle) for handle in sockets.split(",")]
+        anyio.run(serve_as_child, settings, handles, backend_options=quick)
+    elif settings.file.http.workers == 1:
+        anyio.run(serve_http, settings, listening, backend_options=quick)
+    else:
+        try:
+            anyio.run(serve_by, settings, _children(config, settings), listening)
+        except NotStartedError as failed:
+            if failed.code < 0:
+                words = f"a process was ended by signal {-failed.code} at its start"
+                raise Unavailable(words) from None
+            raise typer.Exit(failed.code) from None
+
+
+def _children(config: Path | None, settings: Settings) -> Children:
+    """Return how the processes of a service are started: as this one was."""
+
+    def command(_: int, handles: Sequence[int]) -> Sequence[str]:
+        sockets = ",".join(map(str, handles))
+        where = [] if config is None else ["--config", str(config)]
+        return [
+            sys.executable,
+            "-P",
+            "-c",
+            _MAIN,
+            "serve",
+            "--sockets",
+            sockets,
+            *where,
+        ]
+
+    def environment(number: int) -> Mapping[str, str]:
+        # Where none is named, a process's number is in its name already.
+        node = settings.file.broker.node
+        return {} if node is None else {NODE: json.dumps(f"{node}-{number}")}
+
+    return Children(settings.file.http.workers, command, environment)
 
 
 def client_secret(

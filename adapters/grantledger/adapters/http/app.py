@@ -16,10 +16,12 @@ from grantledger.adapters.http import (
     connect,
     events,
     exchange,
+    giving_back,
     probes,
     problems,
     token_routes,
 )
+from grantledger.adapters.http.edge import SCOPE, Edge
 from grantledger.adapters.http.guarding import Handler, unexpected
 from grantledger.adapters.http.management.api import Management, management
 from grantledger.adapters.http.observing import ROUTE, Observed
@@ -44,6 +46,7 @@ _WORDS = {404: "not_found", 405: "method_not_allowed"}
 PARTS: tuple[Callable[[Service], list[BaseRoute]], ...] = (
     token_routes.routes,
     exchange.routes,
+    giving_back.routes,
     connect.routes,
     events.routes,
     probes.routes,
@@ -64,6 +67,7 @@ def build_app(service: Service, telemetry: Telemetry | None = None) -> ASGIApp:
         management(service),
         token_routes.handler(service),
         exchange.handler(service),
+        service.who.edge,
     )
     return front if telemetry is None else Observed(front, routes, telemetry)
 
@@ -88,11 +92,13 @@ class _Front:
         manages: Management,
         tokens: Handler,
         exchanging: Handler,
+        edge: Edge,
     ) -> None:
         self._app = app
         self._manages = manages
         self._tokens = tokens
         self._exchange = exchanging
+        self._edge = edge
 
     def _managed(self, scope: Scope) -> bool:
         return self._manages.serves(scope["path"]) and not _hands_out(scope)
@@ -110,6 +116,7 @@ class _Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, with the headers added to the answer's."""
+        scope[SCOPE] = self._edge
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -8,7 +8,8 @@ not guessed at.
 from __future__ import annotations
 
 import json
-from typing import TypeVar
+from collections import OrderedDict
+from typing import Generic, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import msgspec
@@ -18,6 +19,8 @@ from grantledger.domain.errors import InvalidRequest
 
 T = TypeVar("T")
 MAX_FIELDS = 64
+MAX_KNOWN = 1024
+MAX_KNOWN_BYTES = 512
 FORM = "application/x-www-form-urlencoded"
 REPEATABLE = frozenset({"resource", "audience"})
 
@@ -37,8 +40,8 @@ async def read(request: Request, limit: int) -> bytes:
         TooLargeError: it is longer than `limit` bytes, said or found.
         InvalidRequest: the caller went away before its end.
     """
-    said = request.headers.get("content-length", "")
-    if said.isascii() and said.isdigit() and int(said) > limit:
+    said = header(request, b"content-length")
+    if said.isdigit() and int(said) > limit:
         raise TooLargeError
     body = bytearray()
     more = True
@@ -55,10 +58,43 @@ async def read(request: Request, limit: int) -> bytes:
 
 def media_type(request: Request) -> str:
     """Return the media type without parameters, in lower case; "" for none."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    said = header(request, b"content-type")
+    return said.partition(b";")[0].strip().lower().decode("latin-1")
 
 
-async def json_of(request: Request, decoder: msgspec.json.Decoder[T], limit: int) -> T:
+def header(request: Request, name: bytes) -> bytes:
+    """Return a header's value, the first where it stands twice; b"" for none."""
+    for key, value in request.scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found
+    return b""
+
+
+class Known(Generic[T]):
+    """Bodies that were read before: callers ask for the same again and again.
+
+    What is kept is what was read, never changed; short ones only, and so many.
+    """
+
+    def __init__(self) -> None:
+        self._read: OrderedDict[bytes, T] = OrderedDict()
+
+    def get(self, body: bytes) -> T | None:
+        """Return what the body says, None where it is new."""
+        return self._read.get(body)
+
+    def keep(self, body: bytes, said: T) -> None:
+        """Remember what it says."""
+        if len(body) <= MAX_KNOWN_BYTES:
+            self._read[body] = said
+            while len(self._read) > MAX_KNOWN:
+                self._read.popitem(last=False)
+
+
+async def json_of(
+    request: Request, decoder: msgspec.json.Decoder[T], limit: int, known: Known[T]
+) -> T:
     """Return the JSON body; one without a byte stands for `{}`.
 
     Raises:
@@ -70,6 +106,9 @@ async def json_of(request: Request, decoder: msgspec.json.Decoder[T], limit: int
         body = b"{}"
     elif media_type(request) != "application/json":
         raise WrongTypeError("application/json")
+    before = known.get(body)
+    if before is not None:
+        return before
     try:
         decoded = decoder.decode(body)
         json.loads(body, object_pairs_hook=_once)
@@ -79,6 +118,7 @@ async def json_of(request: Request, decoder: msgspec.json.Decoder[T], limit: int
         raise InvalidRequest(f"{field}: {words}", field) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidRequest("the body is no JSON object", "body") from None
+    known.keep(body, decoded)
     return decoded
 
 

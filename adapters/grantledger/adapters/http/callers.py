@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from starlette.requests import Request
 
-from grantledger.adapters.http.identity import (
-    Authenticator,
-    Identity,
-    NotAuthenticatedError,
-)
+from grantledger.adapters.http.edge import ONE_WAY, Attempt, Edge, edge_of
+from grantledger.adapters.http.identity import Authenticator, Identity
+from grantledger.adapters.http.unauthenticated import NotAuthenticatedError
+from grantledger.domain.delegation import ActingParty
+from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.requests import Caller
+from grantledger.domain.values import Secret
 
 MAX_HEADER_LENGTH = 200
 
@@ -18,22 +21,76 @@ async def caller_of(request: Request, who: Authenticator) -> Caller:
     """Return the authenticated caller, with what the request says of its place.
 
     Raises:
-        NotAuthenticatedError: nobody known calls, or two at once: of two headers a
-            proxy might have looked at the other.
+        NotAuthenticatedError: nobody known calls.
+        InvalidRequest: a certificate that cannot be believed, or two ways at once.
+        RateLimited: this caller is over its rate.
         Unavailable: the issuer's keys cannot be fetched now.
     """
-    said = request.headers.getlist("authorization")
-    if len(said) > 1:
-        raise NotAuthenticatedError("invalid_request")
-    found = await who.identity(said[0] if said else None)
-    return described(request, found)
+    said = [v for name, v in request.scope["headers"] if name == b"authorization"]
+    if len(said) == 1 and who.edge.headers_alone:
+        # The usual one: a token that was verified before, and nothing beside it.
+        remembered = who.remembered(said[0])
+        if remembered is not None:
+            return _admitted(request, who.edge, remembered)
+
+    async def proven(attempt: Attempt) -> Identity:
+        brought = who.edge.caller_id(request)
+        if brought is not None:
+            party = ActingParty(brought, subject=brought, client_id=brought)
+            return Identity(brought, party=party)
+        if len(said) > 1:
+            # Of two headers a proxy might have looked at the other.
+            raise NotAuthenticatedError("invalid_request")
+        text = said[0].decode("latin-1") if said else None
+        return await who.identity(text, attempt)
+
+    return await _tried(request, who.edge, proven)
+
+
+async def caller_by_secret(
+    request: Request, who: Authenticator, client_id: str | None, secret: Secret
+) -> Caller:
+    """Return the caller that proves itself in a form (RFC 6749 section 2.3.1).
+
+    Raises:
+        NotAuthenticatedError: nobody known calls.
+        InvalidRequest: the request brings another way to authenticate as well.
+        RateLimited: this caller is over its rate.
+    """
+
+    async def proven(attempt: Attempt) -> Identity:
+        if "authorization" in request.headers or who.edge.caller_id(request):
+            raise InvalidRequest(ONE_WAY, "client_secret")
+        if client_id is None:
+            raise NotAuthenticatedError("invalid_client")
+        return await who.client(client_id, secret, attempt)
+
+    return await _tried(request, who.edge, proven)
+
+
+async def _tried(
+    request: Request, edge: Edge, proven: Callable[[Attempt], Awaitable[Identity]]
+) -> Caller:
+    attempt = edge.attempt(request)
+    try:
+        found = await proven(attempt)
+    except NotAuthenticatedError:
+        attempt.failed()
+        raise
+    return _admitted(request, edge, found)
+
+
+def _admitted(request: Request, edge: Edge, found: Identity) -> Caller:
+    caller = described(request, found)
+    edge.admit(found.id)
+    return caller
 
 
 def described(request: Request, found: Identity) -> Caller:
     """Return the caller; what headers say is kept, and not believed."""
     caller = Caller(
         id=found.id,
-        peer_ip=request.client.host if request.client else None,
+        peer_ip=edge_of(request).address(request),
         user_agent=_kept(request, b"user-agent"),
         correlation_id=_kept(request, b"x-request-id"),
         user=found.user,

@@ -14,14 +14,10 @@ from starlette.routing import BaseRoute, Route
 
 from grantledger.adapters.bootstrap.providers import WiredProvider
 from grantledger.adapters.http import bodies, forms, problems
-from grantledger.adapters.http.callers import caller_of, described
+from grantledger.adapters.http.callers import caller_by_secret, caller_of
 from grantledger.adapters.http.forms import Form, one
 from grantledger.adapters.http.guarding import Handler, guarded
-from grantledger.adapters.http.identity import (
-    Authenticator,
-    NotAuthenticatedError,
-    claimed_issuer,
-)
+from grantledger.adapters.http.identity import Authenticator, claimed_issuer
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.http.token_routes import answer, token_of
 from grantledger.adapters.upstream.signed import MAX_JWT_BYTES
@@ -161,11 +157,7 @@ async def client_of(request: Request, form: Form, who: Authenticator) -> Caller:
     client_id, secret = one(form, "client_id"), one(form, "client_secret")
     if secret is None:
         return await caller_of(request, who)
-    if "authorization" in request.headers:
-        raise InvalidRequest("authenticate in one way, not in two", "client_secret")
-    if client_id is None:
-        raise NotAuthenticatedError("invalid_client")
-    return described(request, await who.client(client_id, Secret(secret)))
+    return await caller_by_secret(request, who, client_id, Secret(secret))
 
 
 def token_in(form: Form, name: str) -> str:

@@ -1,8 +1,9 @@
 """Who calls: a JWT of a configured issuer, or a client with a secret.
 
-Nothing else in a request says who it is from; a header that a proxy might set is not
-looked at. A caller's id is the issuer's configured name and its claim, `idp:scanner`,
-or a configured client's id, which has no colon: no issuer can name another's callers.
+What a certificate or a Unix socket says stands in `edge`; any other header that a
+proxy might set is not looked at. A caller's id is the issuer's configured name and its
+claim, `idp:scanner`, or a configured client's id, which has no colon: no issuer can
+name another's callers.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote_plus
 
-import anyio
-import anyio.to_thread
 import jwt
 from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 
+from grantledger.adapters.http.edge import Attempt, Edge
+from grantledger.adapters.http.hashing import SecretHashes
+from grantledger.adapters.http.unauthenticated import NotAuthenticatedError
+from grantledger.adapters.settings import HttpSettings
 from grantledger.adapters.upstream.acting import actors
 from grantledger.adapters.upstream.signed import (
     MAX_JWT_BYTES,
@@ -38,17 +40,16 @@ from grantledger.domain.values import MAX_NAME_LENGTH, MAX_SUBJECT_LENGTH, Secre
 MAX_VERIFIED = 10_000
 VERIFIED_SECONDS = 300.0
 MAX_SECRET_LENGTH = 512
-HASHING_AT_ONCE = 2
 TYPES = frozenset({"at+jwt"})
 LAX_TYPES = frozenset({"at+jwt", "jwt", ""})
 
-
-class NotAuthenticatedError(Exception):
-    """Nobody known calls; `error` is the word for the challenge (RFC 6750 3.1)."""
-
-    def __init__(self, error: str) -> None:
-        super().__init__(error)
-        self.error = error
+__all__ = [
+    "Authenticator",
+    "CallerIssuer",
+    "Identity",
+    "NotAuthenticatedError",
+    "claimed_issuer",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class Authenticator:
 
     Args:
         clients: id to argon2 hash of its secret.
+        edge: what else is known of a request, and how often one may try.
         hasher: verifies those.
     """
 
@@ -106,61 +108,75 @@ class Authenticator:
         issuers: Sequence[CallerIssuer],
         clients: Mapping[str, str],
         clock: Clock,
+        edge: Edge | None = None,
         hasher: PasswordHasher | None = None,
     ) -> None:
+        self.edge = edge or Edge(HttpSettings(), clock.now)
         self._issuers = {issuer.issuer: issuer for issuer in issuers}
         self._clients = dict(clients)
         self._clock = clock
-        self._hasher = hasher or PasswordHasher()
-        # Verified against when no such client is known: both take the same time.
-        self._nobody = self._hasher.hash("nobody")
-        self._hashing = anyio.CapacityLimiter(HASHING_AT_ONCE)
+        self._hashes = SecretHashes(self._clients, hasher)
         self._verified: OrderedDict[bytes, tuple[Identity, datetime]] = OrderedDict()
 
-    async def identity(self, authorization: str | None) -> Identity:
+    async def identity(
+        self, authorization: str | None, attempt: Attempt | None = None
+    ) -> Identity:
         """Return who calls with this header.
 
         Raises:
+            RateLimited: too many attempts like this one proved nobody.
             NotAuthenticatedError: the header is missing, or proves nothing.
             Unavailable: the issuer's keys cannot be fetched now.
         """
         scheme, _, rest = (authorization or "").partition(" ")
         rest = rest.strip()
         if scheme.lower() == "bearer" and rest and self._issuers:
-            return await self._bearer(rest)
+            return await self._bearer(rest, attempt)
         if scheme.lower() == "basic" and rest and self._clients:
             client_id, secret = _basic(rest)
-            return await self.client(client_id, secret)
+            return await self.client(client_id, secret, attempt)
         raise NotAuthenticatedError("missing" if not rest else "invalid_request")
 
-    async def client(self, client_id: str, secret: Secret) -> Identity:
+    def remembered(self, authorization: bytes) -> Identity | None:
+        """Return whose token this is, where it was verified before; else None."""
+        if authorization[:7].lower() != b"bearer ":
+            return None
+        token = authorization[7:].strip().decode("latin-1")
+        return self._remembered(_mark("bearer", token), self._clock.now())
+
+    async def client(
+        self, client_id: str, secret: Secret, attempt: Attempt | None = None
+    ) -> Identity:
         """Return the client with this secret (RFC 6749 section 2.3.1).
 
         Raises:
             NotAuthenticatedError: there is none.
+            RateLimited: too many attempts like this one proved nobody.
+            Unavailable: too many secrets are being compared.
         """
-        known = self._clients.get(client_id)
+        known = client_id in self._clients
         marked = _mark(client_id, secret.reveal())
         now = self._clock.now()
         remembered = self._remembered(marked, now)
-        if known is not None and remembered is not None:
+        if known and remembered is not None:
             return remembered
-        right = await anyio.to_thread.run_sync(
-            self._matches, known or self._nobody, secret, limiter=self._hashing
-        )
-        if known is None or not right:
+        if attempt is not None:
+            attempt.looks(client_id if known else "")
+        if not await self._hashes.matches(client_id, secret, marked):
             raise NotAuthenticatedError("invalid_client")
         party = ActingParty(client_id, subject=client_id, client_id=client_id)
         found = Identity(client_id, party=party)
         self._remember(marked, found, now + timedelta(seconds=VERIFIED_SECONDS))
         return found
 
-    async def _bearer(self, token: str) -> Identity:
+    async def _bearer(self, token: str, attempt: Attempt | None) -> Identity:
         now = self._clock.now()
         marked = _mark("bearer", token)
         remembered = self._remembered(marked, now)
         if remembered is not None:
             return remembered
+        if attempt is not None:
+            attempt.looks()
         try:
             issuer, claims, party = await self._verified_party(token)
         except InvalidSubjectToken:
@@ -202,12 +218,6 @@ class Authenticator:
         subject = str(claims["sub"])
         party = ActingParty(name, subject, issuer.issuer, client_id, actors(claims))
         return issuer, claims, party
-
-    def _matches(self, hashed: str, secret: Secret) -> bool:
-        try:
-            return self._hasher.verify(hashed, secret.reveal())
-        except (VerificationError, InvalidHashError):
-            return False
 
     def _remembered(self, marked: bytes, now: datetime) -> Identity | None:
         found = self._verified.get(marked)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import os
 import signal
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+import socket
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from grantledger.adapters.bootstrap import open_broker
-from grantledger.adapters.bootstrap.watching import sampling, watching
+from grantledger.adapters.bootstrap.watching import adding_up, sampling, watching
 from grantledger.adapters.http.app import build_app
+from grantledger.adapters.http.edge import Edge
 from grantledger.adapters.http.identity import (
     LAX_TYPES,
     TYPES,
@@ -21,20 +31,28 @@ from grantledger.adapters.http.identity import (
     CallerIssuer,
 )
 from grantledger.adapters.http.key_sets import close_all, key_set
+from grantledger.adapters.http.listening import (
+    adopted,
+    listening,
+    shown,
+    socket_path,
+)
+from grantledger.adapters.http.processes import READY, Children, Processes
+from grantledger.adapters.http.protocol import HttpConnection, connections
 from grantledger.adapters.http.reloading import reloading
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.http.transmitting import transmitters
-from grantledger.adapters.http.wire import BoundedHead
 from grantledger.adapters.settings import CallerIssuerSettings, Settings
 from grantledger.adapters.settings.listening import address
 from grantledger.adapters.settings.shape import HttpSettings
 from grantledger.adapters.telemetry.watch import UNWATCHED, Watch
 from grantledger.adapters.upstream.http import BoundedHttp
 from grantledger.adapters.upstream.signed import SignedTokens
-from grantledger.domain.errors import ConfigurationError, Unavailable
+from grantledger.domain.errors import ConfigurationError
 from grantledger.domain.ports import Clock
 
 GRACEFUL_SECONDS = 10
+STDIN, STDOUT = 0, 1
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 KEEP_ALIVE_SECONDS = 30
 COLLECT_AFTER = (10_000, 20, 50)
@@ -52,20 +70,96 @@ async def serve(settings: Settings, started: Callable[[str], object]) -> None:
         LedgerError: the ledger cannot be used.
         Unavailable: the ledger cannot be used now, or the address is taken.
     """
+    check(settings)
+
+    def tell(bound: list[socket.socket]) -> None:
+        for where in shown(bound, socket_path(settings)):
+            started(where)
+
+    await serve_on(settings, listening(settings), tell)
+
+
+async def serve_by(
+    settings: Settings, children: Children, started: Callable[[str], object]
+) -> None:
+    """Serve by children, as `serve` does.
+
+    Raises:
+        ConfigurationError, Unavailable: see there.
+        NotStartedError: the first child did not get to serve, and has said why.
+    """
+    check(settings)
+    with (
+        adding_up(settings, settings.file.http) as (environment, ended),
+        listening(settings) as bound,
+    ):
+        children = children.with_these(environment, ended)
+        addresses = shown(bound, socket_path(settings))
+
+        def tell() -> None:
+            for where in addresses:
+                started(where)
+
+        await Processes(children, bound).run(tell)
+
+
+async def serve_as_child(settings: Settings, handles: Sequence[int]) -> None:
+    """Serve on sockets that the parent passed on; it is told, and outlived never."""
+    loop = asyncio.get_running_loop()
+
+    def parent_says() -> None:
+        if not os.read(STDIN, 1):
+            loop.remove_reader(STDIN)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def ready(_: list[socket.socket]) -> None:
+        os.write(STDOUT, READY + b"\n")
+        loop.add_reader(STDIN, parent_says)
+
+    await serve_on(settings, adopted(handles), ready, alone=False)
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings of a service that could not listen, or that nobody could use.
+
+    Raises:
+        ConfigurationError: names the setting.
+    """
     said = settings.file.http
-    host, port = address(said.listen)
+    if said.listen:
+        address(said.listen)
+    socket_path(settings)
     if not settings.has_policy:
         raise ConfigurationError(
             "callers: a service needs a policy; without, nobody has anything",
             "callers",
         )
-    if not said.issuers and not said.clients:
+    if not (said.issuers or said.clients or said.certificates or said.unix_peers):
         raise ConfigurationError(
             "http: name issuers of callers' tokens or clients: nobody could call",
             "http.issuers",
         )
+
+
+async def serve_on(
+    settings: Settings,
+    listeners: AbstractContextManager[list[socket.socket]],
+    ready: Callable[[list[socket.socket]], object],
+    *,
+    alone: bool = True,
+) -> None:
+    """Serve on sockets, as `serve` does.
+
+    Args:
+        settings: see there.
+        listeners: yields the sockets once the broker is open.
+        ready: called with them when they are accepted on.
+        alone: this process shows its metrics itself, and no parent does.
+    """
     with ExitStack() as afterwards:
-        telemetry = afterwards.enter_context(watching(settings, said))
+        telemetry = afterwards.enter_context(
+            watching(settings, settings.file.http, alone=alone)
+        )
         watch = telemetry or UNWATCHED
         async with (
             open_broker(settings, watch=watch) as opened,
@@ -73,17 +167,14 @@ async def serve(settings: Settings, started: Callable[[str], object]) -> None:
             transmitters(settings, opened.clock) as senders,
             sampling(opened, settings, telemetry),
         ):
-            app = build_app(Service(opened, who, settings, senders), telemetry)
-            config = server_config(app, said)
-            config.host, config.port = host, port
-            server = AnnouncingServer(config, started)
+            service = Service(opened, who, settings, senders)
+            config = server_config(build_app(service, telemetry), settings.file.http)
+            bound = afterwards.enter_context(listeners)
+            server = ListeningServer(config, lambda: ready(bound))
+            settled()
             afterwards.enter_context(_heard_once())
             afterwards.enter_context(reloading(opened, settings))
-            try:
-                await server.serve()
-            except SystemExit:
-                # What uvicorn does where it cannot bind.
-                raise Unavailable(f"cannot listen on {said.listen}") from None
+            await server.serve(bound)
 
 
 def server_config(app: ASGIApp, said: HttpSettings) -> uvicorn.Config:
@@ -97,8 +188,10 @@ def server_config(app: ASGIApp, said: HttpSettings) -> uvicorn.Config:
         ws="none",
         proxy_headers=False,
         server_header=False,
-        http=BoundedHead,
-        limit_concurrency=said.max_connections,
+        log_level="error",
+        http=connections(said.read_seconds),
+        # The one that is one too many counts as well.
+        limit_concurrency=said.max_connections + 1,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACEFUL_SECONDS,
     )
@@ -162,29 +255,33 @@ async def authenticator(
     Raises:
         ConfigurationError: an issuer's settings are wrong; `field` names it.
     """
-    clients = {one.id: one.secret_hash for one in settings.file.http.clients}
+    said = settings.file.http
+    clients = {one.id: one.secret_hash for one in said.clients}
     async with issuers_of(settings, clock, watch) as issuers:
-        yield Authenticator(issuers, clients, clock)
+        yield Authenticator(issuers, clients, clock, Edge(said, clock.now))
 
 
-class AnnouncingServer(uvicorn.Server):
-    """Tells its address once it listens."""
+class ListeningServer(uvicorn.Server):
+    """Accepts on sockets of any family, and tells when it does."""
 
-    def __init__(
-        self, config: uvicorn.Config, started: Callable[[str], object]
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], object]) -> None:
         super().__init__(config)
-        self._tell = started
+        self._ready = ready
 
-    async def startup(self, sockets: object = None) -> None:
-        """Listen, then tell."""
-        settled()
-        await super().startup(sockets)  # type: ignore[arg-type] # always None here
-        for server in self.servers:
-            for listening in server.sockets:
-                host, port = listening.getsockname()[:2]
-                shown = f"[{host}]" if ":" in host else host
-                self._tell(f"http://{shown}:{port}")
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept, then tell."""
+        bound = sockets or []
+        await super().startup([s for s in bound if s.family != socket.AF_UNIX])
+        loop = asyncio.get_running_loop()
+        for one in bound:
+            if one.family == socket.AF_UNIX:
+                server = await loop.create_unix_server(self._connection, sock=one)
+                self.servers.append(server)
+        self._ready()
+
+    def _connection(self) -> asyncio.Protocol:
+        kind = cast("type[HttpConnection]", self.config.http_protocol_class)
+        return kind(self.config, self.server_state, self.lifespan.state)
 
 
 def _issuer(

@@ -71,6 +71,7 @@ class TokenRoutes:
         self._broker = service.opened.broker
         self._who = service.who
         self._limit = service.body_limit
+        self._known: bodies.Known[TokenBody] = bodies.Known()
 
     async def hand_out(self, request: Request) -> Response:
         """Answer `POST /v1/grants/{provider}/{subject}/token`."""
@@ -79,7 +80,7 @@ class TokenRoutes:
         fixed = (parts[:2], parts[4:])
         if len(parts) != GRANT_SEGMENTS or fixed != (["v1", "grants"], ["token"]):
             raise InvalidRequest("a / in a name is written %2F", "subject")
-        body = await bodies.json_of(request, _BODY, self._limit)
+        body = await bodies.json_of(request, _BODY, self._limit, self._known)
         wanted = TokenRequest(
             GrantKey(parts[2], parts[3], body.label),
             forms.scopes(body.scopes),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from grantledger.adapters.settings.edge import check_edge
 from grantledger.adapters.settings.policy_file import inline_policy, read_policy
+from grantledger.adapters.settings.proxied import check_proxied
 from grantledger.adapters.settings.shape import (
     MAX_TEXT_LENGTH,
     CallerSettings,
@@ -64,6 +65,7 @@ class Settings:
             _check_caller(caller, f"callers[{number}]", file)
         _check_http(file.http, file.providers)
         check_edge(file)
+        check_proxied(file.http)
         if file.policy.file is not None and (file.callers or file.policy_version):
             raise ConfigurationError(
                 "policy.file: or callers and policy_version, not both", "policy.file"

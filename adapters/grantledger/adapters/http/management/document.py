@@ -112,6 +112,13 @@ _EXCHANGE_NAMES = (
     "client_id",
     "client_secret",
 )
+_GIVEN_BACK: dict[str, Any] = {
+    "type": "object",
+    "required": ["token"],
+    "properties": dict.fromkeys(
+        ("token", "token_type_hint", "client_id", "client_secret"), _TEXT
+    ),
+}
 _SEGMENTS: Mapping[str, dict[str, Any]] = {
     "provider": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH},
     "subject": {"type": "string", "minLength": 1, "maxLength": MAX_SUBJECT_LENGTH},
@@ -208,6 +215,20 @@ def _others() -> dict[str, Any]:
                 "operationId": "exchange",
                 "requestBody": {"required": True, "content": {FORM: {"schema": form}}},
                 "responses": {"200": _answer(token, "The token."), **_oauth_errors()},
+            }
+        },
+        "/oauth/revoke": {
+            "post": {
+                "summary": "Give back an access token (RFC 7009)",
+                "operationId": "give_back",
+                "requestBody": {
+                    "required": True,
+                    "content": {FORM: {"schema": _GIVEN_BACK}},
+                },
+                "responses": {
+                    "200": {"description": "It is dead, or was never one."},
+                    **_oauth_errors(),
+                },
             }
         },
         "/events/{transmitter}": {

@@ -63,6 +63,13 @@ Unsaid = SkipJsonSchema[None]
 """Stands for what was left out, and cannot be said."""
 
 
+def _refuse_null(value: object) -> None:
+    if isinstance(value, dict):
+        for name, one in cast("dict[str, object]", value).items():
+            if one is None:
+                raise ValueError(f"{name[:40]} is null; leave it out")
+
+
 class _Asked(BaseModel):
     """Base of bodies: an unknown name is a mistake, not a hint."""
 
@@ -72,12 +79,8 @@ class _Asked(BaseModel):
     @classmethod
     def _said(cls, value: object) -> object:
         """Refuse null: what is not known is left out."""
-        if isinstance(value, dict):
-            for name, one in cast("dict[str, object]", value).items():
-                if one is None:
-                    raise ValueError(f"{name[:40]} is null; leave it out")
-        said: object = value
-        return said
+        _refuse_null(value)
+        return value
 
 
 class Import(_Asked):
