@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -31,6 +31,8 @@ NAIVE = datetime(2026, 3, 1)  # noqa: DTZ001 - without a zone on purpose
         ("token", {"token": AccessToken("")}),
         ("since", {"since": NAIVE}),
         ("until", {"until": NAIVE}),
+        ("since", {"since": datetime.min.replace(tzinfo=UTC)}),
+        ("until", {"until": datetime.max.replace(tzinfo=UTC)}),
         ("until", {"since": NOW, "until": NOW}),
         ("until", {"since": NOW, "until": NOW - timedelta(hours=1)}),
     ],

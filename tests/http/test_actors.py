@@ -242,3 +242,14 @@ def test_a_party_is_named_when_everything_said_is_so() -> None:
 def test_an_act_claim_that_is_malformed_is_no_chain(act: object) -> None:
     with pytest.raises(InvalidSubjectToken):
         acting.actors({"act": act})
+
+
+async def test_a_background_subject_that_is_no_text_is_refused(here: Service) -> None:
+    """Decoded leniently it would be the name of somebody else."""
+    data = {
+        "grant_type": TOKEN_EXCHANGE,
+        "subject_token": "cloud/%ff",
+        "subject_token_type": SUBJECT,
+    }
+    said = await here.post(OAUTH, data=data)
+    assert (said.status_code, said.json()["error"]) == (400, "invalid_request")

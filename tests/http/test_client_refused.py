@@ -123,3 +123,16 @@ async def test_an_open_file_is_not_sent_in_part_either(
     assert [await asyncio.to_thread(put) for _ in range(2)] == [401, 200]
     broker.close()
     assert {one.body for one in canned.seen if one.target == FILES} == {b"all of it"}
+
+
+async def test_a_host_that_was_shown_no_token_has_refused_none(
+    canned: CannedServer,
+) -> None:
+    async with CannedServer() as other, BrokerClient(canned.url, SCANNER) as broker:
+        other.on(FILES, reply({}, status=401))
+        canned.on(FILES, reply({}, status=302, location=other.url + FILES))
+        grant = GrantAuth(broker, "cloud", "alice")
+        async with httpx.AsyncClient(auth=grant, follow_redirects=True) as http:
+            assert (await http.get(canned.url + FILES)).status_code == 401
+    assert "authorization" not in other.last(FILES).headers
+    assert (canned.count(TOKEN), other.count(FILES)) == (1, 1)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from grantledger.adapters.http.browsers import Browsers
+from grantledger.adapters.keys.cookies import CookieSealer
 from grantledger.domain.values import ActorKind, GrantKey, GrantStatus, RevocationReason
 from tests.http.browsing import PUBLIC, Browser, Consents, consents
 from tests.http.scene import PROBLEM
@@ -157,3 +160,19 @@ async def test_a_changed_session_is_none(there: Consents, alice: Browser) -> Non
         )
         assert said.status_code == 401
     assert await there.service.life.broker.status(GrantKey("cloud", "alice"))
+
+
+@pytest.mark.parametrize(
+    ("public_url", "origin"),
+    [
+        ("https://Broker.example:443/below", "https://broker.example"),
+        ("https://broker.example:8443", "https://broker.example:8443"),
+        ("http://localhost:80", "http://localhost"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+async def test_a_page_of_this_service_is_known_as_browsers_name_it(
+    there: Consents, public_url: str, origin: str
+) -> None:
+    sealer = CookieSealer(there.service.life.opened.ring, os.urandom)
+    assert Browsers(sealer, public_url).origin == origin

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from grantledger.adapters.http.events import SECEVENT
 from grantledger.adapters.upstream.security_events import (
     CREDENTIAL_COMPROMISE,
     SESSION_REVOKED,
@@ -153,6 +154,10 @@ async def test_a_transmitter_with_a_secret_has_to_bring_it(there: Receiving) -> 
         said = await there.push(token, path, authorization=wrong)
         assert said.status_code == 400
         assert said.json()["err"] == "authentication_failed"
+    twice = [("content-type", SECEVENT), ("authorization", f"Bearer {SECRET}")]
+    twice += [("authorization", "Bearer wrong")]
+    said = await there.replicas[0].post(path, content=token, headers=twice)
+    assert said.json()["err"] == "authentication_failed"
     assert (await there.state()).status is ACTIVE
     said = await there.push(token, path, authorization=f"Bearer {SECRET}")
     assert said.status_code == 202

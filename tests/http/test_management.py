@@ -320,3 +320,48 @@ async def test_a_leaked_token_finds_its_grant(staff: Service) -> None:
     lines = [json.loads(line) for line in said.text.splitlines()]
     assert [line.get("subject") for line in lines] == ["alice", None]
     assert token not in said.text
+
+
+@pytest.mark.parametrize("name", ["token", "a/token"])
+async def test_a_user_may_be_called_like_an_endpoint(staff: Service, name: str) -> None:
+    consent = staff.life.scene.consent(key=GrantKey("cloud", name))
+    await staff.life.broker.provision(CALLER, consent)
+    path = f"/v1/grants/cloud/{quote(name, safe='')}"
+    said = await get(staff, path)
+    assert said.status_code == 200, said.text
+    assert said.json()["subject"] == name
+    assert (await post(staff, f"{path}/token")).status_code == 200
+    wrong = await post(staff, path)
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET")
+
+
+@pytest.mark.parametrize(
+    "at", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"]
+)
+async def test_a_time_at_the_end_of_all_clocks_is_refused(
+    staff: Service, at: str
+) -> None:
+    for path in (
+        f"/v1/grants?consented_from={quote(at)}",
+        f"{ALICE}/as-of?at={quote(at)}",
+    ):
+        assert (await get(staff, path)).status_code == 400
+    for name in ("since", "until"):
+        body = {"selection": {name: at}}
+        said = await post(staff, "/v1/incidents/revoke", json=body)
+        assert (said.status_code, said.json()["field"]) == (400, f"selection.{name}")
+
+
+async def test_whether_another_user_has_grants_is_not_told(here: Service) -> None:
+    for label in ("one", "two"):
+        consent = here.life.scene.consent(key=GrantKey("cloud", "alice", label))
+        await here.life.broker.provision(CALLER, consent)
+    allow(here, Role.RESPONDER, subjects=frozenset({"bob"}))
+    for user in ("alice", "nobody"):
+        query = f"?provider=cloud&subject={user}&limit=1"
+        said = await get(here, f"/v1/grants{query}")
+        assert (said.status_code, said.json()["reason"]) == (403, "may_not_list")
+        body = {"selection": {"provider": "cloud", "subject": user}}
+        said = await post(here, "/v1/incidents/revoke", json=body)
+        assert said.status_code == 403
+    assert denied(here) == ["may_not_list", "may_not_bulk_preview"] * 2

@@ -5,14 +5,19 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
+from typing import Any, NoReturn, cast
 
 import anyio
 import httpx
 import pytest
 
 from grantledger.adapters.devserver import DevServer, DevSettings
-from grantledger.domain.errors import Denied
+from grantledger.domain.errors import (
+    Denied,
+    GrantledgerError,
+    IntegrityError,
+    Unavailable,
+)
 from grantledger.domain.policy import CallerRule, Operation, Policy, Role
 from grantledger.domain.requests import Caller
 from grantledger.domain.values import Outcome
@@ -157,3 +162,27 @@ async def _hangs_up(process: Popen[str], words: str) -> None:
     assert process.stderr is not None
     line = await anyio.to_thread.run_sync(process.stderr.readline)
     assert words in line
+
+
+class FailingFleet:
+    """Stands for a ledger that cannot be read."""
+
+    def __init__(self, error: GrantledgerError) -> None:
+        self._error = error
+
+    async def page(self, *_: object, **__: object) -> NoReturn:
+        raise self._error
+
+
+async def test_a_refusal_among_many_grants_is_recorded_and_logged(
+    here: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    rule = CallerRule("scanner", roles=frozenset({Role.RESPONDER}))
+    here.life.env.policy = Policy((rule,), "test")
+    body = {"selection": {"provider": "cloud"}, "dry_run": False}
+    for error in (Unavailable("busy", 1.0), IntegrityError("leaf 7")):
+        here.life.env.fleet = cast("Any", FailingFleet(error))
+        said = await here.client.post("/v1/incidents/revoke", json=body, auth=AUTH)
+        assert f'{{"error":"{error.code}"}}' in said.text
+    assert [entry["reason"] for entry in denials(here)] == ["unavailable"]
+    assert "a request failed: integrity" in caplog.text

@@ -60,3 +60,10 @@ def test_what_is_wrong_inside_is_not_told() -> None:
 
 def test_a_restored_ledger_is_for_its_operator_and_no_mistake_of_the_caller() -> None:
     assert meaning_of(errors.LedgerRestored("older")).status == 503
+
+
+@pytest.mark.parametrize("kind", _kinds(GrantledgerError)[1:])
+def test_whoever_may_come_again_is_told_when(kind: type[GrantledgerError]) -> None:
+    error = _made(kind)
+    told = "retry-after" in of_error(error).headers
+    assert told is (meaning_of(error).status in {429, 503})

@@ -26,6 +26,7 @@ from grantledger.domain.values import (
 )
 
 MAX_PAGE = 500
+MIN_YEAR, MAX_YEAR = 2, 9998
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,11 +244,17 @@ def check_window(
 ) -> None:
     """Refuse times without a zone, and a window that ends before it begins.
 
+    Years that clocks may run out of are refused: a margin is added to either time.
+
     Raises:
         InvalidRequest: names the field.
     """
     for name, at in ((start_name, start), (end_name, end)):
         if at is not None and at.utcoffset() is None:
             raise InvalidRequest(f"{name} names no time zone", name)
+        if at is not None and not MIN_YEAR <= at.year <= MAX_YEAR:
+            raise InvalidRequest(
+                f"{name} is not of the years {MIN_YEAR} to {MAX_YEAR}", name
+            )
     if start is not None and end is not None and end <= start:
         raise InvalidRequest(f"{end_name} is not after {start_name}", end_name)

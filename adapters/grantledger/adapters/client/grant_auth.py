@@ -76,7 +76,7 @@ class GrantAuth(httpx.Auth):
         """Send with a token; after a 401, once more with one asked for anew."""
         used = self._fetch(None)
         response = yield _signed(request, used)
-        if response.status_code == _UNAUTHORIZED:
+        if _refused(response, used):
             fresh = self._fetch(used)
             if fresh.value != used.value and _replayable(request):
                 yield _signed(request, fresh)
@@ -87,7 +87,7 @@ class GrantAuth(httpx.Auth):
         """Send with a token; after a 401, once more with one asked for anew."""
         used = await self._fetch_async(None)
         response = yield _signed(request, used)
-        if response.status_code == _UNAUTHORIZED:
+        if _refused(response, used):
             fresh = await self._fetch_async(used)
             if fresh.value != used.value and _replayable(request):
                 yield _signed(request, fresh)
@@ -139,6 +139,16 @@ class GrantAuth(httpx.Auth):
         if refused is not None:
             self._replaced_at = now
         return token
+
+
+def _refused(response: httpx.Response, token: Token) -> bool:
+    """Tell whether the answer refuses the token.
+
+    httpx follows a redirect in between; to another host it takes no token along, and
+    one that was not shown was not refused: another would cost a rotation.
+    """
+    shown = response.request.headers.get("Authorization")
+    return response.status_code == _UNAUTHORIZED and shown == f"Bearer {token.value}"
 
 
 def _replayable(request: httpx.Request) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -23,14 +22,12 @@ from grantledger.adapters.http import (
     token_routes,
 )
 from grantledger.adapters.http.edge import SCOPE, Edge
-from grantledger.adapters.http.guarding import Handler
+from grantledger.adapters.http.guarding import Handler, unexpected
 from grantledger.adapters.http.management.api import Management, management
 from grantledger.adapters.http.observing import ROUTE, Observed
 from grantledger.adapters.http.service import Service
-from grantledger.adapters.telemetry.logs import place_of
 from grantledger.adapters.telemetry.opened import Telemetry
 
-_log = logging.getLogger("grantledger.http")
 _CONTENT = (
     b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
@@ -61,7 +58,7 @@ def build_app(service: Service, telemetry: Telemetry | None = None) -> ASGIApp:
     routes = [route for part in PARTS for route in part(service)]
     app = Starlette(
         routes=routes,
-        exception_handlers={HTTPException: _refused, Exception: _unexpected},
+        exception_handlers={HTTPException: _refused, Exception: unexpected},
     )
     # A path with one slash more is another: no caller is sent on with its secrets.
     app.router.redirect_slashes = False
@@ -80,12 +77,6 @@ async def _refused(_request: Request, error: Exception) -> Response:
     headers = error.headers if isinstance(error, HTTPException) else None
     word = _WORDS.get(status, "refused")
     return problems.problem(status, word, word.replace("_", " "), headers=headers)
-
-
-async def _unexpected(_request: Request, error: Exception) -> Response:
-    # Its words might hold a secret: kind and place are told, and here alone.
-    _log.error("a request failed: %s", place_of(error))
-    return problems.problem(500, "unexpected", "a mistake of this service")
 
 
 class _Front:
@@ -109,17 +100,16 @@ class _Front:
         self._exchange = exchanging
         self._edge = edge
 
-    def _managed(self, path: str) -> bool:
-        return self._manages.serves(path) and not _hands_out(path)
+    def _managed(self, scope: Scope) -> bool:
+        return self._manages.serves(scope["path"]) and not _hands_out(scope)
 
     def _direct(self, scope: Scope) -> Handler | None:
         if scope["type"] != "http" or scope["method"] != "POST":
             return None
-        path = scope["path"]
-        if path == exchange.PATH:
+        if scope["path"] == exchange.PATH:
             scope[ROUTE] = exchange.PATH
             return self._exchange
-        if _hands_out(path):
+        if _hands_out(scope):
             scope[ROUTE] = token_routes.TEMPLATE
             return self._tokens
         return None
@@ -139,17 +129,25 @@ class _Front:
             try:
                 response = await handler(request)
             except Exception as error:  # noqa: BLE001 - told by its kind, as below
-                response = await _unexpected(request, error)
+                response = await unexpected(request, error)
             await response(scope, receive, answer)
             return
         # Answered already, and told by its kind; the server would print its words.
         with suppress(Exception):
-            if scope["type"] == "http" and self._managed(scope["path"]):
+            if scope["type"] == "http" and self._managed(scope):
                 await self._manages(scope, receive, answer)
             else:
                 await self._app(scope, receive, answer)
 
 
-def _hands_out(path: str) -> bool:
-    """Tell whether a path ends where tokens are handed out."""
-    return path.startswith(token_routes.BEFORE) and path.endswith(token_routes.AFTER)
+def _hands_out(scope: Scope) -> bool:
+    """Tell whether a path ends where tokens are handed out.
+
+    Its slashes are counted as they were sent: a user may be called `token`, or
+    `a/token`, and is looked at under that name.
+    """
+    path: str = scope["path"]
+    if not (path.startswith(token_routes.BEFORE) and path.endswith(token_routes.AFTER)):
+        return False
+    raw: bytes = scope.get("raw_path") or path.encode()
+    return raw.partition(b"?")[0].count(b"/") >= token_routes.GRANT_SEGMENTS

@@ -28,6 +28,7 @@ headers of 8 KiB. The oldest is dropped for another."""
 MAX_COOKIE = 3900
 """Characters of a cookie; browsers drop longer ones (RFC 6265 section 6.1)."""
 
+_OWN_PORTS = {"https": ":443", "http": ":80"}
 _CONSENT, _SESSION = "consent", "session"
 _NAME_LENGTH = 16
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -110,7 +111,9 @@ class Browsers:
         self._sealer = sealer
         self._url = public_url.rstrip("/")
         parts = urlsplit(public_url)
-        self.origin = f"{parts.scheme}://{parts.netloc}".lower()
+        # As a browser writes it: a scheme's own port is left out (RFC 6454 6.2).
+        place = parts.netloc.removesuffix(_OWN_PORTS.get(parts.scheme, ""))
+        self.origin = f"{parts.scheme}://{place}".lower()
         self._secure = parts.scheme == "https"
         self._prefix = f"{'__Host-' if self._secure else ''}grantledger-"
 

@@ -94,7 +94,12 @@ class Exchange:
         self, caller: Caller, named: str, form: Form, actor: ActingParty | None
     ) -> HandedOut:
         """Hand out a token of a subject that is named, and not proven."""
-        parts = [unquote(part, errors="replace") for part in named.split("/")]
+        try:
+            parts = [unquote(part, errors="strict") for part in named.split("/")]
+        except UnicodeDecodeError:
+            raise InvalidRequest(
+                "subject_token is no UTF-8 text", "subject_token"
+            ) from None
         if len(parts) not in SUBJECT_PARTS:
             raise InvalidRequest(
                 "subject_token must be provider/subject or provider/subject/label, "

@@ -16,6 +16,7 @@ from grantledger.adapters.http import bodies, problems
 from grantledger.adapters.http.callers import known_caller
 from grantledger.adapters.http.identity import NotAuthenticatedError
 from grantledger.adapters.http.service import Service
+from grantledger.adapters.telemetry.logs import place_of
 from grantledger.domain.errors import GrantledgerError, InvalidRequest, LedgerError
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -51,8 +52,7 @@ def guarded(service: Service, handler: Handler, *, oauth: bool = False) -> Handl
             await _noted(service, request, InvalidRequest(str(error), error.field))
             return problems.oauth(error.code, str(error))
         except GrantledgerError as error:
-            if isinstance(error, LedgerError):
-                _log.error("a request failed: %s: %s", error.code, error)
+            told(error)
             await _noted(service, request, error)
             return problems.oauth_of_error(error) if oauth else problems.of_error(error)
 
@@ -80,6 +80,26 @@ def not_authenticated(error: NotAuthenticatedError, *, oauth: bool) -> Response:
         "authenticate",
         headers={"WWW-Authenticate": challenge},
     )
+
+
+async def unexpected(_request: Request, error: Exception) -> Response:
+    """Return the answer to what no handler expected; told by its kind alone."""
+    noticed(error)
+    return problems.problem(500, "unexpected", "a mistake of this service")
+
+
+def told(error: GrantledgerError) -> None:
+    """Log an error that is the operator's business."""
+    if isinstance(error, LedgerError):
+        _log.error("a request failed: %s: %s", error.code, error)
+
+
+def noticed(error: Exception) -> None:
+    """Log a mistake of this service.
+
+    Its words might hold a secret: kind and place are told, and here alone.
+    """
+    _log.error("a request failed: %s", place_of(error))
 
 
 def _refusal(status: int, code: str, detail: str, *, oauth: bool) -> Response:

@@ -18,6 +18,7 @@ from grantledger.domain.errors import GrantledgerError
 PROBLEM = "application/problem+json"
 JSON = "application/json"
 TYPE_PREFIX = "urn:grantledger:problem:"
+LEDGER_RETRY_SECONDS = 60
 _DETAILS = ("field", "reason")
 _ENCODER = msgspec.json.Encoder()
 
@@ -138,6 +139,9 @@ def retry_after(error: GrantledgerError) -> Mapping[str, str]:
     """Return the header that says when to come again, none where that is unknown."""
     if isinstance(error, errors.Unavailable):
         return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+    if isinstance(error, errors.LedgerClosed | errors.LedgerRestored):
+        # An operator has to act first; another replica may be well.
+        return {"Retry-After": str(LEDGER_RETRY_SECONDS)}
     return {}
 
 

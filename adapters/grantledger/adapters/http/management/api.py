@@ -13,6 +13,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from grantledger.adapters.http import problems
+from grantledger.adapters.http.guarding import unexpected
 from grantledger.adapters.http.management import changing, looking
 from grantledger.adapters.http.management.asking import route_of
 from grantledger.adapters.http.management.document import document
@@ -79,6 +80,7 @@ def management(service: Service) -> Management:
     app.include_router(router)
     app.state.routes = router.routes
     app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(Exception, unexpected)
     described: dict[str, Any] = document(app)
     return Management(app, msgspec.json.encode(described))
 

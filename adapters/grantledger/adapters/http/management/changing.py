@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated
 from urllib.parse import quote
 
@@ -11,6 +12,7 @@ from fastapi import APIRouter, Depends, Response
 from fastapi.responses import StreamingResponse
 
 from grantledger.adapters.http import shown
+from grantledger.adapters.http.guarding import noticed, told
 from grantledger.adapters.http.management import models
 from grantledger.adapters.http.management.asking import (
     GRANT,
@@ -127,8 +129,8 @@ def add_to(router: APIRouter, service: Service) -> None:
     )
     async def bulk(caller: Calling, said: _Bulk) -> object:
         operation = Operation.BULK_PREVIEW if said.dry_run else Operation.BULK_REVOKE
-        await broker.authorise(caller, operation, said.selection.provider)
         selection = _selection(said.selection)
+        await broker.authorise(caller, operation, selection.provider, selection.subject)
         return StreamingResponse(
             _lines(service, caller, said, selection), media_type=NDJSON
         )
@@ -156,7 +158,14 @@ async def _lines(
             totals.add(line)
             yield _ENCODER.encode(_bulk_data(line)) + b"\n"
     except GrantledgerError as error:
+        told(error)
+        # Where not even this can be recorded, the line is sent all the same.
+        with suppress(GrantledgerError):
+            await service.opened.broker.refused(caller, error)
         yield _ENCODER.encode({"error": error.code}) + b"\n"
+    except Exception as error:  # noqa: BLE001 - the status is sent: a line tells it
+        noticed(error)
+        yield _ENCODER.encode({"error": "unexpected"}) + b"\n"
     total = {
         "grants": totals.grants,
         "ends": totals.ends,

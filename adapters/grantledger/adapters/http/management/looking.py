@@ -62,7 +62,7 @@ def add_to(router: APIRouter, service: Service) -> None:
             str | None, Query(min_length=1, max_length=MAX_CURSOR)
         ] = None,
     ) -> object:
-        await broker.authorise(caller, Operation.LIST, provider)
+        await broker.authorise(caller, Operation.LIST, provider, subject)
         wanted = GrantFilter(
             provider,
             status,

@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 
 from grantledger.domain.bulk import MAX_FINGERPRINT_LENGTH, BulkOutcome
+from grantledger.domain.fleet import MAX_YEAR, MIN_YEAR
 from grantledger.domain.journal import MAX_REASON_LENGTH
 from grantledger.domain.values import (
     MAX_NAME_LENGTH,
@@ -46,9 +47,14 @@ Token = Annotated[SecretStr, Field(min_length=1, max_length=MAX_TOKEN_LENGTH)]
 
 
 def _rfc3339(value: object) -> object:
-    """Refuse what is no text of RFC 3339, such as a number of seconds."""
+    """Refuse what is no text of RFC 3339, such as a number of seconds.
+
+    In UTC, and some margin added, it is still a time.
+    """
     if not isinstance(value, str) or _RFC3339.fullmatch(value) is None:
         raise ValueError("a time of RFC 3339 with a zone")
+    if not MIN_YEAR <= int(value[:4]) <= MAX_YEAR:
+        raise ValueError(f"a time of the years {MIN_YEAR} to {MAX_YEAR}")
     return value
 
 
