@@ -365,3 +365,11 @@ async def test_whether_another_user_has_grants_is_not_told(here: Service) -> Non
         said = await post(here, "/v1/incidents/revoke", json=body)
         assert said.status_code == 403
     assert denied(here) == ["may_not_list", "may_not_bulk_preview"] * 2
+
+
+async def test_a_denial_about_a_grant_is_erased_with_it(here: Service) -> None:
+    """It names the grant, so that what it says of the user is sealed under its key."""
+    allow(here, Role.CALLER)
+    await post(here, f"{ALICE}/revoke")
+    [entry] = [e for e in here.journal() if e["outcome"] == "denied"]
+    assert entry["grant_id"] == str((await here.life.grant()).id)

@@ -39,6 +39,7 @@ from grantledger.domain.surroundings import Surroundings
 from grantledger.domain.upkeep import Upkeep
 from grantledger.domain.user_grant import Consent, UserGrant
 from grantledger.domain.values import (
+    DEFAULT_LABEL,
     AccessToken,
     ErasureReason,
     GrantKey,
@@ -105,6 +106,7 @@ class Broker:
         operation: Operation,
         provider: str | None = None,
         subject: str | None = None,
+        label: str = DEFAULT_LABEL,
     ) -> None:
         """Refuse, recorded, what the policy does not let this caller do.
 
@@ -119,7 +121,7 @@ class Broker:
             f"no rule lets caller {caller.id!r} do this: {operation}",
             f"may_not_{operation}",
         )
-        await self.refused(caller, error, provider, subject)
+        await self.refused(caller, error, provider, subject, label)
         raise error
 
     async def refused(
@@ -128,9 +130,12 @@ class Broker:
         error: GrantledgerError,
         provider: str | None = None,
         subject: str | None = None,
+        label: str = DEFAULT_LABEL,
     ) -> None:
         """Record that an authenticated caller was refused, unless that is recorded."""
-        await self._hand_outs.denials.of_anything(caller, error, provider, subject)
+        await self._hand_outs.denials.of_anything(
+            caller, error, provider, subject, label
+        )
 
     async def provision(self, caller: Caller, consent: Consent) -> UserGrant:
         """Store a consent: a new grant, or the next generation of a known one.

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from grantledger.domain.errors import Denied, GrantledgerError, LedgerError
 from grantledger.domain.journal import MAX_REASON_LENGTH, AccessEntry, EntryPrivate
-from grantledger.domain.requests import Caller, TokenRequest
+from grantledger.domain.requests import Caller, TokenRequest, check_key
 from grantledger.domain.surroundings import Surroundings
 from grantledger.domain.user_grant import UserGrant
-from grantledger.domain.values import MAX_NAME_LENGTH, MAX_SUBJECT_LENGTH, Outcome
+from grantledger.domain.values import (
+    DEFAULT_LABEL,
+    MAX_NAME_LENGTH,
+    MAX_SUBJECT_LENGTH,
+    GrantKey,
+    Outcome,
+)
 
 
 class Denials:
@@ -57,6 +63,7 @@ class Denials:
         error: GrantledgerError,
         provider: str | None,
         subject: str | None,
+        label: str = DEFAULT_LABEL,
     ) -> None:
         """Record a refusal of what was no request for a token, or not yet one.
 
@@ -66,6 +73,7 @@ class Denials:
         if error.recorded or isinstance(error, LedgerError):
             return
         error.recorded = True
+        grant = await self._known(provider, subject, label)
         await self._env.ledger.record(
             AccessEntry(
                 at=self._env.clock.now(),
@@ -73,6 +81,9 @@ class Denials:
                 caller=caller.id,
                 request_id=self._env.ids.request_id(),
                 provider=(provider or "")[:MAX_NAME_LENGTH],
+                grant_id=grant.id if grant else None,
+                grant_version=grant.version if grant else 0,
+                generation=grant.state.generation if grant else 0,
                 reason=_word(error),
                 policy=self._env.policy.version,
                 private=EntryPrivate(
@@ -82,6 +93,19 @@ class Denials:
                 ),
             )
         )
+
+    async def _known(
+        self, provider: str | None, subject: str | None, label: str
+    ) -> UserGrant | None:
+        """Return the grant that it is about: erasing that shall erase this as well."""
+        if not provider or not subject:
+            return None
+        try:
+            key = GrantKey(provider, subject, label)
+            check_key(key)
+            return await self._env.ledger.find(key)
+        except GrantledgerError:
+            return None
 
 
 def _word(error: GrantledgerError) -> str:

@@ -97,8 +97,13 @@ class GivingBack:
     async def _noted(
         self, caller: Caller, error: Denied, state: GrantState | None = None
     ) -> None:
-        provider, subject = (state.provider, state.subject) if state else (None, None)
-        await self._hand_outs.denials.of_anything(caller, error, provider, subject)
+        denials = self._hand_outs.denials
+        if state is None:
+            await denials.of_anything(caller, error, None, None)
+            return
+        await denials.of_anything(
+            caller, error, state.provider, state.subject, state.label
+        )
 
     async def _authorise(self, caller: Caller, state: GrantState) -> None:
         wanted = Operation.RETURN_TOKEN

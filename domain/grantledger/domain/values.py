@@ -26,6 +26,7 @@ MAX_SCOPES = 100
 MAX_SCOPE_LENGTH = 256
 MAX_SUBJECT_LENGTH = 512
 MAX_NAME_LENGTH = 128
+DEFAULT_LABEL = "default"
 
 _SCOPE = re.compile(r"[!#-\[\]-~]+")
 
@@ -217,7 +218,7 @@ class GrantKey:
 
     provider: str
     subject: str
-    label: str = "default"
+    label: str = DEFAULT_LABEL
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ async def grant_for(
         NotProvisioned: there is none.
     """
     broker = service.opened.broker
-    await broker.authorise(caller, operation, key.provider, key.subject)
+    await broker.authorise(caller, operation, key.provider, key.subject, key.label)
     grant = await broker.status(key)
     if grant is None:
         raise NotProvisioned(f"no consent is stored at provider {key.provider}")

@@ -57,7 +57,9 @@ def add_to(router: APIRouter, service: Service) -> None:
     async def import_one(caller: Calling, said: _Import, response: Response) -> object:
         key = GrantKey(said.provider, said.subject, said.label)
         check_key(key)
-        await broker.authorise(caller, Operation.IMPORT, key.provider, key.subject)
+        await broker.authorise(
+            caller, Operation.IMPORT, key.provider, key.subject, key.label
+        )
         rules = broker.env.provider(key.provider).rules
         consent = Consent(
             key=key,
