@@ -30,6 +30,8 @@ PAGES = re.compile(r"/connect/.*")
 SETTINGS = f"""
 [http]
 listen = "127.0.0.1:0"
+failures_per_minute = 1e6
+secret_failures_per_minute = 1e6
 
 [[http.clients]]
 id = "scanner"

@@ -43,8 +43,6 @@ def test_each_error_is_shown_with_the_status_that_it_has(
         assert meaning.status in {500, 503}
         return
     status, said = SHOWN[kind.code]
-    if kind is errors.UnknownProvider:
-        status = 404  # the docs say so beside the table's word
     assert meaning.status == status
     if meaning.oauth_status == 400:
         assert said in {f"`{meaning.oauth}`", "the same words"}

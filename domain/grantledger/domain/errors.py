@@ -8,7 +8,6 @@ The tree::
         GrantRevoked             ended on purpose; consent starts a new generation
       Denied                     policy said no
       InvalidRequest             the request itself is wrong: names field and limit
-        UnknownProvider          no provider of that name is configured
         InvalidScope             a scope beyond the grant, or not granted upstream
         InvalidTarget            an audience or resource that the provider lacks
         InvalidSubjectToken      a session token that does not verify
@@ -86,17 +85,19 @@ class Denied(GrantledgerError):
 
 
 class InvalidRequest(GrantledgerError):
-    """The request is wrong in itself; `field` names the part."""
+    """The request is wrong in itself; `field` names the part.
+
+    Attributes:
+        missing: what the field names is not there, such as a provider.
+    """
 
     code = "invalid_request"
+    missing = False
 
-    def __init__(self, message: str, field: str) -> None:
+    def __init__(self, message: str, field: str, *, missing: bool = False) -> None:
         super().__init__(message)
         self.field = field
-
-
-class UnknownProvider(InvalidRequest):
-    """No provider of that name is configured."""
+        self.missing = missing
 
 
 class InvalidScope(InvalidRequest):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from grantledger.domain.context import Context
-from grantledger.domain.errors import UnknownProvider
+from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.fleet import Fleet
 from grantledger.domain.maintenance import ErasureList, Maintenance
 from grantledger.domain.policy import Policy
@@ -76,8 +76,8 @@ class Surroundings:
             return self.providers[name]
         except KeyError:
             known = ", ".join(sorted(self.providers)) or "none"
-            raise UnknownProvider(
-                f"unknown provider {name!r}; known: {known}", "provider"
+            raise InvalidRequest(
+                f"unknown provider {name!r}; known: {known}", "provider", missing=True
             ) from None
 
     def context(self, actor: Actor, request_id: str, policy: str = "") -> Context:

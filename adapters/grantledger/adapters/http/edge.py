@@ -23,7 +23,6 @@ from grantledger.domain.errors import InvalidRequest, RateLimited
 
 FORWARDED = b"x-forwarded-for"
 SCOPE = "grantledger.edge"
-SECRET_FAILURES_PER_MINUTE = 10.0  # each costs what argon2 costs
 ONE_WAY = "authenticate in one way, not in two"
 
 _Address = IPv4Address | IPv6Address
@@ -62,7 +61,7 @@ class Edge:
         rate = said.requests_per_second
         self._pace = Pace(rate, rate if said.burst is None else said.burst)
         self._failing = _a_minute(said.failures_per_minute)
-        self._failing_secrets = _a_minute(SECRET_FAILURES_PER_MINUTE)
+        self._failing_secrets = _a_minute(said.secret_failures_per_minute)
         self.failures = 0
         # What most services do without costs nothing.
         self._believes = bool(self._networks or self._uids)

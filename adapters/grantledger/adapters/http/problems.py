@@ -54,7 +54,6 @@ MEANINGS: Mapping[type[GrantledgerError], Meaning] = {
     errors.GrantRevoked: Meaning(410, "invalid_grant"),
     errors.Denied: Meaning(403, "unauthorized_client"),
     errors.InvalidRequest: Meaning(400, "invalid_request"),
-    errors.UnknownProvider: Meaning(404, "invalid_request"),
     errors.InvalidScope: Meaning(400, "invalid_scope"),
     errors.InvalidTarget: Meaning(400, "invalid_target"),
     errors.InvalidSubjectToken: Meaning(400, "invalid_grant"),
@@ -66,11 +65,14 @@ MEANINGS: Mapping[type[GrantledgerError], Meaning] = {
     errors.LedgerRestored: Meaning(503, "temporarily_unavailable", 503),
     errors.ConfigurationError: Meaning(500, "server_error", 500),
 }
+_MISSING = Meaning(404, "invalid_request")
 _UNKNOWN = Meaning(500, "server_error", 500)
 
 
 def meaning_of(error: GrantledgerError) -> Meaning:
     """Return what the error means, by its nearest known ancestor."""
+    if isinstance(error, errors.InvalidRequest) and error.missing:
+        return _MISSING
     for kind in type(error).__mro__:
         if kind in MEANINGS:
             return MEANINGS[kind]

@@ -27,7 +27,8 @@ OF_EVENT = -1
 TOPICS = (Provisioned.TOPIC, Rotated.TOPIC, Exchanged.TOPIC, LateAnswerKept.TOPIC)
 """Of the events of grants that record tokens."""
 
-_INSERT = "INSERT INTO token_index VALUES (?,?,?,?,?,?)"
+# What an older state of the log has left behind gives way: the log is the record.
+_INSERT = "INSERT OR REPLACE INTO token_index VALUES (?,?,?,?,?,?)"
 _INSERT_MISSING = (
     "INSERT INTO token_index SELECT ?,?,?,?,?,?"
     " WHERE NOT EXISTS (SELECT 1 FROM current_grants"

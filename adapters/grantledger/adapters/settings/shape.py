@@ -320,7 +320,8 @@ class HttpSettings(_Settings):
         max_connections: at once; more are answered 503.
         requests_per_second: of one caller; more are answered 429.
         burst: that may come at once; a second's worth by default.
-        failures_per_minute: attempts of one address that prove no caller.
+        failures_per_minute: tokens of one address that prove no caller.
+        secret_failures_per_minute: wrong secrets of one address for one client.
         read_seconds: for the head of a request, and again for its body.
     """
 
@@ -336,6 +337,7 @@ class HttpSettings(_Settings):
     requests_per_second: Annotated[float, msgspec.Meta(ge=0.01, le=1e6)] = 10_000.0
     burst: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
     failures_per_minute: Annotated[float, msgspec.Meta(ge=1, le=1e6)] = 600.0
+    secret_failures_per_minute: Annotated[float, msgspec.Meta(ge=1, le=1e6)] = 10.0
     read_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=300)] = 20.0
     proxy: HttpProxySettings | None = None
     certificates: Annotated[

@@ -30,7 +30,12 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $body$
     INSERT INTO token_index
         SELECT * FROM unnest(
             t_leaf, t_entry, t_kind, t_fingerprint, t_grant, t_generation
-        );
+        )
+        -- What an older state of the log has left behind gives way: that is the record.
+        ON CONFLICT (leaf_index, entry, kind) DO UPDATE SET
+            fingerprint = excluded.fingerprint,
+            grant_id = excluded.grant_id,
+            generation = excluded.generation;
 $body$;
 
 -- Index tokens of leaves from before there was an index, c_from to c_to; what was done
@@ -64,9 +69,10 @@ END
 $body$;
 
 -- As before, and the grant's rows of the index: destroy what opens an erased grant's
--- sealed parts, and the parts; its leaves stay. Returns how many parts were there. For maintenance, and only of a grant whose stream
--- ends with Erased: who has that role alone erases nothing. The head is not locked:
--- nothing is sealed for such a grant any more.
+-- sealed parts, and the parts; its leaves stay. Returns how many parts were there. For
+-- maintenance, and only of a grant whose stream ends with Erased: who has that role
+-- alone erases nothing. The head is not locked: nothing is sealed for such a grant any
+-- more.
 CREATE OR REPLACE FUNCTION ledger_erase(a_grant text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $body$
 DECLARE
