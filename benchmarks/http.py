@@ -62,6 +62,7 @@ hand_outs_per_second = 1e9
 
 [http]
 listen = "127.0.0.1:0"
+requests_per_second = 1e6
 
 [[http.issuers]]
 name = "idp"
