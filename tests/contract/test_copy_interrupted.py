@@ -239,7 +239,7 @@ async def test_everything_acknowledged_during_the_copy_is_at_the_target(
         )
     )
     for versions, recorded in said:
-        assert len(versions) > 1
+        assert versions
         assert all(rows[grant] >= version for grant, version in versions.items())
         assert all(request.encode() in journal for request in recorded)
     assert done[Step.CLOSING] - done[Step.LOCKED] < 2 * TAIL_LEAVES

@@ -117,12 +117,6 @@ class _Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, with the headers added to the answer's."""
         scope[SCOPE] = self._edge
-
-        async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *_HEADERS]
-            await send(message)
-
         handler = self._direct(scope)
         if handler is not None:
             request = Request(scope, receive)
@@ -130,8 +124,15 @@ class _Front:
                 response = await handler(request)
             except Exception as error:  # noqa: BLE001 - told by its kind, as below
                 response = await unexpected(request, error)
-            await response(scope, receive, answer)
+            response.raw_headers += _HEADERS
+            await response(scope, receive, send)
             return
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *_HEADERS]
+            await send(message)
+
         # Answered already, and told by its kind; the server would print its words.
         with suppress(Exception):
             if scope["type"] == "http" and self._managed(scope):

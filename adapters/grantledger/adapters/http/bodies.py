@@ -20,7 +20,7 @@ from grantledger.domain.errors import InvalidRequest
 T = TypeVar("T")
 MAX_FIELDS = 64
 MAX_KNOWN = 1024
-MAX_KNOWN_BYTES = 512
+MAX_KNOWN_BYTES = 1024
 FORM = "application/x-www-form-urlencoded"
 REPEATABLE = frozenset({"resource", "audience"})
 
@@ -72,45 +72,49 @@ def header(request: Request, name: bytes) -> bytes:
 
 
 class Known(Generic[T]):
-    """Bodies that were read before: callers ask for the same again and again.
+    """Requests that were read before: callers ask for the same again and again.
 
-    What is kept is what was read, never changed; short ones only, and so many.
+    What is kept is what was read, never changed; of short ones only, and so many.
     """
 
     def __init__(self) -> None:
         self._read: OrderedDict[bytes, T] = OrderedDict()
 
-    def get(self, body: bytes) -> T | None:
-        """Return what the body says, None where it is new."""
-        return self._read.get(body)
+    def get(self, sent: bytes) -> T | None:
+        """Return what was read of these bytes, None where they are new."""
+        return self._read.get(sent)
 
-    def keep(self, body: bytes, said: T) -> None:
-        """Remember what it says."""
-        if len(body) <= MAX_KNOWN_BYTES:
-            self._read[body] = said
+    def keep(self, sent: bytes, said: T) -> None:
+        """Remember what they say."""
+        if len(sent) <= MAX_KNOWN_BYTES:
+            self._read[sent] = said
             while len(self._read) > MAX_KNOWN:
                 self._read.popitem(last=False)
 
 
-async def json_of(
-    request: Request, decoder: msgspec.json.Decoder[T], limit: int, known: Known[T]
-) -> T:
-    """Return the JSON body; one without a byte stands for `{}`.
+async def json_bytes(request: Request, limit: int) -> bytes:
+    """Return a JSON body as it was sent; `{}` for one without a byte.
 
     Raises:
         TooLargeError, WrongTypeError: see there.
-        InvalidRequest: it does not parse; names the field.
+        InvalidRequest: the caller went away before its end.
     """
     body = await read(request, limit)
     if not body:
-        body = b"{}"
-    elif media_type(request) != "application/json":
+        return b"{}"
+    if media_type(request) != "application/json":
         raise WrongTypeError("application/json")
-    before = known.get(body)
-    if before is not None:
-        return before
+    return body
+
+
+def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Return what a JSON body says.
+
+    Raises:
+        InvalidRequest: it does not parse; names the field.
+    """
     try:
-        decoded = decoder.decode(body)
+        said = decoder.decode(body)
         json.loads(body, object_pairs_hook=_once)
     except msgspec.ValidationError as cause:
         words, _, where = str(cause).partition(" - at `$")
@@ -118,8 +122,7 @@ async def json_of(
         raise InvalidRequest(f"{field}: {words}", field) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidRequest("the body is no JSON object", "body") from None
-    known.keep(body, decoded)
-    return decoded
+    return said
 
 
 def _once(pairs: list[tuple[str, object]]) -> None:

@@ -15,6 +15,7 @@ from grantledger.domain.requests import Caller
 from grantledger.domain.values import Secret
 
 MAX_HEADER_LENGTH = 200
+MAX_DESCRIBED = 8
 
 
 async def caller_of(request: Request, who: Authenticator) -> Caller:
@@ -88,18 +89,39 @@ def _admitted(request: Request, edge: Edge, found: Identity) -> Caller:
 
 def described(request: Request, found: Identity) -> Caller:
     """Return the caller; what headers say is kept, and not believed."""
-    caller = Caller(
-        id=found.id,
-        peer_ip=edge_of(request).address(request),
-        user_agent=_kept(request, b"user-agent"),
-        correlation_id=_kept(request, b"x-request-id"),
-        user=found.user,
-        user_providers=found.user_providers,
-        party=found.party,
-        act_chain=found.party.prior if found.party else (),
-    )
+    address = edge_of(request).address(request)
+    agent, correlation = _said(request)
+    beside = (address, agent, correlation)
+    caller = found.callers.get(beside)
+    if caller is None:
+        caller = Caller(
+            id=found.id,
+            peer_ip=address,
+            user_agent=_kept(agent),
+            correlation_id=_kept(correlation),
+            user=found.user,
+            user_providers=found.user_providers,
+            party=found.party,
+            act_chain=found.party.prior if found.party else (),
+        )
+        # A request's id is another each time; what is long is not kept.
+        usual = correlation is None and len(agent or b"") <= MAX_HEADER_LENGTH
+        if usual and len(found.callers) < MAX_DESCRIBED:
+            found.callers[beside] = caller
     request.scope["grantledger.caller"] = caller
     return caller
+
+
+def _said(request: Request) -> tuple[bytes | None, bytes | None]:
+    """Return the first user agent and request id, as they were sent."""
+    agent: bytes | None = None
+    correlation: bytes | None = None
+    for name, value in request.scope["headers"]:
+        if name == b"user-agent":
+            agent = agent or value
+        elif name == b"x-request-id":
+            correlation = correlation or value
+    return agent, correlation
 
 
 def known_caller(request: Request) -> Caller | None:
@@ -108,11 +130,10 @@ def known_caller(request: Request) -> Caller | None:
     return caller if isinstance(caller, Caller) else None
 
 
-def _kept(request: Request, name: bytes) -> str | None:
-    for key, value in request.scope["headers"]:
-        if key == name:
-            text: str = value[:MAX_HEADER_LENGTH].decode("latin-1")
-            if text.isprintable():
-                return text
-            return "".join(c if c.isprintable() else "?" for c in text)
-    return None
+def _kept(value: bytes | None) -> str | None:
+    if value is None:
+        return None
+    text = value[:MAX_HEADER_LENGTH].decode("latin-1")
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -12,7 +12,7 @@ import base64
 import binascii
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -35,6 +35,7 @@ from grantledger.adapters.upstream.signed import (
 from grantledger.domain.delegation import ActingParty
 from grantledger.domain.errors import InvalidSubjectToken
 from grantledger.domain.ports import Clock
+from grantledger.domain.requests import Caller
 from grantledger.domain.values import MAX_NAME_LENGTH, MAX_SUBJECT_LENGTH, Secret
 
 MAX_VERIFIED = 10_000
@@ -89,6 +90,10 @@ class Identity:
     user: str | None = None
     user_providers: frozenset[str] = frozenset()
     party: ActingParty | None = None
+    callers: dict[object, Caller] = field(
+        default_factory=dict[object, Caller], repr=False, compare=False
+    )
+    """As described before, by what else their requests said; so many at most."""
 
 
 class Authenticator:

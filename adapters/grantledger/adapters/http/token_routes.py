@@ -71,24 +71,18 @@ class TokenRoutes:
         self._broker = service.opened.broker
         self._who = service.who
         self._limit = service.body_limit
-        self._known: bodies.Known[TokenBody] = bodies.Known()
+        self._known: bodies.Known[TokenRequest] = bodies.Known()
 
     async def hand_out(self, request: Request) -> Response:
         """Answer `POST /v1/grants/{provider}/{subject}/token`."""
         caller = await caller_of(request, self._who)
-        parts = bodies.segments(request)
-        fixed = (parts[:2], parts[4:])
-        if len(parts) != GRANT_SEGMENTS or fixed != (["v1", "grants"], ["token"]):
-            raise InvalidRequest("a / in a name is written %2F", "subject")
-        body = await bodies.json_of(request, _BODY, self._limit, self._known)
-        wanted = TokenRequest(
-            GrantKey(parts[2], parts[3], body.label),
-            forms.scopes(body.scopes),
-            forms.target(body.audience, body.resource),
-            body.min_ttl_seconds,
-            body.reason,
-            body.newer_than,
-        )
+        body = await bodies.json_bytes(request, self._limit)
+        path: bytes = request.scope.get("raw_path") or b""
+        sent = path + b"\n" + body
+        wanted = self._known.get(sent)
+        if wanted is None:
+            wanted = _wanted(request, body)
+            self._known.keep(sent, wanted)
         handed = await self._broker.hand_out(caller, wanted)
         return answer(
             {
@@ -102,6 +96,23 @@ class TokenRoutes:
                 "token_ref": handed.token_ref,
             }
         )
+
+
+def _wanted(request: Request, body: bytes) -> TokenRequest:
+    """Return what is asked for, by path and body."""
+    parts = bodies.segments(request)
+    fixed = (parts[:2], parts[4:])
+    if len(parts) != GRANT_SEGMENTS or fixed != (["v1", "grants"], ["token"]):
+        raise InvalidRequest("a / in a name is written %2F", "subject")
+    said = bodies.decoded(body, _BODY)
+    return TokenRequest(
+        GrantKey(parts[2], parts[3], said.label),
+        forms.scopes(said.scopes),
+        forms.target(said.audience, said.resource),
+        said.min_ttl_seconds,
+        said.reason,
+        said.newer_than,
+    )
 
 
 def token_of(handed: HandedOut, now: datetime) -> dict[str, object]:
