@@ -17,8 +17,6 @@ from grantledger.adapters.cli import output
 from grantledger.adapters.cli.logging_up import logging_of
 from grantledger.adapters.cli.options import Config, Json
 from grantledger.adapters.http.processes import Children, NotStartedError
-from grantledger.adapters.http.serving import serve as serve_http
-from grantledger.adapters.http.serving import serve_as_child, serve_by
 from grantledger.adapters.settings import Settings, load
 from grantledger.domain.errors import Unavailable
 
@@ -32,6 +30,9 @@ def serve(
     sockets: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve tokens over HTTP until SIGTERM; see docs/callers.md for the endpoints."""
+    # Here, and not for every command: the service brings much along.
+    from grantledger.adapters.http import serving  # noqa: PLC0415 - see above
+
     settings = load(config)
     tell = logging_of(settings)
 
@@ -41,12 +42,14 @@ def serve(
     quick = {"use_uvloop": True}
     if sockets is not None:
         handles = [int(handle) for handle in sockets.split(",")]
-        anyio.run(serve_as_child, settings, handles, backend_options=quick)
+        anyio.run(serving.serve_as_child, settings, handles, backend_options=quick)
     elif settings.file.http.workers == 1:
-        anyio.run(serve_http, settings, listening, backend_options=quick)
+        anyio.run(serving.serve, settings, listening, backend_options=quick)
     else:
         try:
-            anyio.run(serve_by, settings, _children(config, settings), listening)
+            anyio.run(
+                serving.serve_by, settings, _children(config, settings), listening
+            )
         except NotStartedError as failed:
             if failed.code < 0:
                 words = f"a process was ended by signal {-failed.code} at its start"

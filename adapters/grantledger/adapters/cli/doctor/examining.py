@@ -20,7 +20,6 @@ from grantledger.adapters.bootstrap.opened import key_ring
 from grantledger.adapters.bootstrap.wiring import Wiring
 from grantledger.adapters.cli.doctor import ledgers, places, providers, service
 from grantledger.adapters.cli.doctor.findings import Finding, Level, well, wrong
-from grantledger.adapters.http.serving import issuers_of
 from grantledger.adapters.keys.clock import RandomIds, SystemClock
 from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger.runner import TaskRunner
@@ -94,6 +93,9 @@ async def _opened(settings: Settings, ring: KeyRing) -> list[Finding]:
             found += await providers.check_certificate(at, url, ca or None, now)
     finally:
         await wiring.aclose()
+    # Here, and not for every command: the service brings much along.
+    from grantledger.adapters.http.serving import issuers_of  # noqa: PLC0415 - see above
+
     async with issuers_of(settings, clock) as issuers:
         for issuer in issuers:
             at = f"http.issuers.{issuer.name}"
