@@ -6,6 +6,7 @@ imported there only, so that these rules hold without the rest of the tests.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
@@ -35,6 +36,18 @@ settings.load_profile("ci" if ON_CI else "default")
 def anyio_backend() -> str:
     """Asyncio only: psycopg and uvicorn know no other."""
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A command that sets logging up does so for this process, and for later tests."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    for handler in list(root.handlers):
+        if type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")
