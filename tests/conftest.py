@@ -45,7 +45,7 @@ def logging_as_it_was() -> Iterator[None]:
     level = root.level
     yield
     for handler in list(root.handlers):
-        if type(handler) is logging.StreamHandler:
+        if type(handler) is logging.StreamHandler:  # pyright: ignore[reportUnknownArgumentType] # of any stream
             root.removeHandler(handler)
     root.setLevel(level)
 
