@@ -44,8 +44,10 @@ def logging_as_it_was() -> Iterator[None]:
     root = logging.getLogger()
     level = root.level
     yield
-    for handler in list(root.handlers):
-        if type(handler) is logging.StreamHandler:  # pyright: ignore[reportUnknownArgumentType] # of any stream
+    # pytest's own are of classes that derive from it.
+    kinds = {handler: type(handler).__name__ for handler in root.handlers}
+    for handler, kind in kinds.items():
+        if kind == logging.StreamHandler.__name__:
             root.removeHandler(handler)
     root.setLevel(level)
 
