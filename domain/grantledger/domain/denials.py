@@ -35,27 +35,15 @@ class Denials:
         Callers of one redemption may share the error; each has an entry of its own.
         """
         error.recorded = True
-        await self._env.ledger.record(
-            AccessEntry(
-                at=self._env.clock.now(),
-                outcome=Outcome.DENIED,
-                caller=caller.id,
-                request_id=request_id,
-                provider=request.key.provider,
-                grant_id=grant.id if grant else None,
-                grant_version=grant.version if grant else 0,
-                generation=grant.state.generation if grant else 0,
-                reason=_word(error),
-                policy=self._env.policy.version,
-                private=EntryPrivate(
-                    actor=caller.private,
-                    scopes_asked=request.scopes,
-                    audience_asked=request.audience,
-                    subject=request.key.subject,
-                    detail=request.reason,
-                ),
-            )
+        private = EntryPrivate(
+            actor=caller.private,
+            scopes_asked=request.scopes,
+            audience_asked=request.audience,
+            subject=request.key.subject,
+            detail=request.reason,
         )
+        place = (request_id, request.key.provider)
+        await self._record(caller, error, grant, place, private)
 
     async def of_anything(
         self,
@@ -74,23 +62,37 @@ class Denials:
             return
         error.recorded = True
         grant = await self._known(provider, subject, label)
+        private = EntryPrivate(
+            actor=caller.private,
+            subject=(subject or "")[:MAX_SUBJECT_LENGTH] or None,
+            detail=str(error)[:MAX_REASON_LENGTH],
+        )
+        place = (self._env.ids.request_id(), (provider or "")[:MAX_NAME_LENGTH])
+        await self._record(caller, error, grant, place, private)
+
+    async def _record(
+        self,
+        caller: Caller,
+        error: GrantledgerError,
+        grant: UserGrant | None,
+        place: tuple[str, str],
+        private: EntryPrivate,
+    ) -> None:
+        """Record it; `place` is the request's id, and the provider that it named."""
+        request_id, provider = place
         await self._env.ledger.record(
             AccessEntry(
                 at=self._env.clock.now(),
                 outcome=Outcome.DENIED,
                 caller=caller.id,
-                request_id=self._env.ids.request_id(),
-                provider=(provider or "")[:MAX_NAME_LENGTH],
+                request_id=request_id,
+                provider=provider,
                 grant_id=grant.id if grant else None,
                 grant_version=grant.version if grant else 0,
                 generation=grant.state.generation if grant else 0,
-                reason=_word(error),
+                reason=error.reason if isinstance(error, Denied) else error.code,
                 policy=self._env.policy.version,
-                private=EntryPrivate(
-                    actor=caller.private,
-                    subject=(subject or "")[:MAX_SUBJECT_LENGTH] or None,
-                    detail=str(error)[:MAX_REASON_LENGTH],
-                ),
+                private=private,
             )
         )
 
@@ -106,7 +108,3 @@ class Denials:
             return await self._env.ledger.find(key)
         except GrantledgerError:
             return None
-
-
-def _word(error: GrantledgerError) -> str:
-    return error.reason if isinstance(error, Denied) else error.code

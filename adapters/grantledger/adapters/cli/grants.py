@@ -18,7 +18,9 @@ from grantledger.adapters.cli.options import (
     Json,
     Label,
     ProviderName,
+    ReasonText,
     Subject,
+    Ticket,
 )
 from grantledger.adapters.cli.running import known_grant, with_broker
 from grantledger.adapters.cli.times import time_of
@@ -148,12 +150,8 @@ def revoke(
     reason: Annotated[
         RevocationReason, typer.Option(help="Why, as one word.")
     ] = RevocationReason.OPERATOR,
-    reason_text: Annotated[
-        str | None, typer.Option(help="Why, in words; stored sealed.")
-    ] = None,
-    ticket: Annotated[
-        str | None, typer.Option(help="Of your own system; stored sealed.")
-    ] = None,
+    reason_text: ReasonText = None,
+    ticket: Ticket = None,
     config: Config = None,
     *,
     as_json: Json = False,

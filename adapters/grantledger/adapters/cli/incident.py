@@ -13,7 +13,7 @@ from grantledger.adapters.bootstrap import OpenBroker
 from grantledger.adapters.cli import output, views
 from grantledger.adapters.cli.grants import check_texts
 from grantledger.adapters.cli.identity import local_caller
-from grantledger.adapters.cli.options import Config, Json
+from grantledger.adapters.cli.options import Config, Json, ReasonText, Ticket
 from grantledger.adapters.cli.running import with_broker
 from grantledger.adapters.cli.secrets_in import read_secret
 from grantledger.adapters.cli.times import time_of
@@ -74,12 +74,8 @@ def revoke(
     reason: Annotated[
         RevocationReason, typer.Option(help="Why, as one word.")
     ] = RevocationReason.INCIDENT,
-    reason_text: Annotated[
-        str | None, typer.Option(help="Why, in words; stored sealed.")
-    ] = None,
-    ticket: Annotated[
-        str | None, typer.Option(help="Of your own system; stored sealed.")
-    ] = None,
+    reason_text: ReasonText = None,
+    ticket: Ticket = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:

@@ -38,6 +38,13 @@ ScopeList: TypeAlias = Annotated[
     typer.Option("--scope", "-s", help="A scope, or several in quotes; repeatable."),
 ]
 
+ReasonText: TypeAlias = Annotated[
+    str | None, typer.Option(help="Why, in words; stored sealed.")
+]
+Ticket: TypeAlias = Annotated[
+    str | None, typer.Option(help="Of your own system; stored sealed.")
+]
+
 
 def scopes_of(said: list[str] | None) -> Scopes:
     """Return the scopes that the options name.

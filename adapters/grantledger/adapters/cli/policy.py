@@ -13,6 +13,7 @@ from grantledger.adapters.cli import output
 from grantledger.adapters.cli.exits import MEANINGS
 from grantledger.adapters.cli.options import Config, Json
 from grantledger.adapters.settings import load
+from grantledger.adapters.settings.edge import RESERVED_ISSUERS
 from grantledger.adapters.settings.policy_file import read_policy
 from grantledger.domain.errors import Denied, InvalidScope
 from grantledger.domain.explaining import Question, explain
@@ -122,7 +123,7 @@ def _warnings(policy: Policy, issuers: set[str]) -> list[str]:
         found.append("there is no rule: nobody may do anything")
     for number, rule in enumerate(policy.rules):
         prefix, colon, _ = rule.caller.partition(":")
-        if colon and prefix not in issuers | {"cert", "unix", "cli", "set", "browser"}:
+        if colon and prefix not in issuers | RESERVED_ISSUERS:
             found.append(f"rule {number}: no issuer is called {prefix}")
         if rule.caller == ANY and not rule.self_only and not rule.subjects:
             found.append(f"rule {number}: every caller, every user")

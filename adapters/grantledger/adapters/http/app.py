@@ -8,7 +8,6 @@ from contextlib import suppress
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,11 +17,10 @@ from grantledger.adapters.http import (
     exchange,
     giving_back,
     probes,
-    problems,
     token_routes,
 )
 from grantledger.adapters.http.edge import SCOPE, Edge
-from grantledger.adapters.http.guarding import Handler, unexpected
+from grantledger.adapters.http.guarding import Handler, refused, unexpected
 from grantledger.adapters.http.management.api import Management, management
 from grantledger.adapters.http.observing import ROUTE, Observed
 from grantledger.adapters.http.service import Service
@@ -39,7 +37,6 @@ _HEADERS = [
     (b"content-security-policy", _CONTENT),
     (b"referrer-policy", b"no-referrer"),
 ]
-_WORDS = {404: "not_found", 405: "method_not_allowed"}
 
 
 # What each part answers; the first route that fits is taken.
@@ -58,7 +55,7 @@ def build_app(service: Service, telemetry: Telemetry | None = None) -> ASGIApp:
     routes = [route for part in PARTS for route in part(service)]
     app = Starlette(
         routes=routes,
-        exception_handlers={HTTPException: _refused, Exception: unexpected},
+        exception_handlers={HTTPException: refused, Exception: unexpected},
     )
     # A path with one slash more is another: no caller is sent on with its secrets.
     app.router.redirect_slashes = False
@@ -70,13 +67,6 @@ def build_app(service: Service, telemetry: Telemetry | None = None) -> ASGIApp:
         service.who.edge,
     )
     return front if telemetry is None else Observed(front, routes, telemetry)
-
-
-async def _refused(_request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    headers = error.headers if isinstance(error, HTTPException) else None
-    word = _WORDS.get(status, "refused")
-    return problems.problem(status, word, word.replace("_", " "), headers=headers)
 
 
 class _Front:

@@ -115,7 +115,7 @@ def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """
     try:
         said = decoder.decode(body)
-        json.loads(body, object_pairs_hook=_once)
+        json.loads(body, object_pairs_hook=once)
     except msgspec.ValidationError as cause:
         words, _, where = str(cause).partition(" - at `$")
         field = where.rstrip("`").lstrip(".") or "body"
@@ -125,14 +125,18 @@ def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     return said
 
 
-def _once(pairs: list[tuple[str, object]]) -> None:
-    """Refuse an object with a name that stands twice (RFC 8259 section 4).
+def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object in which no name stands twice (RFC 8259 section 4).
 
     The decoder takes the last one, another reader may have taken the first.
+
+    Raises:
+        InvalidRequest: one does.
     """
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
+    found = dict(pairs)
+    if len(found) < len(pairs):
         raise InvalidRequest("a name stands twice in the body", "body")
+    return found
 
 
 async def form_of(request: Request, limit: int) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,6 +24,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 _log = logging.getLogger("grantledger.http")
 _CHALLENGE = 'Bearer realm="grantledger"'
+_WORDS = {404: "not_found", 405: "method_not_allowed"}
 _BASIC = 'Basic realm="grantledger"'
 
 
@@ -86,6 +88,14 @@ async def unexpected(_request: Request, error: Exception) -> Response:
     """Return the answer to what no handler expected; told by its kind alone."""
     noticed(error)
     return problems.problem(500, "unexpected", "a mistake of this service")
+
+
+async def refused(_request: Request, error: Exception) -> Response:
+    """Return the answer to a path or a method that there is not."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = error.headers if isinstance(error, HTTPException) else None
+    word = _WORDS.get(status, "refused")
+    return problems.problem(status, word, word.replace("_", " "), headers=headers)
 
 
 def told(error: GrantledgerError) -> None:

@@ -8,8 +8,8 @@ from urllib.parse import SplitResult, urlsplit
 from grantledger.adapters.settings.shape import FileSettings, HttpSettings
 from grantledger.domain.errors import ConfigurationError
 
-RESERVED_ISSUERS = frozenset({"connect", "set"})
-"""Begin the ids of browsers and transmitters; no issuer's callers are called so."""
+RESERVED_ISSUERS = frozenset({"browser", "cert", "cli", "connect", "set", "unix"})
+"""What begins the ids of all other callers; no issuer's callers are called so."""
 
 RESERVED_PROVIDERS = frozenset({"session", "logout"})
 """Paths below `/connect/` that are no provider's."""

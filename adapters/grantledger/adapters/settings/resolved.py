@@ -33,8 +33,6 @@ METRICS_DIRECTORY_ENV = "PROMETHEUS_MULTIPROC_DIR"
 MAINTENANCE_ENV = "GRANTLEDGER_MAINTENANCE"
 SQLITE_PREFIX = "sqlite:///"
 MAX_SECRET_BYTES = 64 * 1024
-RESERVED = frozenset({"cli", "cert", "unix", "set", "browser"})
-"""What begins callers' ids that no issuer may give."""
 
 _URL = re.compile(r"([a-z][a-z0-9.-]*)(\+[a-z0-9_.-]+)?:(?://(/?))?", re.IGNORECASE)
 _ORIGIN = re.compile(r"[!-*,-~]{1,128}")
@@ -265,11 +263,6 @@ def _check_http(said: HttpSettings, providers: Collection[str]) -> None:
     """Refuse two of one name: whose token would it be?"""
     for number, issuer in enumerate(said.issuers):
         at = f"http.issuers[{number}]"
-        if issuer.name in RESERVED:
-            raise ConfigurationError(
-                f"{at}.name: {issuer.name!r} begins the ids of other callers",
-                f"{at}.name",
-            )
         if bool(issuer.subject_providers) is (issuer.subject_claim is None):
             raise ConfigurationError(
                 f"{at}.subject_claim: it and subject_providers belong together",

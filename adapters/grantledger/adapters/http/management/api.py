@@ -13,7 +13,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from grantledger.adapters.http import problems
-from grantledger.adapters.http.guarding import unexpected
+from grantledger.adapters.http.guarding import refused, unexpected
 from grantledger.adapters.http.management import changing, looking
 from grantledger.adapters.http.management.asking import route_of
 from grantledger.adapters.http.management.document import document
@@ -23,7 +23,6 @@ from grantledger.adapters.http.service import Service
 DOCUMENT = "/openapi.json"
 BEFORE = "/v1/"
 METHOD_NOT_ALLOWED = 405
-_WORDS = {404: "not_found", 405: "method_not_allowed"}
 
 
 class Management:
@@ -86,12 +85,10 @@ def management(service: Service) -> Management:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    headers = error.headers if isinstance(error, HTTPException) else None
-    if status == METHOD_NOT_ALLOWED:
-        headers = {"Allow": ", ".join(sorted(_methods(request)))}
-    word = _WORDS.get(status, "refused")
-    return problems.problem(status, word, word.replace("_", " "), headers=headers)
+    answer = await refused(request, error)
+    if answer.status_code == METHOD_NOT_ALLOWED:
+        answer.headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return answer
 
 
 def _methods(request: Request) -> set[str]:

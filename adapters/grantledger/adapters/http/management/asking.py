@@ -131,14 +131,10 @@ def body_of(model: type[M]) -> Callable[[Request], Awaitable[M]]:
     async def read(request: Request, caller: Calling) -> M:
         del caller
         service: Service = request.app.state.service
-        raw = await bodies.read(request, service.body_limit)
-        if not raw:
-            raw = b"{}"
-        elif bodies.media_type(request) != "application/json":
-            raise bodies.WrongTypeError("application/json")
+        raw = await bodies.json_bytes(request, service.body_limit)
         try:
             # Says twice what names stand twice in, and how deep it is.
-            said = json.loads(raw, object_pairs_hook=_once)
+            said = json.loads(raw, object_pairs_hook=bodies.once)
             if _depth(said) > MAX_NESTED:
                 raise InvalidRequest(
                     f"the body is nested deeper than {MAX_NESTED}", "body"
@@ -162,13 +158,6 @@ def body_schema(model: type[BaseModel], *, required: bool = True) -> dict[str, A
             "content": {"application/json": {"schema": schema}},
         }
     }
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise InvalidRequest("a name stands twice in the body", "body")
-    return found
 
 
 def _depth(value: object) -> int:
