@@ -35,6 +35,11 @@ LATER: list[tuple[Path, str, dict[str, object]]] = [
         AccessRecorded.TOPIC,
         {},
     ),
+    (
+        book.path_of(f"{AccessRecorded.TOPIC}.audit-read"),
+        AccessRecorded.TOPIC,
+        {},
+    ),
 ]
 """Values that a form has taken on since, each with a file of its own."""
 

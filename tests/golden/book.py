@@ -43,6 +43,24 @@ def said(value: object) -> Any:  # noqa: ANN401 - JSON of any shape
     return msgspec.json.decode(msgspec.json.encode(value, enc_hook=reveal))
 
 
+def as_then(value: Any, then: Any) -> Any:  # noqa: ANN401 - JSON of any shape
+    """Return what is said now without what nothing was said of when it was stored.
+
+    Only what is null now may have been unknown then.
+    """
+    if isinstance(value, dict) and isinstance(then, dict):
+        now: dict[str, Any] = value
+        return {
+            name: as_then(part, then.get(name))
+            for name, part in now.items()
+            if name in then or part is not None
+        }
+    if isinstance(value, list) and isinstance(then, list) and len(value) == len(then):
+        parts: list[Any] = value
+        return [as_then(a, b) for a, b in zip(parts, then, strict=True)]
+    return value
+
+
 def text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 

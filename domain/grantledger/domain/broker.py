@@ -9,6 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from grantledger.domain import refusals
+from grantledger.domain.audit_access import AuditAccess
 from grantledger.domain.bulk import Bulk
 from grantledger.domain.delegation import ActingParty
 from grantledger.domain.endings import Endings
@@ -55,6 +56,7 @@ class Broker:
 
     Attributes:
         upkeep: what a worker does though nobody asks.
+        audit_access: records that the audit was read, before anything of it leaves.
     """
 
     def __init__(self, env: Surroundings) -> None:
@@ -66,6 +68,7 @@ class Broker:
         self._erasing = Erasing(env, self._endings)
         self._exchanges = SessionExchanges(env, self._hand_outs)
         self._giving_back = GivingBack(env, self._hand_outs, self._endings)
+        self.audit_access = AuditAccess(env)
 
     @property
     def cached(self) -> int:

@@ -39,6 +39,11 @@ class Operation(StrEnum):
     BULK_PREVIEW = "bulk_preview"
     BULK_REVOKE = "bulk_revoke"
     RETURN_TOKEN = "return_token"  # noqa: S105 - an operation's name
+    AUDIT = "audit"
+    EXPORT = "export"
+    TRACE = "trace"
+    EVIDENCE = "evidence"
+    READ_LOG = "read_log"
 
 
 ROLES_FOR: Mapping[Operation, frozenset[Role]] = {
@@ -53,6 +58,11 @@ ROLES_FOR: Mapping[Operation, frozenset[Role]] = {
     Operation.BULK_PREVIEW: frozenset({Role.AUDITOR, Role.RESPONDER}),
     Operation.BULK_REVOKE: frozenset({Role.RESPONDER}),
     Operation.RETURN_TOKEN: frozenset({Role.CALLER}),
+    Operation.AUDIT: frozenset({Role.AUDITOR, Role.RESPONDER}),
+    Operation.EXPORT: frozenset({Role.AUDITOR}),
+    Operation.TRACE: frozenset({Role.AUDITOR, Role.RESPONDER}),
+    Operation.EVIDENCE: frozenset({Role.AUDITOR, Role.RESPONDER}),
+    Operation.READ_LOG: frozenset({Role.AUDITOR}),
 }
 
 

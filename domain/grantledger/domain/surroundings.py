@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from grantledger.domain.audit import AuditTrail
 from grantledger.domain.context import Context
 from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.fleet import Fleet
@@ -46,6 +47,7 @@ class Surroundings:
         wait_seconds: how long a caller waits for a redemption at most.
         maintenance, erasures: what erasing needs; without them it is refused.
         fleet: what is asked about many grants at once; without it that is refused.
+        audit: likewise the audit trail.
     """
 
     ledger: Ledger
@@ -65,6 +67,7 @@ class Surroundings:
     maintenance: Maintenance | None = None
     erasures: ErasureList | None = None
     fleet: Fleet | None = None
+    audit: AuditTrail | None = None
 
     def provider(self, name: str) -> Provider:
         """Return the provider of this name.

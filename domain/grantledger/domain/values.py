@@ -202,6 +202,7 @@ class Outcome(StrEnum):
     EXCHANGE_FAILED = "exchange_failed"
     SUPPRESSED = "denials_suppressed"
     GIVEN_BACK = "given_back"
+    AUDIT_READ = "audit_read"
 
 
 class Source(StrEnum):
@@ -231,6 +232,9 @@ class Actor:
         peer_ip: address seen by the broker itself.
         user_agent: as sent, untrusted.
         correlation_id: as sent, untrusted.
+        forwarded_for: as sent, untrusted.
+        traceparent: as sent, untrusted (W3C Trace Context).
+        auth_method: how it proved itself, such as `private_key_jwt` or `peer`.
     """
 
     id: str
@@ -239,6 +243,9 @@ class Actor:
     peer_ip: str | None = None
     user_agent: str | None = None
     correlation_id: str | None = None
+    forwarded_for: str | None = None
+    traceparent: str | None = None
+    auth_method: str | None = None
 
 
 def parse_scopes(value: str | Iterable[str] | None) -> Scopes:

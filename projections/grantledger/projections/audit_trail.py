@@ -45,6 +45,7 @@ JOURNAL_EVENTS: Mapping[Outcome, str] = {
     Outcome.EXCHANGE_FAILED: "ExchangeFailed",
     Outcome.SUPPRESSED: "DenialsSuppressed",
     Outcome.GIVEN_BACK: "GivenBack",
+    Outcome.AUDIT_READ: "AuditAccessed",
 }
 """What the entries of an AccessRecorded event are called in a history."""
 
@@ -192,6 +193,8 @@ def _entry_words(entry: AccessEntry) -> str:
             words = f"{entry.count} more refusals since {since}: counted, not kept."
         case Outcome.GIVEN_BACK:
             words = f"Given back: {spaced(entry.reason)}."
+        case Outcome.AUDIT_READ:
+            words = f"The record was read: {spaced(entry.reason)}."
         case _:
             assert_never(entry.outcome)
     return f"{words} “{detail}”" if detail else words
