@@ -46,6 +46,8 @@ JOURNAL_EVENTS: Mapping[Outcome, str] = {
     Outcome.SUPPRESSED: "DenialsSuppressed",
     Outcome.GIVEN_BACK: "GivenBack",
     Outcome.AUDIT_READ: "AuditAccessed",
+    Outcome.EVENT_ACKNOWLEDGED: "SecurityEventAcknowledged",
+    Outcome.EVENT_ABANDONED: "SecurityEventAbandoned",
 }
 """What the entries of an AccessRecorded event are called in a history."""
 
@@ -195,6 +197,10 @@ def _entry_words(entry: AccessEntry) -> str:
             words = f"Given back: {spaced(entry.reason)}."
         case Outcome.AUDIT_READ:
             words = f"The record was read: {spaced(entry.reason)}."
+        case Outcome.EVENT_ACKNOWLEDGED:
+            words = f"{entry.caller} has acknowledged the security event."
+        case Outcome.EVENT_ABANDONED:
+            words = f"{entry.caller} was not told: {spaced(entry.reason)}."
         case _:
             assert_never(entry.outcome)
     return f"{words} “{detail}”" if detail else words
