@@ -82,6 +82,9 @@ EXECUTORS = {
     "ledger_index_tokens": {APP},
     "ledger_complete_tokens": {APP},
     "ledger_once": {APP},
+    "ledger_outbox_look": {APP},
+    "ledger_outbox_lease": {APP},
+    "ledger_outbox_done": {APP},
     "ledger_erase": {MAINTENANCE},
     "ledger_prune": {MAINTENANCE},
 }

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
-from grantledger.domain.answers import TokenAnswer
+from grantledger.domain.answers import RevocationConfirmed, TokenAnswer
 from grantledger.domain.grant_events import Exchanged, LateAnswerKept, Rotated
 from grantledger.domain.grant_state import MAX_LOST, MAX_SIBLINGS
 from grantledger.domain.provider import AbsentRefreshToken
@@ -275,6 +275,18 @@ def test_a_revoked_token_that_its_late_answer_repeats_is_owed_once() -> None:
     case.revoked()
     case.answered(attempt, case.ok("rt1", None))
     assert list(case.owed()) == ["rt1"]
+
+
+def test_a_token_that_closed_as_unknown_exposure_is_not_owed_again() -> None:
+    """Asked again, the server's word would hide that a successor may live."""
+    case = Case()
+    first = case.rotated("rt2", "at2")
+    case.lost()
+    case.revoked()
+    case.server_says("rt2", RevocationConfirmed())
+    case.server_says("at2", RevocationConfirmed())
+    assert case.answered(first, case.ok("rt2", "at2")) == []
+    assert case.due() == []
 
 
 def test_the_answer_of_a_superseded_generation_is_owed() -> None:

@@ -81,6 +81,12 @@ class Attempt:
     silent: bool = False
     settled: bool = False
 
+    @property
+    def told(self) -> bool:
+        """Whether the ledger has learnt late what the server issued."""
+        known = isinstance(self.answer, TokenAnswer)
+        return known and self.stage is Stage.DELIVERED
+
 
 class World(RuleBasedStateMachine):
     """What the machine's rules act through, and what its invariants ask."""
@@ -241,7 +247,7 @@ class World(RuleBasedStateMachine):
                 assert one.fingerprint not in {
                     refresh_mark(a.token)
                     for a in self.attempts
-                    if a.silent and a.sent and not a.settled
+                    if a.silent and a.sent and not a.settled and not a.told
                 }
 
     def may_be_sent(self, attempt: Attempt) -> None:

@@ -40,6 +40,11 @@ LATER: list[tuple[Path, str, dict[str, object]]] = [
         AccessRecorded.TOPIC,
         {},
     ),
+    (
+        book.path_of(f"{AccessRecorded.TOPIC}.events-sent"),
+        AccessRecorded.TOPIC,
+        {},
+    ),
 ]
 """Values that a form has taken on since, each with a file of its own."""
 

@@ -22,7 +22,12 @@ from grantledger.domain.values import (
     Source,
     TokenKind,
 )
-from grantledger.projections.audit_trail import HistoryLine, Mark, history_lines
+from grantledger.projections.audit_trail import (
+    JOURNAL_EVENTS,
+    HistoryLine,
+    Mark,
+    history_lines,
+)
 from grantledger.projections.audit_words import tell
 from tests.domain.arrange import (
     ACTOR,
@@ -383,3 +388,11 @@ def _odd() -> GrantEvent:
         policy="",
     )
     return event
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_every_outcome_of_the_journal_has_a_name_and_words(outcome: Outcome) -> None:
+    """A new outcome without words would fail when an auditor reads it."""
+    (line,) = history_lines([(0, _recorded(_entry(outcome)))])
+    assert line.event == JOURNAL_EVENTS[outcome]
+    assert line.what.endswith(".")

@@ -29,6 +29,7 @@ from grantledger.domain.provider import (
     ProviderRules,
 )
 from grantledger.domain.values import (
+    AbandonReason,
     AccessToken,
     FailureClass,
     GrantStatus,
@@ -173,7 +174,12 @@ class Outcomes(HasState):
         state = self.state
         refresh = (state.refresh,) if state.refresh else ()
         held = (*refresh, *state.siblings, *state.access_tokens, *state.late_access)
-        owed = (o for o in state.obligations if o.open or o.confirmed)
+        # With unknown exposure, too, the server has confirmed the token itself.
+        owed = (
+            o
+            for o in state.obligations
+            if o.open or o.confirmed or o.abandoned is AbandonReason.UNKNOWN_EXPOSURE
+        )
         return {t.fingerprint for t in (*held, *owed)}
 
     def _rotate(

@@ -203,6 +203,8 @@ class Outcome(StrEnum):
     SUPPRESSED = "denials_suppressed"
     GIVEN_BACK = "given_back"
     AUDIT_READ = "audit_read"
+    EVENT_ACKNOWLEDGED = "event_acknowledged"
+    EVENT_ABANDONED = "event_abandoned"
 
 
 class Source(StrEnum):

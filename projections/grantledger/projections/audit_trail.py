@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import assert_never
 
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.grant_events import Exchanged
@@ -46,6 +45,8 @@ JOURNAL_EVENTS: Mapping[Outcome, str] = {
     Outcome.SUPPRESSED: "DenialsSuppressed",
     Outcome.GIVEN_BACK: "GivenBack",
     Outcome.AUDIT_READ: "AuditAccessed",
+    Outcome.EVENT_ACKNOWLEDGED: "SecurityEventAcknowledged",
+    Outcome.EVENT_ABANDONED: "SecurityEventAbandoned",
 }
 """What the entries of an AccessRecorded event are called in a history."""
 
@@ -53,6 +54,20 @@ _SOURCES = {
     Source.CACHED: "From the cache",
     Source.FRESH: "Fresh from the server",
     Source.EXCHANGED: "Exchanged",
+}
+
+
+_WORDS = {
+    Outcome.HANDED_OUT: "{source}{audience}{until}.",
+    Outcome.DENIED: "Refused: {reason}.",
+    Outcome.WITHHELD: "Recorded, then not given: {reason}.",
+    Outcome.EXCHANGE_INTENDED: "A session token is about to be exchanged{audience}.",
+    Outcome.EXCHANGE_FAILED: "No exchange{audience}: {reason}.",
+    Outcome.SUPPRESSED: "{count} more refusals since {since}: counted, not kept.",
+    Outcome.GIVEN_BACK: "Given back: {reason}.",
+    Outcome.AUDIT_READ: "The record was read: {reason}.",
+    Outcome.EVENT_ACKNOWLEDGED: "{caller} has acknowledged the security event.",
+    Outcome.EVENT_ABANDONED: "{caller} was not told: {reason}.",
 }
 
 
@@ -175,28 +190,17 @@ def _known(by: Actor | None) -> Actor:
 
 def _entry_words(entry: AccessEntry) -> str:
     detail = entry.private.detail if entry.private else None
-    audience = f" for {entry.audience}" if entry.audience else ""
-    match entry.outcome:
-        case Outcome.HANDED_OUT:
-            source = _SOURCES[entry.source] if entry.source else "Handed out"
-            words = f"{source}{audience}{until(entry.expires_at, entry.at)}."
-        case Outcome.DENIED:
-            words = f"Refused: {spaced(entry.reason)}."
-        case Outcome.WITHHELD:
-            words = f"Recorded, then not given: {spaced(entry.reason)}."
-        case Outcome.EXCHANGE_INTENDED:
-            words = f"A session token is about to be exchanged{audience}."
-        case Outcome.EXCHANGE_FAILED:
-            words = f"No exchange{audience}: {spaced(entry.reason)}."
-        case Outcome.SUPPRESSED:
-            since = moment(entry.since, entry.at) if entry.since else "before"
-            words = f"{entry.count} more refusals since {since}: counted, not kept."
-        case Outcome.GIVEN_BACK:
-            words = f"Given back: {spaced(entry.reason)}."
-        case Outcome.AUDIT_READ:
-            words = f"The record was read: {spaced(entry.reason)}."
-        case _:
-            assert_never(entry.outcome)
+    source = _SOURCES[entry.source] if entry.source else "Handed out"
+    since = moment(entry.since, entry.at) if entry.since else "before"
+    words = _WORDS[entry.outcome].format(
+        audience=f" for {entry.audience}" if entry.audience else "",
+        caller=entry.caller,
+        count=entry.count,
+        reason=spaced(entry.reason),
+        since=since,
+        source=source,
+        until=until(entry.expires_at, entry.at),
+    )
     return f"{words} “{detail}”" if detail else words
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
-from grantledger.adapters.settings.shape import FileSettings, HttpSettings
+from grantledger.adapters.settings.shape import FileSettings
+from grantledger.adapters.settings.shape_http import HttpSettings
 from grantledger.domain.errors import ConfigurationError
 
 RESERVED_ISSUERS = frozenset({"browser", "cert", "cli", "connect", "set", "unix"})

@@ -49,7 +49,14 @@ WITH_LEAVES = (
     Table("data_keys", f"grant_id IN {_STREAMS} AND originator_version = 1)"),
 )
 
-AS_A_WHOLE = ("data_keys", "key_checks", "provider_clients", "once")
+AS_A_WHOLE = (
+    "data_keys",
+    "key_checks",
+    "provider_clients",
+    "once",
+    "outbox",
+    "outbox_heads",
+)
 """Tables with rows that may change, or go, without a leaf; none has a NULL in it."""
 
 BY_ITSELF = ("log_head", "meta", "token_index_missing")

@@ -74,7 +74,8 @@ BEGIN
             'ledger_lock', 'ledger_append', 'ledger_keep_key_checks',
             'ledger_keep_client', 'ledger_schedule', 'ledger_complete_schedule',
             'ledger_claim', 'ledger_index_tokens', 'ledger_complete_tokens',
-            'ledger_once'
+            'ledger_once', 'ledger_outbox_look', 'ledger_outbox_lease',
+            'ledger_outbox_done'
         )
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO grantledger_app', thing.name);
