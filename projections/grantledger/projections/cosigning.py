@@ -2,9 +2,13 @@
 
 Formats, to the byte: C2SP tlog-cosignature v1.0.1 (Ed25519, algorithm 0x04) and
 tlog-witness v1.0.0. A cosignature is a line of the note: key id, time as 8 bytes
-big-endian in seconds since 1970, signature; it signs
-`cosignature/v1\\ntime <T>\\n` and the note's text. Who is asked, when, and how many must
-answer is left to others.
+big-endian in seconds since 1970, signature. What it signs::
+
+    cosignature/v1
+    time <T>
+    <the note's text>
+
+Who is asked, when, and how many must answer is left to others.
 """
 
 from __future__ import annotations
