@@ -85,6 +85,9 @@ EXECUTORS = {
     "ledger_outbox_look": {APP},
     "ledger_outbox_lease": {APP},
     "ledger_outbox_done": {APP},
+    "ledger_log_nodes": {APP},
+    "ledger_publish": {APP},
+    "ledger_cosigned": {APP},
     "ledger_erase": {MAINTENANCE},
     "ledger_prune": {MAINTENANCE},
 }
