@@ -82,6 +82,12 @@ EXECUTORS = {
     "ledger_index_tokens": {APP},
     "ledger_complete_tokens": {APP},
     "ledger_once": {APP},
+    "ledger_outbox_look": {APP},
+    "ledger_outbox_lease": {APP},
+    "ledger_outbox_done": {APP},
+    "ledger_log_nodes": {APP},
+    "ledger_publish": {APP},
+    "ledger_cosigned": {APP},
     "ledger_erase": {MAINTENANCE},
     "ledger_prune": {MAINTENANCE},
 }

@@ -222,6 +222,25 @@ class FleetReads(ABC):
 
         return await self._read(read)
 
+    async def event_at(self, leaf_index: int) -> GrantEvent | None:
+        """Return the event of a grant that is this leaf, None where it is none.
+
+        Raises:
+            IntegrityError: the leaf does not prove itself.
+        """
+
+        def read(c: Cursor) -> GrantEvent | None:
+            c.execute(
+                f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
+                f" WHERE e.{self._sql.number} = ?",
+                (leaf_index + 1,),
+            )
+            row = c.fetchone()
+            event = None if row is None else self._leaves.decode(c, row)
+            return event if isinstance(event, GrantEvent) else None
+
+        return await self._read(read)
+
     # -- how things were
 
     async def size_at(self, at: datetime) -> int:

@@ -5,6 +5,7 @@ Relative paths count from the file's own directory. A wrong setting is refused b
 name, before anything is opened.
 """
 
+from grantledger.adapters.settings.bounds import MAX_LISTED
 from grantledger.adapters.settings.reading import (
     CONFIG_ENV,
     DEFAULT_CONFIG,
@@ -23,21 +24,26 @@ from grantledger.adapters.settings.resolved import (
     Settings,
 )
 from grantledger.adapters.settings.shape import (
-    MAX_LISTED,
     BrokerSettings,
-    CallerIssuerSettings,
     CallerSettings,
     FileSettings,
-    HttpClientSettings,
-    HttpSettings,
     KeySettings,
     LedgerSettings,
     LogSettings,
     ProviderSettings,
     TelemetrySettings,
-    TransmitterSettings,
     UnknownOutcomeSettings,
     WorkerSettings,
+)
+from grantledger.adapters.settings.shape_events import (
+    AnnouncementSettings,
+    ReceiverSettings,
+    TransmitterSettings,
+)
+from grantledger.adapters.settings.shape_http import (
+    CallerIssuerSettings,
+    HttpClientSettings,
+    HttpSettings,
 )
 
 __all__ = [
@@ -50,6 +56,7 @@ __all__ = [
     "LISTEN_ENV",
     "MAX_LISTED",
     "SQLITE_PREFIX",
+    "AnnouncementSettings",
     "BrokerSettings",
     "CallerIssuerSettings",
     "CallerSettings",
@@ -60,6 +67,7 @@ __all__ = [
     "LedgerSettings",
     "LogSettings",
     "ProviderSettings",
+    "ReceiverSettings",
     "Settings",
     "TelemetrySettings",
     "TransmitterSettings",

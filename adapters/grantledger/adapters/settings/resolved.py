@@ -8,17 +8,17 @@ import socket
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from grantledger.adapters.settings.bounds import MAX_TEXT_LENGTH
 from grantledger.adapters.settings.edge import check_edge
 from grantledger.adapters.settings.policy_file import inline_policy, read_policy
 from grantledger.adapters.settings.proxied import check_proxied
 from grantledger.adapters.settings.shape import (
-    MAX_TEXT_LENGTH,
     CallerSettings,
     FileSettings,
-    HttpSettings,
     KeySettings,
     ProviderSettings,
 )
+from grantledger.adapters.settings.shape_http import HttpSettings
 from grantledger.domain.errors import ConfigurationError
 from grantledger.domain.policy import Policy
 from grantledger.domain.values import MAX_NAME_LENGTH, Secret, parse_scopes

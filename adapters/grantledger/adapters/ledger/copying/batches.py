@@ -49,14 +49,24 @@ WITH_LEAVES = (
     Table("data_keys", f"grant_id IN {_STREAMS} AND originator_version = 1)"),
 )
 
-AS_A_WHOLE = ("data_keys", "key_checks", "provider_clients", "once")
+AS_A_WHOLE = (
+    "data_keys",
+    "key_checks",
+    "provider_clients",
+    "once",
+    "outbox",
+    "outbox_heads",
+    "checkpoints",
+    "cosignatures",
+)
 """Tables with rows that may change, or go, without a leaf; none has a NULL in it."""
 
 BY_ITSELF = ("log_head", "meta", "token_index_missing")
 """Tables that the end of a copy writes."""
 
-MADE_ANEW = ("claims", "upkeep")
-"""Tables that a broker fills by itself: when to look at a grant, and who does."""
+MADE_ANEW = ("claims", "upkeep", "log_nodes")
+"""Tables that a broker fills by itself: who looks at which grant when, and the roots of
+tiles."""
 
 
 @dataclass(slots=True)
