@@ -20,7 +20,7 @@ from grantledger.projections.verify.findings import (
     TooMany,
     Unreadable,
 )
-from grantledger.projections.verify.ledger import check_ledger
+from grantledger.projections.verify.ledger import SHARED_LEAVES, check_ledger
 from grantledger.projections.verify.merkle import (
     MAX_LEAF_BYTES,
     NotProven,
@@ -33,7 +33,6 @@ from grantledger.projections.verify.notes import (
     Note,
     Trust,
     check_signatures,
-    read_hashes,
     read_key,
     read_keys,
     read_note,
@@ -41,6 +40,7 @@ from grantledger.projections.verify.notes import (
 from grantledger.projections.verify.proof import (
     MAX_PROOF_BYTES,
     check_proof,
+    read_growth,
     read_proof,
 )
 
@@ -48,7 +48,6 @@ HOLDS = 0
 REFUTED = 1
 UNREADABLE = 2
 MAX_KEYS_BYTES = 1 << 20
-MAX_CONSISTENCY_BYTES = 1 << 16
 
 
 @dataclass(slots=True)
@@ -161,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
             kind.add_argument(
                 "--consistency",
                 type=Path,
-                help="the proof from the older checkpoint: hashes, one a line",
+                help="the proof that it does: `grantledger log consistency` writes it",
             )
         if name == "proof":
             kind.add_argument(
@@ -174,6 +173,12 @@ def _parser() -> argparse.ArgumentParser:
                 help="leave out the digests of what is sealed",
             )
             kind.add_argument("--processes", type=int, default=2)
+            kind.add_argument(
+                "--shared-from",
+                type=int,
+                default=SHARED_LEAVES,
+                help="leaves from which on two processes share the work",
+            )
     return parser
 
 
@@ -204,7 +209,7 @@ def _ledger(asked: argparse.Namespace, outcome: Outcome) -> None:
         older,
         outcome.findings,
         sealed=not asked.log_only,
-        processes=asked.processes,
+        shared_from=asked.shared_from if asked.processes > 1 else None,
     )
     outcome.facts |= {
         "leaves": report.leaves,
@@ -273,8 +278,8 @@ def _against_older(
             )
         path: list[bytes] = []
         if asked.consistency is not None:
-            lines = _read(asked.consistency, MAX_CONSISTENCY_BYTES).decode("latin-1")
-            path = read_hashes(lines.split(), str(asked.consistency))
+            data = _read(asked.consistency, MAX_PROOF_BYTES)
+            path, _ = read_growth(data, str(asked.consistency))
         elif kept.size not in {0, note.size}:
             raise Unreadable("--older needs --consistency: the sizes differ")
         try:

@@ -28,7 +28,7 @@ from grantledger.projections.verify.merkle import (
 )
 from grantledger.projections.verify.notes import Note
 from grantledger.projections.verify.scan import Scan, Scanner
-from grantledger.projections.verify.streams import Streams
+from grantledger.projections.verify.streams import Stream, Streams
 
 LOCK_SECONDS = 10.0
 SHARED_LEAVES = 64 * BLOCK_LEAVES
@@ -36,7 +36,6 @@ SHARED_LEAVES = 64 * BLOCK_LEAVES
 
 _TABLES = ("log_head", "stored_events", "sealed", "data_keys", "current_grants")
 _MAX_LEAVES = 1 << 40
-_ATTEMPTS = 3
 
 Head = tuple[int, bytes]
 
@@ -80,7 +79,7 @@ def check_ledger(
     findings: Findings,
     *,
     sealed: bool = True,
-    processes: int = 2,
+    shared_from: int | None = SHARED_LEAVES,
 ) -> LedgerReport:
     """Check a ledger file.
 
@@ -89,25 +88,51 @@ def check_ledger(
         older: checkpoints that it has to begin with; their signatures were checked.
         findings: what does not hold is added here.
         sealed: compare the sealed parts with their leaves.
-        processes: how many may be used.
+        shared_from: leaves from which on two processes share it; None for never.
 
     Raises:
         Unreadable: it is no ledger, or cannot be opened.
     """
     asked = Question(frozenset(note.size for note in older), sealed)
+    # Nobody has a ledger open that has no write-ahead log: it is read as it stands, and
+    # nothing is left beside it. Whether that stayed so is seen afterwards.
+    still = _unchanged(path)
+    at_rest = still is not None
+    while True:
+        found = Findings()
+        try:
+            with _opened(path, at_rest=at_rest) as connection:
+                report = _checked(
+                    path, connection, older, found, asked, shared_from, at_rest=at_rest
+                )
+        except sqlite3.Error as cause:
+            raise Unreadable(f"cannot read {path}: {cause}") from cause
+        if not at_rest or _unchanged(path) == still:
+            findings.extend(found)
+            return report
+        at_rest = False
+
+
+def _unchanged(path: Path) -> tuple[int, ...] | None:
+    """Return what changes with the file; None while others may write to it."""
     try:
-        with _opened(path) as connection:
-            return _checked(path, connection, older, findings, asked, processes)
-    except sqlite3.Error as cause:
-        raise Unreadable(f"cannot read {path}: {cause}") from cause
+        there = path.stat()
+    except OSError:
+        return None
+    if path.with_name(f"{path.name}-wal").exists():
+        return None
+    return there.st_ino, there.st_size, there.st_mtime_ns
 
 
 @contextmanager
-def _opened(path: Path) -> Generator[sqlite3.Connection]:
+def _opened(path: Path, *, at_rest: bool) -> Generator[sqlite3.Connection]:
     """Yield a connection that reads only, in one transaction."""
     if not path.is_file():
         raise Unreadable(f"there is no file {path}")
-    with closing(_connected(path)) as connection:
+    uri = f"{path.absolute().as_uri()}?{'immutable=1' if at_rest else 'mode=ro'}"
+    with closing(
+        sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None)
+    ) as connection:
         # What the file's own schema might run is not trusted.
         connection.execute("PRAGMA trusted_schema=OFF")
         connection.execute("PRAGMA query_only=ON")
@@ -123,32 +148,15 @@ def _opened(path: Path) -> Generator[sqlite3.Connection]:
         yield connection
 
 
-def _connected(path: Path) -> sqlite3.Connection:
-    """Open the file; one in a directory that cannot be written, as it stands."""
-    uri = f"{path.absolute().as_uri()}?mode=ro"
-    connection = sqlite3.connect(
-        uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None
-    )
-    try:
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except sqlite3.OperationalError:
-        connection.close()
-        if path.with_name(f"{path.name}-wal").exists():
-            raise
-        return sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
-
-
 def _checked(
     path: Path,
     connection: sqlite3.Connection,
     older: Sequence[Note],
     findings: Findings,
     asked: Question,
-    processes: int,
+    shared_from: int | None,
+    *,
+    at_rest: bool,
 ) -> LedgerReport:
     head = _head(connection)
     newest = _one(connection, "SELECT max(rowid) FROM stored_events") or 0
@@ -159,9 +167,10 @@ def _checked(
         findings.add(f"leaf {lowest - 1}", "there is no such leaf in a log")
     size = max(newest, head[0] if head and head[0] <= _MAX_LEAVES else 0)
     scans: list[Scan] = []
-    shared = processes > 1 and size >= SHARED_LEAVES
+    known = size if head is None else min(size, head[0])
+    shared = shared_from is not None and known >= shared_from
     if shared:
-        scans = _shared(path, connection, head, size, asked)
+        scans = _shared(path, connection, head, size, asked, at_rest=at_rest)
     if not scans:
         shared = False
         scans = [_scan(connection, (0, size), asked)]
@@ -216,9 +225,11 @@ def _scan_apart(
     head: Head | None,
     part: tuple[int, int],
     asked: Question,
+    *,
+    at_rest: bool,
 ) -> Scan | None:
     """Scan a part in a process of its own; None where the log has moved on."""
-    with _opened(path) as connection:
+    with _opened(path, at_rest=at_rest) as connection:
         if _head(connection) != head:
             return None
         return _scan(connection, part, asked)
@@ -230,11 +241,15 @@ def _shared(
     head: Head | None,
     size: int,
     asked: Question,
+    *,
+    at_rest: bool,
 ) -> list[Scan]:
     """Return both halves, or none where they would be of different moments."""
     middle = size // 2 // BLOCK_LEAVES * BLOCK_LEAVES
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        other = pool.submit(_scan_apart, path, head, (middle, size), asked)
+        other = pool.submit(
+            _scan_apart, path, head, (middle, size), asked, at_rest=at_rest
+        )
         first = _scan(connection, (0, middle), asked)
         second = other.result()
     return [] if second is None else [first, second]
@@ -344,7 +359,7 @@ def _check_grants(
         )
 
 
-def check_grant(row: Sequence[Any], stream: Any, findings: Findings) -> None:  # noqa: ANN401
+def check_grant(row: Sequence[Any], stream: Stream | None, findings: Findings) -> None:
     """Compare a row with its stream."""
     grant, said = row[0], row[1:]
     where = f"current_grants {grant}"

@@ -91,6 +91,8 @@ def root_by_inclusion(
     """
     if not 0 <= index < size:
         raise NotProven(f"leaf {index} cannot be in a tree of {size}")
+    if len(hashed) != HASH_BYTES:
+        raise NotProven("the leaf's hash is none")
     node = hashed
     for step, left in _steps(index, size - 1, path):
         node = node_hash(step, node) if left else node_hash(node, step)

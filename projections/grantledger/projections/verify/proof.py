@@ -19,6 +19,7 @@ from grantledger.projections.verify.notes import (
 )
 
 FIRST_LINE = "c2sp.org/tlog-proof@v1"
+OLD_LINE = "old "
 MAX_HASHES = 63
 MAX_PROOF_BYTES = 2 * MAX_NOTE_BYTES
 _INDEX = re.compile(r"index (0|[1-9][0-9]{0,18})")
@@ -57,6 +58,27 @@ def read_proof(data: bytes, where: str) -> Proof:
         raise Refuted(where, f"more than {MAX_HASHES} hashes")
     hashes = read_hashes(lines, where)
     return Proof(int(index[1]), tuple(hashes), read_note(rest, where))
+
+
+def read_growth(data: bytes, where: str) -> tuple[list[bytes], bytes]:
+    """Return the hashes of a consistency proof, and the note that follows them.
+
+    The form is that in which witnesses are asked (C2SP tlog-witness): a line `old N`,
+    hashes, a blank line, a checkpoint. Hashes alone, one a line, will do.
+
+    Raises:
+        Refuted: it is neither.
+    """
+    if len(data) > MAX_PROOF_BYTES:
+        raise Refuted(where, f"has {len(data)} bytes; the limit is {MAX_PROOF_BYTES}")
+    head, _, note = data.partition(b"\n\n")
+    lines = head.decode("latin-1").split("\n")
+    if lines[0].startswith(OLD_LINE):
+        del lines[0]
+    lines = [line for line in lines if line]
+    if len(lines) > MAX_HASHES:
+        raise Refuted(where, f"more than {MAX_HASHES} hashes")
+    return read_hashes(lines, where), note
 
 
 def check_proof(proof: Proof, hashed: bytes, where: str) -> None:

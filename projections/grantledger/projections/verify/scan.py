@@ -34,6 +34,7 @@ _ROWS = (
     "SELECT rowid - 1, originator_id, originator_version, topic, state, leaf_hash"
     " FROM stored_events WHERE rowid > ? AND rowid <= ? ORDER BY rowid"
 )
+_NEXT = "SELECT min(rowid) FROM stored_events WHERE rowid > ? AND rowid <= ?"
 _PARTS = (
     "SELECT leaf_index, entry, field, grant_id, dek_id, ct FROM sealed"
     " WHERE leaf_index >= ? AND leaf_index < ? ORDER BY leaf_index, entry, field"
@@ -101,14 +102,29 @@ class Scanner:
         """Return what the leaves from `start` on are, `end` excluded."""
         found = Scan(start, end)
         try:
-            for low in range(start, end, BLOCK_LEAVES):
-                self._block(found, low, min(low + BLOCK_LEAVES, end))
+            low = start
+            while low < end:
+                if self._block(found, low, min(low + BLOCK_LEAVES, end)):
+                    low += BLOCK_LEAVES
+                else:
+                    low = self._next(found, low, end)
         except TooMany:
             found.whole = False
         return found
 
-    def _block(self, found: Scan, low: int, high: int) -> None:
+    def _next(self, found: Scan, low: int, end: int) -> int:
+        """Return where the next block with leaves begins, where one has none."""
+        (number,) = self._connection.execute(_NEXT, (low, end)).fetchone()
+        after = end if number is None else number - 1
+        found.whole = False
+        found.findings.add(_leaves(low, after), "missing")
+        return after if number is None else after // BLOCK_LEAVES * BLOCK_LEAVES
+
+    def _block(self, found: Scan, low: int, high: int) -> bool:
+        """Check a block; tell whether it has any leaf."""
         rows: list[Row] = self._connection.execute(_ROWS, (low, high)).fetchall()
+        if not rows:
+            return False
         if len(rows) != high - low:
             self._gaps(found, rows, low, high)
         hashes = self._hashes(found, rows)
@@ -121,6 +137,7 @@ class Scanner:
         self._columns(found, rows)
         if self._sealed:
             self._parts(found, rows, low, high)
+        return True
 
     @staticmethod
     def _gaps(found: Scan, rows: Sequence[Row], low: int, high: int) -> None:
@@ -131,12 +148,7 @@ class Scanner:
             if index < high and index not in there:
                 first = index if first is None else first
             elif first is not None:
-                where = (
-                    f"leaf {first}"
-                    if first == index - 1
-                    else f"leaves {first} to {index - 1}"
-                )
-                found.findings.add(where, "missing")
+                found.findings.add(_leaves(first, index), "missing")
                 first = None
 
     @staticmethod
@@ -274,6 +286,11 @@ class Scanner:
                 index, states.get(index), there[index], found.missing
             ):
                 found.findings.add(where, message)
+
+
+def _leaves(start: int, end: int) -> str:
+    """Return how leaves from `start` on, `end` excluded, are called."""
+    return f"leaf {start}" if end == start + 1 else f"leaves {start} to {end - 1}"
 
 
 def _agrees(
