@@ -62,8 +62,9 @@ AS_A_WHOLE = (
 BY_ITSELF = ("log_head", "meta", "token_index_missing")
 """Tables that the end of a copy writes."""
 
-MADE_ANEW = ("claims", "upkeep")
-"""Tables that a broker fills by itself: when to look at a grant, and who does."""
+MADE_ANEW = ("claims", "upkeep", "audit_position", "audit_rows", "audit_terms")
+"""Tables that a broker fills by itself: when to look at a grant, and who does; and the
+rows of the audit trail."""
 
 
 @dataclass(slots=True)
