@@ -11,7 +11,7 @@ def test_an_outage_is_said_once_and_its_end_once() -> None:
     life = LedgerLife()
     assert not life.checkpoint_resumed(ctx(), published=3)
     assert life.checkpoint_failed(ctx(), cause="late", published=3, size=9)
-    assert life.state.unpublished
+    assert LedgerLife(life.pending_events).state.unpublished
     assert not life.checkpoint_failed(ctx(), cause="late", published=3, size=12)
     assert life.checkpoint_resumed(ctx(), published=14)
     assert not life.state.unpublished
