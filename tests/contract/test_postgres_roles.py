@@ -86,6 +86,9 @@ EXECUTORS = {
     "ledger_outbox_lease": {APP},
     "ledger_outbox_done": {APP},
     "ledger_audit_extend": {APP},
+    "ledger_log_nodes": {APP},
+    "ledger_publish": {APP},
+    "ledger_cosigned": {APP},
     "ledger_erase": {MAINTENANCE},
     "ledger_prune": {MAINTENANCE},
 }

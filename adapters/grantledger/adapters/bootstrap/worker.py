@@ -7,7 +7,7 @@ Stopping ends the loops; what they have set under way is the runner's to drain.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -53,6 +53,7 @@ class Worker:
         said: the settings.
         admit: raises while the ledger takes nothing, so that no server is asked.
         watch: sees each round.
+        beside: further works of its own, by name.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Worker:
         said: WorkerSettings,
         admit: Callable[[], Awaitable[None]],
         watch: Watch = UNWATCHED,
+        beside: Mapping[str, Work] | None = None,
     ) -> None:
         self._watch = watch
+        self._beside = beside or {}
         self._broker = broker
         self._wiring = wiring
         self._said = said
@@ -81,6 +84,7 @@ class Worker:
         works: dict[str, Work] = {
             "settle": self._broker.tend,
             "clients": self._wiring.tend,
+            **self._beside,
         }
         if rotating:
             works |= {
@@ -134,6 +138,8 @@ class Worker:
             await self._broker.env.runner.sleep(kept.more_in)
         await self._index_tokens()
         await self._extend_audit()
+        for work in self._beside.values():
+            await work()
         done.whole = True
 
     async def _index_tokens(self) -> None:

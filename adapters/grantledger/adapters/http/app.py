@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grantledger.adapters.http import (
+    announcing,
     connect,
     events,
     exchange,
@@ -46,6 +47,7 @@ PARTS: tuple[Callable[[Service], list[BaseRoute]], ...] = (
     giving_back.routes,
     connect.routes,
     events.routes,
+    announcing.routes,
     probes.routes,
 )
 

@@ -25,6 +25,7 @@ from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.recorders import closed, refuse_closed
 from grantledger.adapters.ledger.rows import SELECT, GrantRows
 from grantledger.adapters.ledger.sqlite_duties import SqliteDuties
+from grantledger.adapters.ledger.sqlite_log import SqliteLog
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.adapters.ledger.token_rows import TokenRow
 from grantledger.adapters.ledger.transaction import LedgerTransaction
@@ -88,6 +89,7 @@ class SqliteLedger(StoredLedger):
         )
         self._writer.on_change(self._waiting.notify)
         self._duties = SqliteDuties(self._store, self._read, self._in_thread)
+        self._published = SqliteLog(self._store, self._read, self._in_thread)
 
     @classmethod
     def open(
@@ -175,6 +177,11 @@ class SqliteLedger(StoredLedger):
     def duties(self) -> SqliteDuties:
         """What workers look up and claim."""
         return self._duties
+
+    @property
+    def published(self) -> SqliteLog:
+        """The log as others use it."""
+        return self._published
 
     def _reading(self, work: Callable[[Cursor], T]) -> T:
         with self._store.transaction(commit=False) as c:

@@ -22,6 +22,7 @@ from grantledger.adapters.ledger.fleet_reads import FleetReads
 from grantledger.adapters.ledger.group_commit import CommitWatch, GroupCommit
 from grantledger.adapters.ledger.log_memory import LogMemory, LogView
 from grantledger.adapters.ledger.maintained import Maintained
+from grantledger.adapters.ledger.published_log import PublishedLog
 from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.recorders import refuse_closed
 from grantledger.adapters.ledger.rows import GrantRows, micros
@@ -87,6 +88,11 @@ class StoredLedger(FleetReads, AuditReads, Maintained):
     @abstractmethod
     def duties(self) -> StoredDuties:
         """What workers look up and claim."""
+
+    @property
+    @abstractmethod
+    def published(self) -> PublishedLog:
+        """The log as others use it: tiles, proofs, published checkpoints."""
 
     @abstractmethod
     def _reading(self, work: Callable[[Cursor], T]) -> T:

@@ -34,6 +34,7 @@ from grantledger.adapters.ledger.postgres.connections import (
 from grantledger.adapters.ledger.postgres.duties import PostgresDuties
 from grantledger.adapters.ledger.postgres.faults import STORAGE_ERRORS, translated
 from grantledger.adapters.ledger.postgres.listening import Listener, can_listen
+from grantledger.adapters.ledger.postgres.log import PostgresLog
 from grantledger.adapters.ledger.postgres.maintenance import PostgresMaintenance
 from grantledger.adapters.ledger.postgres.readers import CUT_OFF, Readers
 from grantledger.adapters.ledger.postgres.transaction import PostgresTransaction
@@ -99,6 +100,7 @@ class PostgresLedger(StoredLedger):
         )
         self._writer.on_change(self._waiting.notify)
         self._duties = PostgresDuties(place, self._read, self._in_thread)
+        self._published = PostgresLog(place, self._read, self._in_thread, POSTGRES)
         at = listen_at or (None if place.pooled else place)
         self._listener = Listener(at, self._heard) if listen and at else None
 
@@ -166,6 +168,11 @@ class PostgresLedger(StoredLedger):
     def duties(self) -> PostgresDuties:
         """What workers look up and claim."""
         return self._duties
+
+    @property
+    def published(self) -> PostgresLog:
+        """The log as others use it."""
+        return self._published
 
     def _reading(self, work: Callable[[Cursor], T]) -> T:
         """Read in one snapshot, on another connection if the first was cut off."""

@@ -75,7 +75,8 @@ BEGIN
             'ledger_keep_client', 'ledger_schedule', 'ledger_complete_schedule',
             'ledger_claim', 'ledger_index_tokens', 'ledger_complete_tokens',
             'ledger_once', 'ledger_outbox_look', 'ledger_outbox_lease',
-            'ledger_outbox_done', 'ledger_audit_extend'
+            'ledger_outbox_done', 'ledger_log_nodes', 'ledger_publish',
+            'ledger_cosigned', 'ledger_audit_extend'
         )
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO grantledger_app', thing.name);
@@ -94,7 +95,7 @@ BEGIN
     -- The auditor: the log itself, and the rows of its audit trail. Data keys, ciphertexts
     -- and sealed states are left out; whoever holds the key ring as well reads them as
     -- another role.
-    GRANT SELECT ON log_head, stored_events, journal_index, meta, audit_position,
-        audit_rows TO grantledger_auditor;
+    GRANT SELECT ON log_head, stored_events, journal_index, meta, log_nodes,
+        checkpoints, cosignatures, audit_position, audit_rows TO grantledger_auditor;
 END
 $roles$;
