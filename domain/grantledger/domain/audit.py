@@ -244,6 +244,10 @@ class AuditTrail(Protocol):
         """
         ...
 
+    async def complete_audit(self) -> int:
+        """Bring the trail up to the log; return how many leaves that took."""
+        ...
+
     async def audit_lag(self) -> AuditLag:
         """Return how far the trail is behind the log."""
         ...

@@ -238,6 +238,7 @@ async def open_broker(
             cache_grants=said.broker.cache_grants,
             maintenance=ledger,
             fleet=ledger,
+            audit=ledger,
             erasures=erasures,
         )
         broker = Broker(env)
