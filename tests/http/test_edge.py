@@ -132,9 +132,8 @@ def test_a_proxy_may_send_either_form_and_by_another_header(form: str) -> None:
     named = f'[http.proxy]\nheader = "x-ssl-cert"\nformat = "{form}"'
     rules = edge(CALLERS.replace("[http.proxy]", named))
     pem = x509.load_der_x509_certificate(PLAIN).public_bytes(Encoding.PEM).decode()
-    value = quote(pem) if form == "pem" else rfc9440(PLAIN)
-    found = rules.caller_id(request(("x-ssl-cert", value)))
-    assert found == ("cert:printed", "certificate")
+    said = request(("x-ssl-cert", quote(pem) if form == "pem" else rfc9440(PLAIN)))
+    assert rules.caller_id(said) == ("cert:printed", "certificate")
     assert rules.caller_id(request(("client-cert", rfc9440(BATCH)))) is None
 
 
