@@ -239,6 +239,7 @@ async def open_broker(
             maintenance=ledger,
             fleet=ledger,
             erasures=erasures,
+            lives=ledger,
         )
         broker = Broker(env)
         if ledger.memory.refusal is None:
