@@ -273,6 +273,7 @@ async def apply_erasures(
     unfinished = {e.grant_id for e in await maintenance.unfinished()}
     counts = dict.fromkeys(("again", "finished", "done", "unknown", "held"), 0)
     for erasure in listed:
+        word: str
         try:
             word = await _erased_again(ledger, maintenance, erasure, context)
             if word == "done" and erasure.grant_id in unfinished:

@@ -158,6 +158,34 @@ class LegalHoldReleased(LedgerEvent):
     ticket: str | None
 
 
+class CheckpointFailed(LedgerEvent):
+    """The log has leaves that no published checkpoint covers in time; once an outage.
+
+    Attributes:
+        cause: one word: `late`, `unwitnessed`, or the code of the error that it was.
+        published: leaves that the newest published checkpoint covers.
+        size: leaves that the log had.
+    """
+
+    TOPIC = "grantledger.ledger.checkpoint-failed.v1"
+
+    cause: str
+    published: int
+    size: int
+
+
+class CheckpointResumed(LedgerEvent):
+    """Published checkpoints cover the log again: the outage is over.
+
+    Attributes:
+        published: leaves that the newest published checkpoint covers.
+    """
+
+    TOPIC = "grantledger.ledger.checkpoint-resumed.v1"
+
+    published: int
+
+
 LEDGER_EVENTS: tuple[type[LedgerEvent], ...] = (
     LedgerMoved,
     Pruned,
@@ -166,4 +194,6 @@ LEDGER_EVENTS: tuple[type[LedgerEvent], ...] = (
     LegalHoldSet,
     LegalHoldExtended,
     LegalHoldReleased,
+    CheckpointFailed,
+    CheckpointResumed,
 )

@@ -16,6 +16,8 @@ from grantledger.domain.context import Context
 from grantledger.domain.ledger_events import (
     LEDGER_EVENTS,
     LEDGER_STREAM,
+    CheckpointFailed,
+    CheckpointResumed,
     ContinuationFinished,
     LedgerEvent,
     LedgerMoved,
@@ -40,6 +42,7 @@ class LedgerState:
         continuations: after a restore or a lost failover, oldest first.
         unfinished: the newest of them has grants left to quarantine.
         holds: those in force, oldest first.
+        unpublished: checkpoints are not published in time.
     """
 
     moved_to: str | None = None
@@ -47,6 +50,7 @@ class LedgerState:
     continuations: tuple[Continuation, ...] = ()
     unfinished: bool = False
     holds: tuple[LegalHold, ...] = ()
+    unpublished: bool = False
 
 
 class LedgerLife:
@@ -196,6 +200,22 @@ class LedgerLife:
             LegalHoldReleased, ctx, hold_id=hold_id, reason=why[0], ticket=why[1]
         )
 
+    def checkpoint_failed(
+        self, ctx: Context, *, cause: str, published: int, size: int
+    ) -> bool:
+        """Say that checkpoints are late or fail; tell whether that is new."""
+        if self.state.unpublished:
+            return False
+        self._record(CheckpointFailed, ctx, cause=cause, published=published, size=size)
+        return True
+
+    def checkpoint_resumed(self, ctx: Context, *, published: int) -> bool:
+        """Say that checkpoints cover the log again; tell whether they did not."""
+        if not self.state.unpublished:
+            return False
+        self._record(CheckpointResumed, ctx, published=published)
+        return True
+
     def _record(self, kind: Any, ctx: Context, **fields: object) -> None:  # noqa: ANN401 - the library's metaclass hides its fields
         event: LedgerEvent = kind(
             originator_id=self.id,
@@ -230,6 +250,8 @@ def evolve(state: LedgerState, event: LedgerEvent) -> LedgerState:
         )
     if isinstance(event, ContinuationFinished):
         return replace(state, unfinished=False)
+    if isinstance(event, CheckpointFailed | CheckpointResumed):
+        return replace(state, unpublished=isinstance(event, CheckpointFailed))
     return replace(state, holds=_holds(state.holds, event))
 
 

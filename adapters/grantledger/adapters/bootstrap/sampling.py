@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -55,15 +56,12 @@ async def _with_owed(opened: OpenBroker, sample: Sample) -> Sample:
             overdue += one.next_try_at is not None and one.next_try_at + LATE < now
             if one.expires_at is not None:
                 exposure = max(exposure, (one.expires_at - now).total_seconds())
-    return Sample(
-        queued=sample.queued,
-        cached=sample.cached,
-        refusal=sample.refusal,
+    return replace(
+        sample,
         obligations=owed,
         overdue=overdue,
         exposure_seconds=exposure,
-        spooled=sample.spooled,
-        reached=sample.reached,
+        untold=sum((await opened.ledger.duties.waiting()).values()),
     )
 
 

@@ -54,10 +54,8 @@ _ASKED = msgspec.json.Decoder(PollRequest)
 
 
 def routes(service: Service) -> list[BaseRoute]:
-    """Return the routes, none where nobody is told."""
+    """Return the routes; where nobody is told there are no keys, and no receiver."""
     receivers = service.opened.receivers
-    if receivers.signer is None:
-        return []
     polling = Polling(service, service.opened.announcing, receivers.by_name)
     return [
         Route(KEYS, _Keys(receivers.signer).keys, methods=["GET"]),
@@ -66,8 +64,9 @@ def routes(service: Service) -> list[BaseRoute]:
 
 
 class _Keys:
-    def __init__(self, signer: SetSigner) -> None:
-        self._body = msgspec.json.encode(signer.keys())
+    def __init__(self, signer: SetSigner | None) -> None:
+        keys = {"keys": []} if signer is None else signer.keys()
+        self._body = msgspec.json.encode(keys)
 
     async def keys(self, _request: Request) -> Response:
         return JsonAnswer(self._body)

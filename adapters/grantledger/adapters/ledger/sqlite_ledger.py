@@ -11,8 +11,9 @@ from eventsourcing.persistence import Cursor
 from eventsourcing.sqlite import SQLiteCursor
 
 from grantledger.adapters.keys.ring import KeyRing, Random
+from grantledger.adapters.ledger import audit_writes, destroying, token_rows
 from grantledger.adapters.ledger import datastore as files
-from grantledger.adapters.ledger import destroying, token_rows
+from grantledger.adapters.ledger.audit_table import AuditBatch
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.connections import LedgerDatastore
 from grantledger.adapters.ledger.data_keys import DataKeys
@@ -24,6 +25,7 @@ from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.recorders import closed, refuse_closed
 from grantledger.adapters.ledger.rows import SELECT, GrantRows
 from grantledger.adapters.ledger.sqlite_duties import SqliteDuties
+from grantledger.adapters.ledger.sqlite_log import SqliteLog
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.adapters.ledger.token_rows import TokenRow
 from grantledger.adapters.ledger.transaction import LedgerTransaction
@@ -65,6 +67,7 @@ class SqliteLedger(StoredLedger):
             str(path),
             rows,
             LeafReader(mapper, self._keys),
+            clock,
             STORAGE_ERRORS,
             SELECT,
             READERS,
@@ -86,6 +89,7 @@ class SqliteLedger(StoredLedger):
         )
         self._writer.on_change(self._waiting.notify)
         self._duties = SqliteDuties(self._store, self._read, self._in_thread)
+        self._published = SqliteLog(self._store, self._read, self._in_thread)
 
     @classmethod
     def open(
@@ -174,6 +178,11 @@ class SqliteLedger(StoredLedger):
         """What workers look up and claim."""
         return self._duties
 
+    @property
+    def published(self) -> SqliteLog:
+        """The log as others use it."""
+        return self._published
+
     def _reading(self, work: Callable[[Cursor], T]) -> T:
         with self._store.transaction(commit=False) as c:
             return work(c)
@@ -207,6 +216,11 @@ class SqliteLedger(StoredLedger):
                 (end, start),
             )
             token_rows.write_missing(c, rows)
+
+    def extend_audit(self, side: int, batch: AuditBatch) -> bool:
+        """Store rows that come next in a side of the audit trail."""
+        with self._store.transaction(commit=True) as c:
+            return audit_writes.extend(c, side, batch)
 
     def _ready(self) -> None:
         """Whoever may write the file may do this, too."""

@@ -151,6 +151,11 @@ class Metrics:
             "The longest life left of a token whose revocation is owed.",
             "livemax",
         )
+        self._untold = self._gauge(
+            "grantledger_security_events_waiting",
+            "Security events that receivers have not acknowledged yet.",
+            "livemax",
+        )
         self._spooled = self._gauge(
             "grantledger_spooled_answers",
             "Answers on disk that the ledger has not taken yet.",
@@ -245,6 +250,7 @@ class Metrics:
                 self._open.labels(provider).set(sample.obligations.get(provider, 0))
             self._overdue.set(sample.overdue)
             self._exposure.set(sample.exposure_seconds)
+            self._untold.set(sample.untold)
         self._spooled.set(sample.spooled)
         for provider, answered in sample.reached.items():
             self._up.labels(provider).set(int(answered))

@@ -24,6 +24,7 @@ class Sample:
         obligations: open ones by provider, None where that could not be read.
         overdue: those of them whose next try is over an hour late.
         exposure_seconds: the longest life that is left of a token that is owed.
+        untold: security events that receivers are owed.
         spooled: answers on disk that the ledger has not taken yet.
         reached: of each provider asked so far, whether its server answered last.
     """
@@ -34,6 +35,7 @@ class Sample:
     obligations: Mapping[str, int] | None = None
     overdue: int = 0
     exposure_seconds: float = 0.0
+    untold: int = 0
     spooled: int = 0
     reached: Mapping[str, bool] = field(default_factory=dict[str, bool])
 

@@ -56,14 +56,24 @@ AS_A_WHOLE = (
     "once",
     "outbox",
     "outbox_heads",
+    "checkpoints",
+    "cosignatures",
 )
 """Tables with rows that may change, or go, without a leaf; none has a NULL in it."""
 
 BY_ITSELF = ("log_head", "meta", "token_index_missing")
 """Tables that the end of a copy writes."""
 
-MADE_ANEW = ("claims", "upkeep")
-"""Tables that a broker fills by itself: when to look at a grant, and who does."""
+MADE_ANEW = (
+    "claims",
+    "upkeep",
+    "log_nodes",
+    "audit_position",
+    "audit_rows",
+    "audit_terms",
+)
+"""Tables that a broker fills by itself: who looks at which grant when, the roots of
+tiles, and the rows of the audit trail."""
 
 
 @dataclass(slots=True)
