@@ -85,11 +85,19 @@ EXECUTORS = {
     "ledger_outbox_look": {APP},
     "ledger_outbox_lease": {APP},
     "ledger_outbox_done": {APP},
+    "ledger_audit_extend": {APP},
     "ledger_log_nodes": {APP},
     "ledger_publish": {APP},
     "ledger_cosigned": {APP},
     "ledger_erase": {MAINTENANCE},
     "ledger_prune": {MAINTENANCE},
+    "ledger_rewrap": {MAINTENANCE},
+    "ledger_recode": {MAINTENANCE},
+    "ledger_reseal_client": {MAINTENANCE},
+    "ledger_forget_key_check": {MAINTENANCE},
+    "ledger_held": set(),
+    "ledger_erase_unheld": set(),
+    "ledger_prune_unheld": set(),
 }
 
 

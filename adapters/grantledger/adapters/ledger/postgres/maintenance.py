@@ -13,11 +13,11 @@ from psycopg import errors, sql
 
 from grantledger.adapters.ledger.postgres.connections import Connection, Place
 from grantledger.adapters.ledger.postgres.faults import translated
-from grantledger.domain.errors import LedgerError, LedgerReadOnly
+from grantledger.domain.errors import LedgerError, LedgerReadOnly, LegalHoldInForce
 
 KEYS = "data_keys"
-OF_GRANTS = (KEYS, "sealed", "current_grants", "token_index")
-OF_JOURNAL = ("stored_events", "journal_index")
+OF_GRANTS = (KEYS, "sealed", "current_grants", "token_index", "audit_terms")
+OF_JOURNAL = ("stored_events", "journal_index", "audit_rows")
 REWRITTEN_BYTES = 64 * 1024 * 1024
 """A table up to this size is written anew at once; the others wait that long."""
 LOCK_MILLISECONDS = 1_000
@@ -120,6 +120,8 @@ class PostgresMaintenance:
             raise LedgerError(
                 f"{self._place.name}: {cause.diag.message_primary}"
             ) from (cause)
+        except errors.ObjectInUse as cause:
+            raise LegalHoldInForce(str(cause.diag.message_primary)) from cause
         except psycopg.Error as cause:
             raise translated(cause, self._place.name) from cause
 
