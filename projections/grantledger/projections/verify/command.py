@@ -251,9 +251,7 @@ def _bundle(asked: argparse.Namespace, outcome: Outcome) -> None:
         "rows_in_words": report.rows,
         "files": report.files,
     }
-    outcome.facts["older"] = inputs.against_older(
-        asked, note, trust, report.roots
-    )
+    outcome.facts["older"] = inputs.against_older(asked, note, trust, report.roots)
     if not report.complete:
         outcome.limits.append("that nothing else in the log belongs to the answer")
     if report.bare:
