@@ -269,7 +269,7 @@ def _checking(facts: ReportFacts) -> str:
         "<p>It recomputes each file's SHA-256, each leaf's hash, the root that they "
         "lead to, the signature on the checkpoint, and of each opened field the "
         "commitment in its leaf. Have the verifier key from elsewhere than this "
-        "bundle: from whoever runs the log, or from an earlier checkpoint. The bundle names</p>"
+        "bundle: from whoever runs the log, or from an earlier checkpoint. It names</p>"
         f"<pre>{keys}</pre>"
         "<p>Leaves are hashed as RFC 6962 section 2.1 says, the checkpoint is a C2SP "
         "signed note, and <code>opened.ndjson</code> has for each field the key of its "

@@ -21,7 +21,8 @@ h2{font-size:18px;margin:36px 0 10px}
 p{margin:0 0 10px;max-width:78ch}
 .kind{color:var(--dim);font-size:13px;margin:0 0 4px}
 .verdict{border-left:4px solid var(--warn);background:var(--warn-paper);
-color:var(--warn);padding:10px 14px;margin:20px 0;max-width:none;border-radius:0 4px 4px 0}
+color:var(--warn);padding:10px 14px;margin:20px 0;max-width:none;
+border-radius:0 4px 4px 0}
 .verdict.complete{border-color:var(--good);background:var(--good-paper);
 color:var(--good)}
 .facts{display:grid;grid-template-columns:minmax(120px,max-content) 1fr;gap:4px 20px;

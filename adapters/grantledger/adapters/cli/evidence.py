@@ -1,4 +1,4 @@
-"""`grantledger evidence`: a bundle that proves what was recorded, for others to check."""
+"""`grantledger evidence`: a bundle that proves what was recorded, to be checked."""
 
 from __future__ import annotations
 

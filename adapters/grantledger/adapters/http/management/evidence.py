@@ -56,26 +56,33 @@ def add_to(router: APIRouter, service: Service) -> None:
         # A range has the leaves of everybody.
         if asked.complete or not asked.narrowed:
             await _everything(service, caller)
-        kept = tempfile.TemporaryDirectory(prefix="grantledger-evidence-")
+        kept = await anyio.to_thread.run_sync(_Kept)
         try:
-            directory = Path(kept.name, "bundle")
-            directory.mkdir(mode=0o700)
             made = await make_evidence(
-                service.opened, caller, asked, directory, _may(service, caller)
+                service.opened, caller, asked, kept.bundle, _may(service, caller)
             )
-            packed = Path(kept.name, "evidence.zip")
             created_at = made.manifest.created_at
-            await anyio.to_thread.run_sync(pack, directory, packed, created_at)
+            await anyio.to_thread.run_sync(pack, kept.bundle, kept.packed, created_at)
         except BaseException:
             kept.cleanup()
             raise
         return FileResponse(
-            packed,
+            kept.packed,
             media_type=ZIP,
             filename=f"evidence-{created_at:%Y%m%dT%H%M%SZ}.zip",
             headers={"Cache-Control": "no-store"},
             background=BackgroundTask(kept.cleanup),
         )
+
+
+class _Kept(tempfile.TemporaryDirectory[str]):
+    """Where a bundle is made, for its owner alone, until the answer was sent."""
+
+    def __init__(self) -> None:
+        super().__init__(prefix="grantledger-evidence-")
+        self.bundle = Path(self.name, "bundle")
+        self.bundle.mkdir(mode=0o700)
+        self.packed = Path(self.name, "evidence.zip")
 
 
 def _asked(said: models.EvidenceIn) -> EvidenceAsked:
@@ -113,8 +120,6 @@ def _may(service: Service, caller: Caller) -> Callable[[GrantState], bool]:
     policy = service.opened.broker.env.policy
 
     def may(state: GrantState) -> bool:
-        return policy.permits(
-            caller, Operation.EVIDENCE, state.provider, state.subject
-        )
+        return policy.permits(caller, Operation.EVIDENCE, state.provider, state.subject)
 
     return may
