@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import cast
 from uuid import UUID
 
 from grantledger.domain.audit import OF_EVENT, AuditMark, AuditRow
@@ -168,12 +169,13 @@ def _plain(value: object) -> object:
         case AuditMark():
             said = {"kind": str(value.kind), "fingerprint": str(value.fingerprint)}
         case Actor():
-            pairs = ((name, getattr(value, name)) for name in value.__slots__)
-            said = {name: _plain(one) for name, one in pairs if one not in (None, ())}
+            parts = ((name, getattr(value, name)) for name in value.__slots__)
+            said = {name: _plain(one) for name, one in parts if one not in (None, ())}
         case Mapping():
-            said = {str(name): _plain(one) for name, one in value.items()}
+            pairs = cast("Mapping[str, object]", value).items()
+            said = {name: _plain(one) for name, one in pairs}
         case list() | tuple():
-            said = [_plain(one) for one in value]
+            said = [_plain(one) for one in cast("Sequence[object]", value)]
         case _:
             said = value
     return said

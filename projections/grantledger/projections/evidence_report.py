@@ -8,6 +8,7 @@ name of a user, is text, and what could turn or hide text is shown as a replacem
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,7 @@ MAX_SHOWN = 2_000
 
 MAX_TEXT = 600
 SHORT = 8
+_WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _LETTERS = {TokenKind.REFRESH: "R", TokenKind.ACCESS: "A"}
 _STYLE_HASH = base64.b64encode(sha256(STYLE.encode()).digest()).decode()
 POLICY = (
@@ -96,7 +98,7 @@ def report(facts: ReportFacts, picture: str, rows: Iterable[AuditRow]) -> Iterat
         '<meta name="referrer" content="no-referrer">'
         f"<title>Evidence: {title}</title><style>{STYLE}</style></head>\n<body><main>"
         f'<header><p class="kind">Evidence from the log <code>{shown(facts.origin)}'
-        f"</code></p><h1>{title}</h1><p>{shown(facts.asked)}</p></header>\n"
+        f"</code></p><h1>{title}</h1><p>Asked for: {shown(facts.asked)}.</p></header>\n"
         f"{_verdict(facts)}{_facts(facts)}{_grants(facts.grants)}"
     )
     if picture:
@@ -125,9 +127,9 @@ def shown(text: object, limit: int = MAX_TEXT) -> str:
 
 def _title(facts: ReportFacts) -> str:
     if not facts.grants:
-        return f"leaves {facts.first} to {facts.end - 1}"
+        return f"Leaves {facts.first} to {facts.end - 1}"
     if len(facts.grants) == 1:
-        return f"grant {facts.grants[0].grant_id}"
+        return f"Grant {facts.grants[0].grant_id}"
     return f"{len(facts.grants)} grants of one user"
 
 
@@ -211,13 +213,19 @@ def _row(row: AuditRow) -> str:
     outcome = ""
     if row.outcome is not AuditOutcome.SUCCESS:
         outcome = f' <span class="outcome {row.outcome}">{row.outcome}</span>'
-    when = f"{row.occurred_at:%Y-%m-%d %H:%M:%S}"
+    at = row.occurred_at
+    when = f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03}"
     return (
         f'<tr><td class="leaf">{leaf}</td><td class="time">{when}</td>'
-        f'<td><span class="event">{shown(row.event)}</span>{outcome}</td>'
+        f'<td><span class="event">{_event(row.event)}</span>{outcome}</td>'
         f'<td>{_who(row)}</td><td class="token mono">{_token(row.mark)}</td>'
         f'<td class="what">{_what(row)}</td></tr>\n'
     )
+
+
+def _event(name: str) -> str:
+    """Return the name, which may break between its words."""
+    return _WORD_START.sub("<wbr>", shown(name))
 
 
 def _who(row: AuditRow) -> str:

@@ -71,6 +71,7 @@ padding-top:12px}
 table,tbody,tr,td{display:block;width:100%}thead{display:none}
 tr{border-bottom:1px solid var(--line);padding:8px 0}
 td,td.what{border:0;padding:1px 0;min-width:0;white-space:normal}
+td.leaf,td.time{display:inline;width:auto}td.leaf{padding-right:10px}
 td.leaf::before{content:"leaf "}td:empty{display:none}}
 @media print{:root{--ink:#000;--dim:#444;--paper:#fff;--band:#f3f3f3;--line:#bbb;
 --good:#0b4d22;--good-paper:#fff;--warn:#5c3900;--warn-paper:#fff;color-scheme:light}

@@ -57,7 +57,7 @@ _LANE_OF: Mapping[str, int] = {
     "Erased": ENDED,
 }
 _STEPS = (
-    *(timedelta(milliseconds=ms) for ms in (10, 100)),
+    *(timedelta(milliseconds=ms) for ms in (10, 50, 100, 200, 500)),
     *(timedelta(seconds=s) for s in (1, 2, 5, 15, 30)),
     *(timedelta(minutes=m) for m in (1, 2, 5, 15, 30)),
     *(timedelta(hours=h) for h in (1, 2, 3, 6, 12)),

@@ -219,17 +219,17 @@ class _Making:
         with self._files.new(REPORT) as file:
             pieces = partial(file.write, report(facts, picture.svg(), few))
             await anyio.to_thread.run_sync(pieces)
+        ids = tuple(grant.id for grant in self._grants)
         manifest = Manifest(
             created_at=created_at,
             checkpoint=signed.checkpoint,
-            asked=self._asked.fields,
+            asked={**self._asked.fields, "grants": [str(one) for one in ids]},
             complete=ranged is not None,
             ranges=ranges,
             single=single,
             files=self._files.written,
         )
         self._files.add(MANIFEST, manifest.text())
-        ids = tuple(grant.id for grant in self._grants)
         return Evidence(manifest, ids, self._leaves, self._sealed, rows)
 
     # -- what is proven

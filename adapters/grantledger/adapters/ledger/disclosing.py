@@ -172,8 +172,8 @@ class Disclosing:
             if not shown(leaf.type, ref.field):
                 continue
             # Who erased a grant is sealed for the ledger, in the grant's own stream.
-            own = not leaf.entries and leaf.stream
-            if owners is not None and not (ref.grant_id in owners or own in owners):
+            by = ref.grant_id if leaf.entries else leaf.stream
+            if owners is not None and ref.grant_id not in owners and by not in owners:
                 continue
             if gone.erased(ref.grant_id):
                 lost += 1
