@@ -13,7 +13,7 @@ from psycopg import errors, sql
 
 from grantledger.adapters.ledger.postgres.connections import Connection, Place
 from grantledger.adapters.ledger.postgres.faults import translated
-from grantledger.domain.errors import LedgerError, LedgerReadOnly
+from grantledger.domain.errors import LedgerError, LedgerReadOnly, LegalHoldInForce
 
 KEYS = "data_keys"
 OF_GRANTS = (KEYS, "sealed", "current_grants", "token_index", "audit_terms")
@@ -120,6 +120,8 @@ class PostgresMaintenance:
             raise LedgerError(
                 f"{self._place.name}: {cause.diag.message_primary}"
             ) from (cause)
+        except errors.ObjectInUse as cause:
+            raise LegalHoldInForce(str(cause.diag.message_primary)) from cause
         except psycopg.Error as cause:
             raise translated(cause, self._place.name) from cause
 
