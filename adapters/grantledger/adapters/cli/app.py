@@ -13,6 +13,7 @@ from grantledger.adapters.cli.continuing import continue_log
 from grantledger.adapters.cli.copying import copy
 from grantledger.adapters.cli.demo.command import demo
 from grantledger.adapters.cli.doctor.command import doctor
+from grantledger.adapters.cli.evidence import evidence
 from grantledger.adapters.cli.grants import (
     history,
     revoke,
@@ -64,6 +65,7 @@ for _command, _name in (
     (doctor, "doctor"),
     (verify, "verify"),
     (checkpoint, "checkpoint"),
+    (evidence, "evidence"),
     (backup, "backup"),
     (continue_log, "continue"),
     (console, "console"),
