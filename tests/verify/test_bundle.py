@@ -220,34 +220,37 @@ def swapped(text: str) -> str:
     return lined(*lines)
 
 
+CASES: list[tuple[str, Change, str]] = [
+    ("leaves.ndjson", without(3), "leaf 19: is missing from leaves 17 to 27"),
+    ("leaves.ndjson", without(0), "which is not here"),
+    ("leaves.ndjson", swapped, "leaves 17 to 27: are not all that the log has"),
+    ("leaves.ndjson", replaced('"index": 4,', '"index": 5,'), "is not here"),
+    ("leaves.ndjson", replaced('"index": 18', '"index": 17'), "out of order"),
+    ("leaves.ndjson", replaced('"index": 27', '"index": 28'), "is no leaf of"),
+    ("leaves.ndjson", replaced('"index": 18', '"index": "x"'), "is no position"),
+    ("leaves.ndjson", replaced("{", "[1] {"), "leaves.ndjson line 1: is no JSON"),
+    ("ranges.json", lambda _: "[]", "names other ranges"),
+    ("ranges.json", lambda _: "{}", "is no JSON list"),
+    ("ranges.json", lambda _: "[[[[", "is no JSON"),
+    ("ranges.json", replaced('"from": 17', '"from": 18'), "leaves 18 to 27"),
+    ("ranges.json", replaced('"to": 28', '"to": 29'), "is no range of"),
+    ("ranges.json", replaced('"hashes": ["', '"hashes": ["AA'), "number 0"),
+    (f"proofs/{SINGLE}.tlog-proof", replaced("x 4", "x 5"), "is of leaf 5"),
+    (f"proofs/{SINGLE}.tlog-proof", replaced("\n28\n", "\n27\n"), "another check"),
+    ("events.ndjson", replaced('"index": 18', '"index": 3'), "is not here"),
+    ("events.ndjson", replaced('"entry": 0', '"entry": 7'), "has no entry 7"),
+    ("events.ndjson", replaced("scanner", "nobody"), "its caller is 'nobody'"),
+    ("events.ndjson", replaced('recorded_at": "20', 'recorded_at": "21'), "18"),
+    ("checkpoint", replaced("\n28\n", "\n29\n"), "is wrong"),
+    ("checkpoint", replaced("\n\n", "\n"), "a blank line"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "change", "found"),
-    [
-        ("leaves.ndjson", without(3), "leaf 19: is missing from leaves 17 to 27"),
-        ("leaves.ndjson", without(0), "which is not here"),
-        ("leaves.ndjson", swapped, "leaves 17 to 27: are not all that the log has"),
-        ("leaves.ndjson", replaced('"index": 4,', '"index": 5,'), "is not here"),
-        ("leaves.ndjson", replaced('"index": 18', '"index": 17'), "out of order"),
-        ("leaves.ndjson", replaced('"index": 27', '"index": 28'), "is no leaf of"),
-        ("leaves.ndjson", replaced('"index": 18', '"index": "x"'), "is no position"),
-        ("leaves.ndjson", replaced("{", "[1] {"), "leaves.ndjson line 1: is no JSON"),
-        ("ranges.json", lambda _: "[]", "names other ranges"),
-        ("ranges.json", lambda _: "{}", "is no JSON list"),
-        ("ranges.json", lambda _: "[[[[", "is no JSON"),
-        ("ranges.json", replaced('"from": 17', '"from": 18'), "leaves 18 to 27"),
-        ("ranges.json", replaced('"to": 28', '"to": 29'), "is no range of"),
-        ("ranges.json", replaced('"hashes": ["', '"hashes": ["AA'), "number 0"),
-        (f"proofs/{SINGLE}.tlog-proof", replaced("x 4", "x 5"), "is of leaf 5"),
-        (f"proofs/{SINGLE}.tlog-proof", replaced("\n28\n", "\n27\n"), "another check"),
-        ("events.ndjson", replaced('"index": 18', '"index": 3'), "is not here"),
-        ("events.ndjson", replaced('"entry": 0', '"entry": 7'), "has no entry 7"),
-        ("events.ndjson", replaced("scanner", "nobody"), "its caller is 'nobody'"),
-        ("events.ndjson", replaced('recorded_at": "20', 'recorded_at": "21'), "18"),
-        ("checkpoint", replaced("\n28\n", "\n29\n"), "is wrong"),
-        ("checkpoint", replaced("\n\n", "\n"), "a blank line"),
-    ],
+    CASES,
     ids=lambda value: value if isinstance(value, str) else "",
-)  # fmt: skip
+)
 def test_what_was_changed_with_its_manifest_is_found(
     written: Written,
     verifier: Verifier,

@@ -73,7 +73,10 @@ def test_its_own_keys_are_named_and_not_trusted(
     assert written.key in said["error"]
 
 
-def line(number: int, **fields: object) -> Callable[[bytes], bytes]:
+Change = Callable[[bytes], bytes]
+
+
+def line(number: int, **fields: object) -> Change:
     """Return what changes fields of one line of a table."""
 
     def change(data: bytes) -> bytes:
@@ -85,7 +88,7 @@ def line(number: int, **fields: object) -> Callable[[bytes], bytes]:
     return change
 
 
-def without(number: int) -> Callable[[bytes], bytes]:
+def without(number: int) -> Change:
     def change(data: bytes) -> bytes:
         lines = data.splitlines(keepends=True)
         return b"".join(lines[:number] + lines[number + 1 :])
@@ -93,33 +96,36 @@ def without(number: int) -> Callable[[bytes], bytes]:
     return change
 
 
+CASES: list[tuple[str, Change, str]] = [
+    ("tile/0/000.p/28", lambda d: d[:99] + b"\0" + d[100:], "leaf 3: its entry"),
+    ("tile/0/000.p/28", lambda d: d[:-1], "not 28 hashes"),
+    ("tile/0/000.p/28", lambda d: d[32:64] + d[:32] + d[64:], "leaf 0: its entry"),
+    ("tile/entries/000.p/28", lambda d: d[:9] + b"X" + d[10:], "leaf 0: its entry"),
+    ("tile/entries/000.p/28", lambda d: d[:-1], "leaf 27: "),
+    ("tile/entries/000.p/28", lambda d: d + b"\0\0", "more than 28 entries"),
+    ("checkpoint", lambda d: d.replace(b"\n28\n", b"\n27\n"), "is wrong"),
+    ("tables/stored_events.ndjson", without(9), "is of leaf 10, not 9"),
+    ("tables/stored_events.ndjson", without(27), "leaf 27: has no line"),
+    ("tables/stored_events.ndjson", lambda d: d + d[:9], "has no end"),
+    ("tables/stored_events.ndjson", line(9, topic="x"), "leaf 9: its topic"),
+    ("tables/stored_events.ndjson", line(9, version=7), "leaf 9: its version"),
+    ("tables/stored_events.ndjson", line(9, stream="0" * 32), "leaf 9: its stream"),
+    ("tables/stored_events.ndjson", line(9, leaf_hash=""), "leaf 9: its leaf_hash"),
+    ("tables/sealed.ndjson", without(0), "leaf 0: sealed"),
+    ("tables/sealed.ndjson", line(0, ct_sha256=""), "leaf 0, sealed"),
+    ("tables/sealed.ndjson", line(0, field="more"), "names no such part"),
+    ("tables/sealed.ndjson", line(20, leaf_index=0), "out of order"),
+    ("tables/sealed.ndjson", line(-1, leaf_index=99), "leaf 99: "),
+    ("tables/current_grants.ndjson", without(0), "there is no row"),
+    ("tables/current_grants.ndjson", line(0, version=77), "its version is 77"),
+    ("tables/current_grants.ndjson", line(0, status="x"), "its status is 'x'"),
+    ("tables/current_grants.ndjson", line(0, grant_id="x"), "no event speaks"),
+]
+
+
 @pytest.mark.parametrize(
     ("name", "change", "found"),
-    [
-        ("tile/0/000.p/28", lambda d: d[:99] + b"\0" + d[100:], "leaf 3: its entry"),
-        ("tile/0/000.p/28", lambda d: d[:-1], "not 28 hashes"),
-        ("tile/0/000.p/28", lambda d: d[32:64] + d[:32] + d[64:], "leaf 0: its entry"),
-        ("tile/entries/000.p/28", lambda d: d[:9] + b"X" + d[10:], "leaf 0: its entry"),
-        ("tile/entries/000.p/28", lambda d: d[:-1], "leaf 27: "),
-        ("tile/entries/000.p/28", lambda d: d + b"\0\0", "more than 28 entries"),
-        ("checkpoint", lambda d: d.replace(b"\n28\n", b"\n27\n"), "is wrong"),
-        ("tables/stored_events.ndjson", without(9), "is of leaf 10, not 9"),
-        ("tables/stored_events.ndjson", without(27), "leaf 27: has no line"),
-        ("tables/stored_events.ndjson", lambda d: d + d[:9], "has no end"),
-        ("tables/stored_events.ndjson", line(9, topic="x"), "leaf 9: its topic"),
-        ("tables/stored_events.ndjson", line(9, version=7), "leaf 9: its version"),
-        ("tables/stored_events.ndjson", line(9, stream="0" * 32), "leaf 9: its stream"),
-        ("tables/stored_events.ndjson", line(9, leaf_hash=""), "leaf 9: its leaf_hash"),
-        ("tables/sealed.ndjson", without(0), "leaf 0: sealed"),
-        ("tables/sealed.ndjson", line(0, ct_sha256=""), "leaf 0, sealed"),
-        ("tables/sealed.ndjson", line(0, field="more"), "names no such part"),
-        ("tables/sealed.ndjson", line(20, leaf_index=0), "out of order"),
-        ("tables/sealed.ndjson", line(-1, leaf_index=99), "leaf 99: "),
-        ("tables/current_grants.ndjson", without(0), "there is no row"),
-        ("tables/current_grants.ndjson", line(0, version=77), "its version is 77"),
-        ("tables/current_grants.ndjson", line(0, status="x"), "its status is 'x'"),
-        ("tables/current_grants.ndjson", line(0, grant_id="x"), "no event speaks"),
-    ],
+    CASES,
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_change_is_found_with_its_position(
@@ -127,7 +133,7 @@ def test_a_change_is_found_with_its_position(
     verifier: Verifier,
     folder: Path,
     name: str,
-    change: Callable[[bytes], bytes],
+    change: Change,
     found: str,
 ) -> None:
     path = folder / name
