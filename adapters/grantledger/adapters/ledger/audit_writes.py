@@ -8,21 +8,16 @@ from uuid import UUID
 from eventsourcing.sqlite import SQLiteCursor
 
 from grantledger.adapters.ledger.audit_table import COLUMNS, AuditBatch
+from grantledger.domain.audit import OF_EVENT
 from grantledger.domain.grant_events import Erased
 
 Place = tuple[object, ...]
 SIDES = (0, 1)
 
-_ROW = (
-    f"INSERT INTO audit_rows SELECT {','.join('?' * (len(COLUMNS) + 1))}"  # noqa: S608 - question marks only
-    " WHERE ? < 0 OR EXISTS (SELECT 1 FROM journal_index WHERE leaf_index=?)"
-)
-_TERM = (
-    "INSERT INTO audit_terms SELECT ?,?,?,?"
-    " WHERE (? < 0 OR EXISTS (SELECT 1 FROM journal_index WHERE leaf_index=?))"
-    " AND NOT EXISTS (SELECT 1 FROM current_grants WHERE grant_id=?"
-    " AND status='erased')"
-)
+_ROW = f"INSERT INTO audit_rows VALUES ({','.join('?' * (len(COLUMNS) + 1))})"  # noqa: S608 - question marks only
+_TERM = "INSERT INTO audit_terms VALUES (?,?,?,?)"
+MAX_ASKED = 500
+"""Parameters of one statement."""
 
 
 def extend(c: SQLiteCursor, side: int, batch: AuditBatch) -> bool:
@@ -43,15 +38,36 @@ def extend(c: SQLiteCursor, side: int, batch: AuditBatch) -> bool:
             f"DELETE FROM {table} WHERE side=? AND leaf_index >= ? AND leaf_index < ?",  # noqa: S608 - constants only
             (side, batch.start, batch.end),
         )
-    c.executemany(_ROW, [(side, *row, row[1], row[0]) for row in batch.rows])
-    c.executemany(
-        _TERM,
-        [
-            (side, t.leaf_index, t.entry, t.term, t.entry, t.leaf_index, t.grant_id)
-            for t in batch.terms
-        ],
+    c.execute(
+        "SELECT leaf_index FROM journal_index WHERE leaf_index >= ? AND leaf_index < ?",
+        (batch.start, batch.end),
     )
+    journal = {row[0] for row in c.fetchall()}
+    erased = _erased(c, {t.grant_id for t in batch.terms if t.grant_id})
+    rows = [r for r in batch.rows if r[1] == OF_EVENT or r[0] in journal]
+    c.executemany(_ROW, [(side, *row) for row in rows])
+    terms = [
+        (side, t.leaf_index, t.entry, t.term)
+        for t in batch.terms
+        if (t.entry == OF_EVENT or t.leaf_index in journal) and t.grant_id not in erased
+    ]
+    c.executemany(_TERM, terms)
     return True
+
+
+def _erased(c: SQLiteCursor, grants: set[str]) -> set[str]:
+    """Return those of the grants that are erased."""
+    asked = sorted(grants)
+    found: set[str] = set()
+    for start in range(0, len(asked), MAX_ASKED):
+        some = asked[start : start + MAX_ASKED]
+        c.execute(
+            "SELECT grant_id FROM current_grants WHERE status='erased'"  # noqa: S608 - question marks only
+            f" AND grant_id IN ({','.join('?' * len(some))})",
+            some,
+        )
+        found.update(row[0] for row in c.fetchall())
+    return found
 
 
 def terms_of_grant(c: SQLiteCursor, grant_id: UUID) -> list[Place]:
