@@ -97,6 +97,13 @@ EXECUTORS = {
     "ledger_cosigned": {APP},
     "ledger_erase": {MAINTENANCE},
     "ledger_prune": {MAINTENANCE},
+    "ledger_rewrap": {MAINTENANCE},
+    "ledger_recode": {MAINTENANCE},
+    "ledger_reseal_client": {MAINTENANCE},
+    "ledger_forget_key_check": {MAINTENANCE},
+    "ledger_held": set(),
+    "ledger_erase_unheld": set(),
+    "ledger_prune_unheld": set(),
 }
 
 

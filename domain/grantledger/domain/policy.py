@@ -44,6 +44,8 @@ class Operation(StrEnum):
     TRACE = "trace"
     EVIDENCE = "evidence"
     READ_LOG = "read_log"
+    HOLD = "hold"
+    LIST_HOLDS = "list_holds"
 
 
 ROLES_FOR: Mapping[Operation, frozenset[Role]] = {
@@ -63,6 +65,8 @@ ROLES_FOR: Mapping[Operation, frozenset[Role]] = {
     Operation.TRACE: frozenset({Role.AUDITOR, Role.RESPONDER}),
     Operation.EVIDENCE: frozenset({Role.AUDITOR, Role.RESPONDER}),
     Operation.READ_LOG: frozenset({Role.AUDITOR}),
+    Operation.HOLD: frozenset({Role.OPERATOR, Role.RESPONDER}),
+    Operation.LIST_HOLDS: frozenset({Role.OPERATOR, Role.AUDITOR, Role.RESPONDER}),
 }
 
 

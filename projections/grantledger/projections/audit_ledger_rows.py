@@ -16,6 +16,7 @@ from grantledger.domain.audit import (
     AuditPosition,
     AuditRow,
     Fact,
+    node_and_build,
 )
 from grantledger.domain.ledger_events import LedgerEvent
 from grantledger.projections.audit_folded import Folded, Logged
@@ -61,6 +62,7 @@ def of_ledger(logged: Logged, event: LedgerEvent) -> Folded:
     sealed = said.pop("reason", None) if "reason" in event.SEALED else None
     reason = said.get("reason")
     words = _WORD_START.sub(" ", name).lower().capitalize()
+    node, build = node_and_build(event.node)
     row = AuditRow(
         at=AuditPosition(logged.index, OF_EVENT),
         event_id=event.event_id,
@@ -73,7 +75,8 @@ def of_ledger(logged: Logged, event: LedgerEvent) -> Folded:
         stream=event.originator_id,
         stream_seq=event.originator_version,
         request_id=event.request_id,
-        node=event.node,
+        node=node,
+        build=build,
         policy=event.policy,
         actor=event.by,
         actor_kind=event.actor_kind,

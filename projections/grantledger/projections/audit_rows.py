@@ -17,6 +17,7 @@ from grantledger.domain.audit import (
     AuditPosition,
     AuditRow,
     Fact,
+    node_and_build,
 )
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.grant_events import (
@@ -173,6 +174,7 @@ def _of_grant(logged: Logged, event: GrantEvent, streams: Streams) -> Folded:
     facts: dict[str, Fact] = {"version": event.originator_version}
     if attempt is not None:
         facts["causation_id"] = str(attempt)
+    node, build = node_and_build(event.node)
     row = AuditRow(
         at=AuditPosition(logged.index, OF_EVENT),
         event_id=event.event_id,
@@ -183,7 +185,8 @@ def _of_grant(logged: Logged, event: GrantEvent, streams: Streams) -> Folded:
         stream=event.originator_id,
         stream_seq=event.originator_version,
         request_id=event.request_id,
-        node=event.node,
+        node=node,
+        build=build,
         policy=event.policy,
         grant_id=event.originator_id,
         provider=first.provider if first else "",
@@ -296,6 +299,7 @@ def _of_entry(
     if outcome is AuditOutcome.FAILED and entry.reason == FailureClass.AMBIGUOUS:
         outcome = AuditOutcome.UNKNOWN
     actor = private.actor if private else None
+    node, build = node_and_build(event.node)
     row = AuditRow(
         at=AuditPosition(logged.index, number),
         event_id=event.event_id,
@@ -306,7 +310,8 @@ def _of_entry(
         stream=event.originator_id,
         stream_seq=event.originator_version,
         request_id=entry.request_id,
-        node=event.node,
+        node=node,
+        build=build,
         policy=entry.policy,
         grant_id=grant_id,
         provider=entry.provider or (first.provider if first else ""),

@@ -29,6 +29,7 @@ async def sampled(opened: OpenBroker, spool: Path) -> Sample:
         queued=opened.ledger.queued,
         cached=opened.broker.cached,
         refusal=None if refusal is None else refusal.code,
+        checkpoint_age_seconds=opened.publisher.age_seconds,
         spooled=await anyio.to_thread.run_sync(spooled, spool),
         reached={
             name: wired.http.last.answered

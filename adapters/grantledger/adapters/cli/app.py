@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from grantledger.adapters.cli import incident, keys, log, policy, provider
+from grantledger.adapters.cli import hold, incident, keys, log, policy, provider
 from grantledger.adapters.cli.backup import backup
 from grantledger.adapters.cli.checkpoint import checkpoint
 from grantledger.adapters.cli.connect import connect
@@ -68,6 +68,7 @@ for _command, _name in (
 ):
     app.command(_name)(_command)
 app.add_typer(provider.app, name="provider")
+app.add_typer(hold.app, name="hold")
 app.add_typer(keys.app, name="keys")
 app.add_typer(policy.app, name="policy")
 app.add_typer(incident.app, name="incident")

@@ -67,6 +67,8 @@ class Rebuilt(NamedTuple):
 class Rebuilds(ABC):
     """The part of a store's ledger that makes derived tables again."""
 
+    audited: int
+
     # -- what a store provides
 
     @abstractmethod
@@ -177,7 +179,8 @@ class Rebuilds(ABC):
         return start
 
     async def _batch(self, start: int, end: int) -> AuditBatch:
-        return await self._read(lambda c: self.audit_batch(c, start, end))
+        stop = min(start + self.audited, end)
+        return await self._read(lambda c: self.audit_batch(c, start, stop))
 
     async def _compared(self, side: int, size: int) -> Rebuilt:
         found: list[Difference] = []

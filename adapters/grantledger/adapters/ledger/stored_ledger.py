@@ -35,6 +35,7 @@ from grantledger.domain.errors import GrantledgerError, IntegrityError, Unavaila
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.journal import AccessEntry, AccessRecorded
 from grantledger.domain.ledger_life import LedgerLife
+from grantledger.domain.legal_hold import LegalHold
 from grantledger.domain.ports import AppendVerdict, Clock, Lane, Recorded
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import GrantKey, Outcome
@@ -301,6 +302,10 @@ class StoredLedger(FleetReads, AuditReads, Rebuilds, Maintained):
     async def life(self) -> LedgerLife:
         """Return what was done to the ledger itself, rebuilt from its events."""
         return await self._read(lambda c: LedgerLife(self._leaves.life(c)))
+
+    async def holds(self) -> Sequence[LegalHold]:
+        """Return the legal holds in force; see `Maintenance.holds`."""
+        return (await self.life()).state.holds
 
     async def log(self, *sizes: int) -> LogView:
         """Return the log's head, and the leaves that ended it at these sizes."""

@@ -20,7 +20,7 @@ from grantledger.adapters.ledger.postgres.columns import MEND_TOKENS, token_colu
 from grantledger.adapters.ledger.postgres.connections import Connection, Place
 from grantledger.adapters.ledger.postgres.faults import translated
 from grantledger.adapters.ledger.token_rows import TokenRow
-from grantledger.domain.errors import LedgerError, LedgerReadOnly
+from grantledger.domain.errors import LedgerError, LedgerReadOnly, LegalHoldInForce
 
 KEYS = "data_keys"
 OF_GRANTS = (KEYS, "sealed", "current_grants", "token_index", "audit_terms")
@@ -148,6 +148,8 @@ class PostgresMaintenance:
             raise LedgerError(
                 f"{self._place.name}: {cause.diag.message_primary}"
             ) from (cause)
+        except errors.ObjectInUse as cause:
+            raise LegalHoldInForce(str(cause.diag.message_primary)) from cause
         except psycopg.Error as cause:
             raise translated(cause, self._place.name) from cause
 

@@ -83,12 +83,11 @@ BEGIN
     END LOOP;
 
     -- Maintenance.
-    GRANT EXECUTE ON FUNCTION ledger_erase(text) TO grantledger_maintenance;
-    GRANT EXECUTE ON FUNCTION ledger_prune(bigint, bigint, integer)
-        TO grantledger_maintenance;
     FOR thing IN
         SELECT p.oid::regprocedure AS name FROM pg_proc p
         WHERE p.pronamespace = home::regnamespace AND p.proname IN (
+            'ledger_erase', 'ledger_prune', 'ledger_rewrap', 'ledger_recode',
+            'ledger_reseal_client', 'ledger_forget_key_check',
             'ledger_audit_fill', 'ledger_audit_reached', 'ledger_audit_clear',
             'ledger_audit_swap', 'ledger_mend_tokens'
         )
