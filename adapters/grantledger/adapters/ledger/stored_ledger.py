@@ -17,6 +17,7 @@ from uuid import UUID
 from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.ledger.audit_reads import AuditReads
+from grantledger.adapters.ledger.disclosing import Disclosing
 from grantledger.adapters.ledger.duties import StoredDuties
 from grantledger.adapters.ledger.fleet_reads import FleetReads
 from grantledger.adapters.ledger.group_commit import CommitWatch, GroupCommit
@@ -283,6 +284,11 @@ class StoredLedger(FleetReads, AuditReads, Rebuilds, Maintained):
         """
         self.memory.admit()
         refuse_closed(await self._read(self._closed))
+
+    @property
+    def disclosing(self) -> Disclosing:
+        """Leaves with what of their sealed fields may be shown: for evidence."""
+        return Disclosing(self._read, self._leaves)
 
     async def standing(self) -> Standing:
         """Return the schema and key checks that are stored now."""
