@@ -16,7 +16,13 @@ from pydantic.json_schema import models_json_schema
 from grantledger.adapters.http.management import events_document, log_document, models
 from grantledger.domain.values import MAX_NAME_LENGTH, MAX_SUBJECT_LENGTH
 
-BODIES = (models.Import, models.Revoke, models.BulkRevoke, models.BulkLineOut)
+BODIES = (
+    models.Import,
+    models.Revoke,
+    models.BulkRevoke,
+    models.BulkLineOut,
+    models.EvidenceIn,
+)
 PROBLEM = "application/problem+json"
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
