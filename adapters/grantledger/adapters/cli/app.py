@@ -8,6 +8,7 @@ from grantledger.adapters.cli import hold, incident, keys, log, policy, provider
 from grantledger.adapters.cli.backup import backup
 from grantledger.adapters.cli.checkpoint import checkpoint
 from grantledger.adapters.cli.connect import connect
+from grantledger.adapters.cli.console import console
 from grantledger.adapters.cli.continuing import continue_log
 from grantledger.adapters.cli.copying import copy
 from grantledger.adapters.cli.demo.command import demo
@@ -67,6 +68,7 @@ for _command, _name in (
     (evidence, "evidence"),
     (backup, "backup"),
     (continue_log, "continue"),
+    (console, "console"),
 ):
     app.command(_name)(_command)
 app.add_typer(provider.app, name="provider")
