@@ -85,6 +85,7 @@ EXECUTORS = {
     "ledger_outbox_look": {APP},
     "ledger_outbox_lease": {APP},
     "ledger_outbox_done": {APP},
+    "ledger_audit_extend": {APP},
     "ledger_log_nodes": {APP},
     "ledger_publish": {APP},
     "ledger_cosigned": {APP},

@@ -230,7 +230,7 @@ async def open_broker(
             runner=runner,
             spool=FileSpool(spool, ring, unread.add),
             providers=wiring.providers,
-            node=settings.node,
+            node=settings.recorded_node,
             policy=settings.policy,
             release_limit_seconds=said.broker.release_limit_seconds,
             spool_after_seconds=said.broker.spool_after_seconds,
@@ -238,6 +238,7 @@ async def open_broker(
             cache_grants=said.broker.cache_grants,
             maintenance=ledger,
             fleet=ledger,
+            audit=ledger,
             erasures=erasures,
         )
         broker = Broker(env)

@@ -91,6 +91,7 @@ class Worker:
                 "expire": upkeep.expire,
                 "rotate": upkeep.rotate,
                 "index": self._index_tokens,
+                "audit": self._extend_audit,
             }
             hot = self._said.hot_hand_outs
             if hot:
@@ -136,6 +137,7 @@ class Worker:
                 break
             await self._broker.env.runner.sleep(kept.more_in)
         await self._index_tokens()
+        await self._extend_audit()
         for work in self._beside.values():
             await work()
         done.whole = True
@@ -146,6 +148,11 @@ class Worker:
         if fleet is not None and not self._indexed:
             await fleet.complete_tokens()
             self._indexed = True
+
+    async def _extend_audit(self) -> None:
+        """Bring the audit trail up to the log."""
+        if self._broker.env.audit is not None:
+            await self._broker.env.audit.complete_audit()
 
     async def _tend(self, done: Round) -> None:
         """Look after what is due until no more of it changes."""

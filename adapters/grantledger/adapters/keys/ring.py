@@ -9,6 +9,7 @@ The bytes (lp and AES-256-GCM as in `envelope`)::
     spooled  = lp(key id) nonce AES-256-GCM(spool, nonce, plaintext, aad)
     code     = lp(key id) HMAC-SHA256(mac, lp(part) ...)
     digest   = HMAC-SHA256(subject, lp(provider) lp(subject) lp(label))
+    term     = HMAC-SHA256(subject, "audit-term/v1" 0x00 lp(part) ...)[:16]
     derived  = HMAC-SHA256(mac, "derived/v1" 0x00 purpose)
 
 The text is in `ringtext`, its file in `ringfile`. It leaves to others where wrapped
@@ -46,6 +47,8 @@ from grantledger.adapters.keys.signing import RingSigner
 from grantledger.domain.errors import IntegrityError, WrongKey
 
 __all__ = ["KeyRing", "KeyUse", "Random"]
+
+TERM_BYTES = 16
 
 
 class KeyRing:
@@ -268,6 +271,16 @@ class KeyRing:
         ]
         secret = self._active[KeyUse.SUBJECT].secret
         return hmac.digest(secret, framed(*parts), "sha256")
+
+    def audit_term(self, said: Sequence[str]) -> bytes:
+        """Return what rows of the audit trail are found by: 16 bytes that name nobody.
+
+        No digest of a subject is one of these: a frame never begins as this does.
+        """
+        parts = [text.encode("utf-8", "surrogatepass") for text in said]
+        secret = self._active[KeyUse.SUBJECT].secret
+        message = b"audit-term/v1\0" + framed(*parts)
+        return hmac.digest(secret, message, "sha256")[:TERM_BYTES]
 
     def fingerprint_code(self, message: bytes) -> tuple[str, bytes]:
         """Return (key id, HMAC-SHA256) of the message under the current key."""

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from eventsourcing.sqlite import SQLiteCursor
 
+from grantledger.adapters.ledger import audit_writes
 from grantledger.adapters.ledger.connections import LedgerConnection, LedgerDatastore
 from grantledger.adapters.ledger.faults import STORAGE_ERRORS, code_of
 from grantledger.adapters.ledger.tombstones import is_erased
@@ -52,6 +53,7 @@ def destroy(store: LedgerDatastore, grant_id: UUID) -> int:
             (grant_id.hex,),
         )
         tokens = [tuple(row) for row in c.fetchall()]
+        terms = audit_writes.terms_of_grant(c, grant_id)
     with store.transaction(commit=True) as c:
         if not is_erased(c, grant_id):
             raise LedgerError(f"the log does not say that grant {grant_id} is erased")
@@ -62,6 +64,7 @@ def destroy(store: LedgerDatastore, grant_id: UUID) -> int:
         c.executemany(
             "DELETE FROM token_index WHERE leaf_index=? AND entry=? AND kind=?", tokens
         )
+        audit_writes.forget(c, terms)
     return len(parts)
 
 
@@ -72,6 +75,7 @@ def prune(c: SQLiteCursor, chosen: Sequence[int]) -> int:
     c.executemany("DELETE FROM sealed WHERE leaf_index=?", rows)
     c.executemany("DELETE FROM token_index WHERE leaf_index=?", rows)
     c.executemany("DELETE FROM journal_index WHERE leaf_index=?", rows)
+    audit_writes.prune(c, chosen)
     return len(rows)
 
 

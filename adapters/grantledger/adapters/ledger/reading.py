@@ -34,11 +34,13 @@ class LogSql:
         number: the column of `stored_events e` with the leaf index plus one.
         stream: the stream of `stored_events e` as hexadecimal text.
         speaks_of: whether `journal_index j` holds the bytes of one parameter.
+        inside: whether the text `{0}` is in the text `{1}`.
     """
 
     number: str
     stream: str
     speaks_of: str
+    inside: str
 
     @property
     def leaf(self) -> str:
@@ -49,7 +51,7 @@ class LogSql:
         )
 
 
-SQLITE = LogSql("rowid", "e.originator_id", "instr(j.grants, ?)")
+SQLITE = LogSql("rowid", "e.originator_id", "instr(j.grants, ?)", "instr({1}, {0}) > 0")
 
 
 class LeafReader:
@@ -159,6 +161,7 @@ class LeafReader:
         row: Sequence[Any],
         only: UUID | None = None,
         gone: Tombstones | None = None,
+        numbers: frozenset[int] | None = None,
     ) -> GrantEvent | LedgerEvent | AccessRecorded | AccessPruned:
         """Return the event of a row of `stored_events`.
 
@@ -167,6 +170,7 @@ class LeafReader:
             row: number, stream, version, topic, state and leaf hash.
             only: of a journal event, the entries of this grant alone.
             gone: what the log says may be missing, as far as it was asked before.
+            numbers: of a journal event, open the entries with these numbers alone.
 
         Raises:
             IntegrityError: the leaf does not prove itself.
@@ -189,4 +193,4 @@ class LeafReader:
             if not gone.erased(grant_id):
                 self._keys.load(c, grant_id)
         stored = SealedStoredEvent(UUID(hex=row[1]), row[2], row[3], row[4], parts)
-        return self._mapper.decode(stored, only, gone)
+        return self._mapper.decode(stored, only, gone, numbers)

@@ -77,6 +77,10 @@ class GrantRows:
         """Return what the row of this grant is looked up by."""
         return self._ring.subject_digest(key.provider, key.subject, key.label)
 
+    def term(self, said: Sequence[str]) -> bytes:
+        """Return what rows of the audit trail are found by: 16 bytes, keyed."""
+        return self._ring.audit_term(said)
+
     def sealed(
         self, grant: UserGrant, leaf_index: int, key: DataKey
     ) -> tuple[object, ...]:

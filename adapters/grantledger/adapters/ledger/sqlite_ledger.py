@@ -11,8 +11,9 @@ from eventsourcing.persistence import Cursor
 from eventsourcing.sqlite import SQLiteCursor
 
 from grantledger.adapters.keys.ring import KeyRing, Random
+from grantledger.adapters.ledger import audit_writes, destroying, token_rows
 from grantledger.adapters.ledger import datastore as files
-from grantledger.adapters.ledger import destroying, token_rows
+from grantledger.adapters.ledger.audit_table import AuditBatch
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.connections import LedgerDatastore
 from grantledger.adapters.ledger.data_keys import DataKeys
@@ -66,6 +67,7 @@ class SqliteLedger(StoredLedger):
             str(path),
             rows,
             LeafReader(mapper, self._keys),
+            clock,
             STORAGE_ERRORS,
             SELECT,
             READERS,
@@ -214,6 +216,11 @@ class SqliteLedger(StoredLedger):
                 (end, start),
             )
             token_rows.write_missing(c, rows)
+
+    def extend_audit(self, side: int, batch: AuditBatch) -> bool:
+        """Store rows that come next in a side of the audit trail."""
+        with self._store.transaction(commit=True) as c:
+            return audit_writes.extend(c, side, batch)
 
     def _ready(self) -> None:
         """Whoever may write the file may do this, too."""

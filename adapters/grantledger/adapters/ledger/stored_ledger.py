@@ -16,6 +16,7 @@ from uuid import UUID
 
 from eventsourcing.persistence import Cursor
 
+from grantledger.adapters.ledger.audit_reads import AuditReads
 from grantledger.adapters.ledger.duties import StoredDuties
 from grantledger.adapters.ledger.fleet_reads import FleetReads
 from grantledger.adapters.ledger.group_commit import CommitWatch, GroupCommit
@@ -33,7 +34,7 @@ from grantledger.domain.errors import GrantledgerError, IntegrityError, Unavaila
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.journal import AccessEntry, AccessRecorded
 from grantledger.domain.ledger_life import LedgerLife
-from grantledger.domain.ports import AppendVerdict, Lane, Recorded
+from grantledger.domain.ports import AppendVerdict, Clock, Lane, Recorded
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import GrantKey, Outcome
 
@@ -41,13 +42,14 @@ T = TypeVar("T")
 POLL_SECONDS = 0.05
 
 
-class StoredLedger(FleetReads, Maintained):
+class StoredLedger(FleetReads, AuditReads, Maintained):
     """Base of the stores' ledgers.
 
     Safe in threads; may be used from several event loops.
 
     Args:
         name: of the ledger, for messages; it holds no password.
+        clock: tells how old something is.
         failures: what the store raises when it fails.
         select: the query for rows of grants (see `rows.selecting`).
         readers: how many threads read.
@@ -59,6 +61,7 @@ class StoredLedger(FleetReads, Maintained):
         name: str,
         rows: GrantRows,
         leaves: LeafReader,
+        clock: Clock,
         failures: tuple[type[Exception], ...],
         select: str,
         readers: int,
@@ -68,6 +71,7 @@ class StoredLedger(FleetReads, Maintained):
         self._rows = rows
         self._leaves = leaves
         self._sql = leaves.sql
+        self._clock = clock
         self._failures = failures
         self._select = select
         self.memory = LogMemory(name)

@@ -64,9 +64,16 @@ AS_A_WHOLE = (
 BY_ITSELF = ("log_head", "meta", "token_index_missing")
 """Tables that the end of a copy writes."""
 
-MADE_ANEW = ("claims", "upkeep", "log_nodes")
-"""Tables that a broker fills by itself: who looks at which grant when, and the roots of
-tiles."""
+MADE_ANEW = (
+    "claims",
+    "upkeep",
+    "log_nodes",
+    "audit_position",
+    "audit_rows",
+    "audit_terms",
+)
+"""Tables that a broker fills by itself: who looks at which grant when, the roots of
+tiles, and the rows of the audit trail."""
 
 
 @dataclass(slots=True)

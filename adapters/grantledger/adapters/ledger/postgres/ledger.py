@@ -10,13 +10,19 @@ import psycopg
 from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.keys.ring import KeyRing, Random
+from grantledger.adapters.ledger.audit_table import AuditBatch
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.data_keys import DataKeys
 from grantledger.adapters.ledger.group_commit import GroupCommit
 from grantledger.adapters.ledger.postgres import schema
+from grantledger.adapters.ledger.postgres.audit_columns import (
+    EXTEND_AUDIT,
+    audit_columns,
+)
 from grantledger.adapters.ledger.postgres.clock import DatabaseClock
 from grantledger.adapters.ledger.postgres.columns import (
     COMPLETE_TOKENS,
+    only_row,
     token_columns,
 )
 from grantledger.adapters.ledger.postgres.connections import (
@@ -46,7 +52,10 @@ CHORES = 2
 READ_TRIES = READERS + 1
 RARE_POLL_SECONDS = 1.0
 POSTGRES = LogSql(
-    "notification_id", "e.originator_id::text", "position(? in j.grants) > 0"
+    "notification_id",
+    "e.originator_id::text",
+    "position(? in j.grants) > 0",
+    "position({0} in {1}) > 0",
 )
 SELECT = selecting("g.grant_id::uuid")
 
@@ -73,14 +82,14 @@ class PostgresLedger(StoredLedger):
         maintenance: Place | None = None,
     ) -> None:
         self.place = place
-        self._clock = clock
+        self._time = clock
         self._maintenance = PostgresMaintenance(maintenance or place)
         keys = DataKeys(ring, random)
         rows = GrantRows(ring, keys, random)
         mapper = LeafMapper(keys.cached, random)
         leaves = LeafReader(mapper, keys, POSTGRES)
         super().__init__(
-            place.name, rows, leaves, STORAGE_ERRORS, SELECT, READERS, CHORES
+            place.name, rows, leaves, clock, STORAGE_ERRORS, SELECT, READERS, CHORES
         )
         self._transaction = PostgresTransaction(
             place, mapper, rows, keys, clock, ids, node, self.memory
@@ -183,8 +192,8 @@ class PostgresLedger(StoredLedger):
     def _read_on(self, connection: Connection, work: Callable[[Cursor], T]) -> T:
         with self.place.reading(connection):
             # A replica that only reads knows the time as well as one that writes.
-            if not self._clock.fresh:
-                self._clock.told(server_time(connection))
+            if not self._time.fresh:
+                self._time.told(server_time(connection))
             return work(PgCursor(connection))
 
     def _schema(self, c: Cursor) -> tuple[int, int]:
@@ -203,6 +212,14 @@ class PostgresLedger(StoredLedger):
         place = self.place
         with place.connect() as connection, place.writing(connection):
             connection.execute(COMPLETE_TOKENS, (start, end, *token_columns(rows)))
+
+    def extend_audit(self, side: int, batch: AuditBatch) -> bool:
+        """Store rows that come next in a side of the audit trail."""
+        place = self.place
+        with place.connect() as connection, place.writing(connection):
+            values = (side, batch.start, batch.end, *audit_columns(batch))
+            row = connection.execute(EXTEND_AUDIT, values).fetchone()
+            return bool(only_row(row)[0])
 
     def _ready(self) -> None:
         self._maintenance.ready()

@@ -16,8 +16,8 @@ from grantledger.adapters.ledger.postgres.faults import translated
 from grantledger.domain.errors import LedgerError, LedgerReadOnly
 
 KEYS = "data_keys"
-OF_GRANTS = (KEYS, "sealed", "current_grants", "token_index")
-OF_JOURNAL = ("stored_events", "journal_index")
+OF_GRANTS = (KEYS, "sealed", "current_grants", "token_index", "audit_terms")
+OF_JOURNAL = ("stored_events", "journal_index", "audit_rows")
 REWRITTEN_BYTES = 64 * 1024 * 1024
 """A table up to this size is written anew at once; the others wait that long."""
 LOCK_MILLISECONDS = 1_000

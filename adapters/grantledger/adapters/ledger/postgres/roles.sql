@@ -76,7 +76,7 @@ BEGIN
             'ledger_claim', 'ledger_index_tokens', 'ledger_complete_tokens',
             'ledger_once', 'ledger_outbox_look', 'ledger_outbox_lease',
             'ledger_outbox_done', 'ledger_log_nodes', 'ledger_publish',
-            'ledger_cosigned'
+            'ledger_cosigned', 'ledger_audit_extend'
         )
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO grantledger_app', thing.name);
@@ -89,12 +89,13 @@ BEGIN
     IF current_setting('server_version_num')::integer >= 170000 THEN
         -- VACUUM, so that what was destroyed does not stay on the disk.
         GRANT MAINTAIN ON data_keys, sealed, current_grants, stored_events,
-            journal_index, token_index TO grantledger_maintenance;
+            journal_index, token_index, audit_rows, audit_terms TO grantledger_maintenance;
     END IF;
 
-    -- The auditor: the log itself. Data keys, ciphertexts and sealed states are left
-    -- out; whoever holds the key ring as well reads them as another role.
+    -- The auditor: the log itself, and the rows of its audit trail. Data keys, ciphertexts
+    -- and sealed states are left out; whoever holds the key ring as well reads them as
+    -- another role.
     GRANT SELECT ON log_head, stored_events, journal_index, meta, log_nodes,
-        checkpoints, cosignatures TO grantledger_auditor;
+        checkpoints, cosignatures, audit_position, audit_rows TO grantledger_auditor;
 END
 $roles$;
