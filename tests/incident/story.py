@@ -208,9 +208,10 @@ class Story:
         self.clock.to(at(2, 9))
         await self.consent("dave")
         await self.office_day(2, range(10, 12))
-        self.clock.to(CLOCK_BACK)
+        await self.office_day(2, range(12, 13), minute=0)
+        self.clock.to(CLOCK_BACK + timedelta(seconds=30))
         self.clock.stepped = -CLOCK_BACK_SECONDS
-        await self.office_day(2, range(12, 13), minute=1)
+        await self.token(self.a, SYNC, "carol")
         self.clock.to(at(2, 12, 30))
         self.clock.stepped = 0.0
         await self.office_day(2, range(13, 18))
@@ -356,7 +357,7 @@ class Story:
                 )
 
     def _served(self) -> list[str]:
-        """Return whose tokens the jobs ask for: not frank's, whom they have forgotten."""
+        """Return whose tokens the jobs ask for; frank they have forgotten."""
         gone = {"frank"}
         if self.clock.now() > OUTAGE and self.told.grants:
             gone |= {"dave"} if self.clock.now() < at(2, 9) else set()
