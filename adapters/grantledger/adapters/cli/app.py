@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from grantledger.adapters.cli import incident, keys, log, policy, provider
+from grantledger.adapters.cli.audit import audit
 from grantledger.adapters.cli.backup import backup
 from grantledger.adapters.cli.checkpoint import checkpoint
 from grantledger.adapters.cli.connect import connect
@@ -54,6 +55,7 @@ for _command, _name in (
     (list_grants, "list"),
     (status, "status"),
     (history, "history"),
+    (audit, "audit"),
     (rotate, "rotate"),
     (revoke, "revoke"),
     (erase, "erase"),
