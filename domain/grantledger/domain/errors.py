@@ -7,6 +7,7 @@ The tree::
       ReauthorizationRequired    consent needed again, with the reason
         GrantRevoked             ended on purpose; consent starts a new generation
       Denied                     policy said no
+      LegalHoldInForce           not destroyed while a legal hold covers it
       InvalidRequest             the request itself is wrong: names field and limit
         InvalidScope             a scope beyond the grant, or not granted upstream
         InvalidTarget            an audience or resource that the provider lacks
@@ -82,6 +83,12 @@ class Denied(GrantledgerError):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class LegalHoldInForce(GrantledgerError):
+    """A legal hold covers what was to be destroyed; the message names the hold."""
+
+    code = "legal_hold"
 
 
 class InvalidRequest(GrantledgerError):

@@ -21,9 +21,13 @@ from grantledger.domain.ledger_events import (
     ContinuationFinished,
     LedgerEvent,
     LedgerMoved,
+    LegalHoldExtended,
+    LegalHoldReleased,
+    LegalHoldSet,
     LogContinued,
     Pruned,
 )
+from grantledger.domain.legal_hold import HoldTarget, LegalHold
 from grantledger.domain.log_identity import Continuation, KnownLog
 from grantledger.domain.values import Outcome
 
@@ -37,6 +41,7 @@ class LedgerState:
         pruned_by: version of the newest `Pruned`, 0 without one.
         continuations: after a restore or a lost failover, oldest first.
         unfinished: the newest of them has grants left to quarantine.
+        holds: those in force, oldest first.
         unpublished: checkpoints are not published in time.
     """
 
@@ -44,6 +49,7 @@ class LedgerState:
     pruned_by: int = 0
     continuations: tuple[Continuation, ...] = ()
     unfinished: bool = False
+    holds: tuple[LegalHold, ...] = ()
     unpublished: bool = False
 
 
@@ -152,6 +158,48 @@ class LedgerLife:
             erased=erased,
         )
 
+    def hold(
+        self,
+        ctx: Context,
+        *,
+        hold_id: UUID,
+        target: HoldTarget,
+        why: tuple[str, str | None],
+    ) -> None:
+        """Put a legal hold on what is named.
+
+        Args:
+            ctx: who does it.
+            hold_id: fresh.
+            target: what it covers.
+            why: reason, and the ticket of the operator's own system.
+        """
+        self._record(
+            LegalHoldSet,
+            ctx,
+            hold_id=hold_id,
+            scope=target.scope,
+            grants=target.grants,
+            provider=target.provider,
+            subject=target.subject,
+            reason=why[0],
+            ticket=why[1],
+        )
+
+    def extend_hold(
+        self, ctx: Context, hold_id: UUID, grants: tuple[UUID, ...]
+    ) -> None:
+        """Have a hold cover these grants, too."""
+        self._record(LegalHoldExtended, ctx, hold_id=hold_id, grants=grants)
+
+    def release(
+        self, ctx: Context, *, hold_id: UUID, why: tuple[str, str | None]
+    ) -> None:
+        """End a hold (see `hold`)."""
+        self._record(
+            LegalHoldReleased, ctx, hold_id=hold_id, reason=why[0], ticket=why[1]
+        )
+
     def checkpoint_failed(
         self, ctx: Context, *, cause: str, published: int, size: int
     ) -> bool:
@@ -204,7 +252,25 @@ def evolve(state: LedgerState, event: LedgerEvent) -> LedgerState:
         return replace(state, unfinished=False)
     if isinstance(event, CheckpointFailed | CheckpointResumed):
         return replace(state, unpublished=isinstance(event, CheckpointFailed))
-    return state
+    return replace(state, holds=_holds(state.holds, event))
+
+
+def _holds(holds: tuple[LegalHold, ...], event: LedgerEvent) -> tuple[LegalHold, ...]:
+    """Return the holds in force after an event."""
+    if isinstance(event, LegalHoldSet):
+        target = HoldTarget(event.scope, event.grants, event.provider, event.subject)
+        made = LegalHold(
+            event.hold_id, target, event.timestamp, event.by, event.reason, event.ticket
+        )
+        return (*holds, made)
+    if isinstance(event, LegalHoldExtended):
+        return tuple(
+            hold.extended(event.grants) if hold.id == event.hold_id else hold
+            for hold in holds
+        )
+    if isinstance(event, LegalHoldReleased):
+        return tuple(hold for hold in holds if hold.id != event.hold_id)
+    return holds
 
 
 for _event in LEDGER_EVENTS:

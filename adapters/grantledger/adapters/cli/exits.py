@@ -37,6 +37,9 @@ MEANINGS: Mapping[type[errors.GrantledgerError], Meaning] = {
     errors.ReauthorizationRequired: Meaning(11, _CONSENT),
     errors.GrantRevoked: Meaning(12, _CONSENT),
     errors.Denied: Meaning(13, "the policy in the settings decides: ask its operator"),
+    errors.LegalHoldInForce: Meaning(
+        14, "see `grantledger hold list`; releasing it is for who set it to decide"
+    ),
     errors.InvalidRequest: Meaning(20, _MEND),
     errors.InvalidScope: Meaning(21, _MEND),
     errors.InvalidTarget: Meaning(22, _MEND),

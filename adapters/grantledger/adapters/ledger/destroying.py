@@ -17,6 +17,7 @@ from eventsourcing.sqlite import SQLiteCursor
 from grantledger.adapters.ledger import audit_writes
 from grantledger.adapters.ledger.connections import LedgerConnection, LedgerDatastore
 from grantledger.adapters.ledger.faults import STORAGE_ERRORS, code_of
+from grantledger.adapters.ledger.held import held_of
 from grantledger.adapters.ledger.tombstones import is_erased
 from grantledger.domain.errors import LedgerError
 
@@ -39,6 +40,7 @@ def destroy(store: LedgerDatastore, grant_id: UUID) -> int:
 
     Raises:
         LedgerError: the log does not say that the grant is erased.
+        LegalHoldInForce: the log says that it is held.
     """
     with store.transaction(commit=False) as c:
         # Found before the write lock is taken: for an erased grant nothing is sealed
@@ -57,6 +59,7 @@ def destroy(store: LedgerDatastore, grant_id: UUID) -> int:
     with store.transaction(commit=True) as c:
         if not is_erased(c, grant_id):
             raise LedgerError(f"the log does not say that grant {grant_id} is erased")
+        held_of(c).check(grant_id)
         c.execute("DELETE FROM data_keys WHERE grant_id=?", (grant_id.hex,))
         c.executemany(
             "DELETE FROM sealed WHERE leaf_index=? AND entry=? AND field=?", parts

@@ -17,6 +17,7 @@ from uuid import UUID
 from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.ledger.audit_reads import AuditReads
+from grantledger.adapters.ledger.disclosing import Disclosing
 from grantledger.adapters.ledger.duties import StoredDuties
 from grantledger.adapters.ledger.fleet_reads import FleetReads
 from grantledger.adapters.ledger.group_commit import CommitWatch, GroupCommit
@@ -24,6 +25,7 @@ from grantledger.adapters.ledger.log_memory import LogMemory, LogView
 from grantledger.adapters.ledger.maintained import Maintained
 from grantledger.adapters.ledger.published_log import PublishedLog
 from grantledger.adapters.ledger.reading import LeafReader
+from grantledger.adapters.ledger.rebuilding import Rebuilds
 from grantledger.adapters.ledger.recorders import refuse_closed
 from grantledger.adapters.ledger.rows import GrantRows, micros
 from grantledger.adapters.ledger.shared_reads import SharedReads, Stopped
@@ -34,6 +36,7 @@ from grantledger.domain.errors import GrantledgerError, IntegrityError, Unavaila
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.journal import AccessEntry, AccessRecorded
 from grantledger.domain.ledger_life import LedgerLife
+from grantledger.domain.legal_hold import LegalHold
 from grantledger.domain.ports import AppendVerdict, Clock, Lane, Recorded
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import GrantKey, Outcome
@@ -42,7 +45,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.05
 
 
-class StoredLedger(FleetReads, AuditReads, Maintained):
+class StoredLedger(FleetReads, AuditReads, Rebuilds, Maintained):
     """Base of the stores' ledgers.
 
     Safe in threads; may be used from several event loops.
@@ -282,6 +285,11 @@ class StoredLedger(FleetReads, AuditReads, Maintained):
         self.memory.admit()
         refuse_closed(await self._read(self._closed))
 
+    @property
+    def disclosing(self) -> Disclosing:
+        """Leaves with what of their sealed fields may be shown: for evidence."""
+        return Disclosing(self._read, self._leaves)
+
     async def standing(self) -> Standing:
         """Return the schema and key checks that are stored now."""
 
@@ -300,6 +308,10 @@ class StoredLedger(FleetReads, AuditReads, Maintained):
     async def life(self) -> LedgerLife:
         """Return what was done to the ledger itself, rebuilt from its events."""
         return await self._read(lambda c: LedgerLife(self._leaves.life(c)))
+
+    async def holds(self) -> Sequence[LegalHold]:
+        """Return the legal holds in force; see `Maintenance.holds`."""
+        return (await self.life()).state.holds
 
     async def log(self, *sizes: int) -> LogView:
         """Return the log's head, and the leaves that ended it at these sizes."""

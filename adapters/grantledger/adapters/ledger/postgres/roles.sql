@@ -83,9 +83,19 @@ BEGIN
     END LOOP;
 
     -- Maintenance.
-    GRANT EXECUTE ON FUNCTION ledger_erase(text) TO grantledger_maintenance;
-    GRANT EXECUTE ON FUNCTION ledger_prune(bigint, bigint, integer)
-        TO grantledger_maintenance;
+    FOR thing IN
+        SELECT p.oid::regprocedure AS name FROM pg_proc p
+        WHERE p.pronamespace = home::regnamespace AND p.proname IN (
+            'ledger_erase', 'ledger_prune', 'ledger_rewrap', 'ledger_recode',
+            'ledger_reseal_client', 'ledger_forget_key_check',
+            'ledger_audit_fill', 'ledger_audit_reached', 'ledger_audit_clear',
+            'ledger_audit_swap', 'ledger_mend_tokens'
+        )
+    LOOP
+        EXECUTE format(
+            'GRANT EXECUTE ON FUNCTION %s TO grantledger_maintenance', thing.name
+        );
+    END LOOP;
     IF current_setting('server_version_num')::integer >= 170000 THEN
         -- VACUUM, so that what was destroyed does not stay on the disk.
         GRANT MAINTAIN ON data_keys, sealed, current_grants, stored_events,
