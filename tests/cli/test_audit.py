@@ -34,7 +34,7 @@ def lived(place: Terminal, server: DevServer) -> Terminal:
     return place
 
 
-def events(said: Any) -> list[str]:  # noqa: ANN401 - JSON
+def events(said: Any) -> list[str]:  # noqa: ANN401 - whatever JSON says
     return [row["event"] for row in said["rows"]]
 
 
