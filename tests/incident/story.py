@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from grantledger.adapters.bootstrap import OpenBroker, open_broker
@@ -50,7 +50,6 @@ from tests.incident.cast import (
     INSIDER,
     KEY_CHANGED,
     MARA,
-    NOTES,
     OUTAGE,
     OUTAGE_OVER,
     PORTAL,
@@ -369,17 +368,14 @@ class Story:
         return [who for who in people if who not in gone]
 
     @staticmethod
-    async def expect_all(works: Sequence[object]) -> None:
-        await asyncio.gather(*works)  # type: ignore[call-overload]
+    async def expect_all(works: Iterable[Awaitable[object]]) -> None:
+        await asyncio.gather(*works)
 
     @staticmethod
-    async def refused(work: object) -> None:
+    async def refused(work: Awaitable[object]) -> None:
         """Let something be refused, for whatever reason; it is on the record."""
         try:
-            await work  # type: ignore[misc]
+            await work
         except GrantledgerError:
             return
         raise AssertionError("this was to be refused")
-
-
-__all__ = ["NOTES", "UTC", "tell"]
