@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from grantledger.adapters.cli import hold, incident, keys, log, policy, provider
+from grantledger.adapters.cli.ask import ask
+from grantledger.adapters.cli.audit import audit
 from grantledger.adapters.cli.backup import backup
 from grantledger.adapters.cli.checkpoint import checkpoint
 from grantledger.adapters.cli.connect import connect
@@ -26,6 +28,7 @@ from grantledger.adapters.cli.listing import list_grants
 from grantledger.adapters.cli.maintenance import erase, prune
 from grantledger.adapters.cli.migrate import migrate
 from grantledger.adapters.cli.probe import probe
+from grantledger.adapters.cli.rebuild import rebuild
 from grantledger.adapters.cli.serve import client_secret, serve
 from grantledger.adapters.cli.setup import init
 from grantledger.adapters.cli.token import token
@@ -56,6 +59,8 @@ for _command, _name in (
     (list_grants, "list"),
     (status, "status"),
     (history, "history"),
+    (ask, "ask"),
+    (audit, "audit"),
     (rotate, "rotate"),
     (revoke, "revoke"),
     (erase, "erase"),
@@ -64,6 +69,7 @@ for _command, _name in (
     (worker, "worker"),
     (doctor, "doctor"),
     (verify, "verify"),
+    (rebuild, "rebuild"),
     (checkpoint, "checkpoint"),
     (evidence, "evidence"),
     (backup, "backup"),
