@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -148,7 +149,9 @@ class Publisher:
         except GrantledgerError as error:
             self.watch.checkpoint("failed")
             if isinstance(error, IntegrityError) or self._late:
-                await self._failed(error.code)
+                # A ledger that takes nothing does not take this either.
+                with suppress(GrantledgerError):
+                    await self._failed(error.code)
             raise
         if self._late:
             late = self._uncovered.seconds > self.said.late_seconds
