@@ -6,17 +6,14 @@ import asyncio
 import fcntl
 import json
 import os
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from tests.incident.asking import Desk
-from tests.incident.cast import SETTINGS, Told
+from tests.incident.cast import Told
 from tests.incident.story import tell
-from tests.support.postgres import running
 
 LEDGER = 'url = "sqlite:///grantledger.db"'
 

@@ -24,7 +24,7 @@ from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import InvalidRequest, NotProvisioned
 from grantledger.domain.policy import Operation
 from grantledger.domain.user_grant import UserGrant
-from grantledger.domain.values import GrantStatus
+from grantledger.domain.values import ERASED_TEXT, GrantStatus
 from grantledger.projections.timeline import Timeline
 
 PAGE_SIZE = 50
@@ -96,7 +96,7 @@ async def grant(visit: Visit) -> Response:
         timeline.add(row)
     return visit.page(
         "grant.html",
-        f"{state.provider} · {state.subject}",
+        f"{state.provider} · {state.subject or ERASED_TEXT}",
         grant=shown,
         data=None if shown is None else grant_data(shown),
         grant_id=grant_id,
