@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grantledger.adapters.cli.entry import run
 from grantledger.adapters.ledger.rebuilding import Difference
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.audit import AuditFilter
@@ -20,7 +22,7 @@ from grantledger.domain.journal import EntryPrivate
 from grantledger.domain.pruning import prune
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import Actor, ErasureReason, Outcome
-from tests.contract.stores import SqliteStore, Store, opened
+from tests.contract.stores import PostgresStore, SqliteStore, Store, opened
 from tests.ledger.scene import (
     answered,
     ctx,
@@ -313,8 +315,32 @@ def test_after_any_history_the_trail_made_again_is_the_same(
 ) -> None:
     path: Path = tmp_path_factory.mktemp("any") / "ledger.db"
 
-    async def run() -> None:
+    async def go() -> None:
         async with opened(SqliteStore(path)) as ledger:
             await _same_after(ledger, steps)
 
-    asyncio.run(run())
+    asyncio.run(go())
+
+
+def test_on_postgresql_several_processes_make_it(
+    postgres: PostgresStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def live() -> None:
+        async with opened(postgres) as ledger:
+            await lived(ledger)
+
+    asyncio.run(live())
+    place = postgres.place
+    postgres.ring.save(tmp_path / "keyring.json")
+    config = tmp_path / "grantledger.toml"
+    config.write_text(
+        f'ledger.url = "{place.conninfo}"\nledger.schema = "{place.schema}"\n'
+        '[keys]\nfile = "keyring.json"\n',
+        encoding="utf-8",
+    )
+    said = ["rebuild", "--workers", "2", "--json", "-c", str(config)]
+    assert run(said) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert (done["differing"], done["replaced"]) == (0, True)
+    assert done["rows"] >= 6
+    assert postgres.sql("SELECT side FROM audit_position WHERE live") == [(1,)]

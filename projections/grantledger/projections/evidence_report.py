@@ -109,7 +109,7 @@ def report(facts: ReportFacts, picture: str, rows: Iterable[AuditRow]) -> Iterat
         "<th>Event</th><th>Who</th><th>Token</th><th>What</th></tr></thead><tbody>\n"
     )
     for row in rows:
-        yield _row(row)
+        yield _row(row, whose=len(facts.grants) != 1)
     yield f"</tbody></table></section>\n{_checking(facts)}</main></body></html>\n"
 
 
@@ -206,7 +206,8 @@ def _cut(rows: int) -> str:
     )
 
 
-def _row(row: AuditRow) -> str:
+def _row(row: AuditRow, *, whose: bool) -> str:
+    """Return a line of the table; with whose grant it is, where there are several."""
     leaf = str(row.at.leaf_index)
     if row.at.entry != OF_EVENT:
         leaf += f".{row.at.entry}"
@@ -218,8 +219,9 @@ def _row(row: AuditRow) -> str:
     return (
         f'<tr><td class="leaf">{leaf}</td><td class="time">{when}</td>'
         f'<td><span class="event">{_event(row.event)}</span>{outcome}</td>'
-        f'<td>{_who(row)}</td><td class="token mono">{_token(row.mark)}</td>'
-        f'<td class="what">{_what(row)}</td></tr>\n'
+        f'<td class="who">{_who(row)}</td>'
+        f'<td class="token mono">{_token(row.mark)}</td>'
+        f'<td class="what">{_what(row)}{_whose(row) if whose else ""}</td></tr>\n'
     )
 
 
@@ -240,7 +242,7 @@ def _who(row: AuditRow) -> str:
     if actor.peer_ip:
         parts.append(_aside(f"from {actor.peer_ip}"))
     if actor.user_agent:
-        parts.append(_aside(f"with “{actor.user_agent}”, as it says itself"))
+        parts.append(_aside(f"says it is “{actor.user_agent}”"))
     return "".join(parts)
 
 
@@ -253,6 +255,13 @@ def _what(row: AuditRow) -> str:
     if row.audience:
         parts.append(_aside(f"audience: {row.audience}"))
     return "".join(parts)
+
+
+def _whose(row: AuditRow) -> str:
+    if row.grant_id is None:
+        return ""
+    user = f" of {row.subject}" if row.subject else ""
+    return _aside(f"grant {str(row.grant_id)[:SHORT]}{user} at {row.provider}")
 
 
 def _aside(text: str) -> str:

@@ -57,8 +57,9 @@ overflow-wrap:anywhere}
 td.leaf,td.time,td.token{white-space:nowrap}
 td.leaf,td.time{font-variant-numeric:tabular-nums}
 td.leaf,.aside{color:var(--dim)}
-td.what{min-width:240px}
-.event{font-weight:600}
+td.who{width:20%}
+td.what{width:36%}
+.event{font-weight:600;overflow-wrap:normal}
 .outcome{display:inline-block;font-size:12px;padding:0 7px;border-radius:9px;
 border:1px solid currentColor;white-space:nowrap}
 .outcome.denied,.outcome.failed{color:var(--failed);fill:none}
@@ -70,7 +71,7 @@ padding-top:12px}
 .facts{grid-template-columns:1fr;gap:0}dd{margin:0 0 8px}
 table,tbody,tr,td{display:block;width:100%}thead{display:none}
 tr{border-bottom:1px solid var(--line);padding:8px 0}
-td,td.what{border:0;padding:1px 0;min-width:0;white-space:normal}
+td,td.who,td.what{border:0;padding:1px 0;width:100%;white-space:normal}
 td.leaf,td.time{display:inline;width:auto}td.leaf{padding-right:10px}
 td.leaf::before{content:"leaf "}td:empty{display:none}}
 @media print{:root{--ink:#000;--dim:#444;--paper:#fff;--band:#f3f3f3;--line:#bbb;

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from html import escape
+from itertools import groupby
 
 from grantledger.domain.audit import AuditOutcome, AuditRow
 
@@ -19,8 +20,9 @@ RIGHT = 14
 TOP = 10
 LANE = 42
 FOOT = 44
-NEAR = 15
-"""Things that are drawn closer than this are drawn as one, with their number."""
+MARGIN = 14
+BOX = 22
+"""How wide a box is of which everything is drawn as one mark, with its number."""
 
 MAX_BARS = 400
 MOST = 999
@@ -172,7 +174,7 @@ class _Scale:
         # One moment is drawn as a second: nothing is divided by nothing.
         self._span = max(last - first, timedelta(seconds=1))
         self._last = first + self._span
-        self._pixels = WIDTH - LEFT - RIGHT - 2 * NEAR
+        self._pixels = WIDTH - LEFT - RIGHT - 2 * MARGIN
         self.words = (
             f"Timeline, {first:%Y-%m-%d %H:%M:%S} to {last:%Y-%m-%d %H:%M:%S} UTC"
         )
@@ -180,7 +182,7 @@ class _Scale:
     def x(self, at: datetime) -> float:
         """Return the place of a time, to a tenth; what is beyond is at the edge."""
         part = min(max((at - self._first) / self._span, 0.0), 1.0)
-        return round(LEFT + NEAR + part * self._pixels, 1)
+        return round(LEFT + MARGIN + part * self._pixels, 1)
 
     def ticks(self) -> Iterator[tuple[datetime, tuple[str, str]]]:
         """Yield (time, (first line, second line)) of the marks below the picture."""
@@ -217,22 +219,17 @@ def _bars(bars: Sequence[_Bar], lane: int, scale: _Scale) -> Iterator[str]:
 
 
 def _marks(points: Sequence[_Point], lane: int, scale: _Scale) -> Iterator[str]:
-    """Yield one mark for all that lies close together."""
-    group: list[_Point] = []
-    for point in points:
-        if group and scale.x(point.at) - scale.x(group[0].at) > NEAR:
-            yield _mark(group, lane, scale)
-            group = []
-        group.append(point)
-    if group:
-        yield _mark(group, lane, scale)
+    """Yield one mark for all that lie in one of the lane's boxes, none over another."""
+    for box, some in groupby(points, key=lambda p: int(scale.x(p.at) // BOX)):
+        group = list(some)
+        x = (scale.x(group[0].at) + scale.x(group[-1].at)) / 2
+        size = 5.0 if len(group) == 1 else min(7.0 + 1.5 * len(str(len(group))), 11.0)
+        start, end = box * BOX + size, (box + 1) * BOX - size
+        yield _mark(group, lane, round(min(max(x, start), end), 1), size)
 
 
-def _mark(group: Sequence[_Point], lane: int, scale: _Scale) -> str:
-    x = (scale.x(group[0].at) + scale.x(group[-1].at)) / 2
+def _mark(group: Sequence[_Point], lane: int, x: float, size: float) -> str:
     y = TOP + LANE * lane + LANE / 2
-    count = len(group)
-    size = 5.5 if count == 1 else 7 + 2 * min(len(str(count)), 3)
     kind = LANES[lane][1]
     if lane in {FAILED, ENDED}:
         turn = f' transform="rotate(45 {x:g} {y:g})"' if lane == FAILED else ""
@@ -244,8 +241,8 @@ def _mark(group: Sequence[_Point], lane: int, scale: _Scale) -> str:
     else:
         shape = f'<circle class="mark {kind}" cx="{x:g}" cy="{y:g}" r="{size:g}"/>'
     text = ""
-    if count > 1:
-        shown = str(count) if count <= MOST else f"{MOST}+"
+    if len(group) > 1:
+        shown = str(len(group)) if len(group) <= MOST else f"{MOST}+"
         text = f'<text class="number" x="{x:g}" y="{y + 3.5:g}">{shown}</text>'
     return f"<g><title>{escape(_words(group))}</title>{shape}{text}</g>"
 

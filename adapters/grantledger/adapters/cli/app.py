@@ -26,6 +26,7 @@ from grantledger.adapters.cli.listing import list_grants
 from grantledger.adapters.cli.maintenance import erase, prune
 from grantledger.adapters.cli.migrate import migrate
 from grantledger.adapters.cli.probe import probe
+from grantledger.adapters.cli.rebuild import rebuild
 from grantledger.adapters.cli.serve import client_secret, serve
 from grantledger.adapters.cli.setup import init
 from grantledger.adapters.cli.token import token
@@ -64,6 +65,7 @@ for _command, _name in (
     (worker, "worker"),
     (doctor, "doctor"),
     (verify, "verify"),
+    (rebuild, "rebuild"),
     (checkpoint, "checkpoint"),
     (evidence, "evidence"),
     (backup, "backup"),

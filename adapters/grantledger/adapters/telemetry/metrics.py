@@ -167,6 +167,16 @@ class Metrics:
             "For how long the log has leaves that no published checkpoint covers.",
             "livemax",
         )
+        self._audit_leaves = self._gauge(
+            "grantledger_audit_lag_leaves",
+            "Leaves of the log that the audit trail lacks.",
+            "livemax",
+        )
+        self._audit_seconds = self._gauge(
+            "grantledger_audit_lag_seconds",
+            "For how long the oldest leaf that the audit trail lacks is there.",
+            "livemax",
+        )
         self._spooled = self._gauge(
             "grantledger_spooled_answers",
             "Answers on disk that the ledger has not taken yet.",
@@ -266,6 +276,8 @@ class Metrics:
             self._overdue.set(sample.overdue)
             self._exposure.set(sample.exposure_seconds)
             self._untold.set(sample.untold)
+            self._audit_leaves.set(sample.audit_leaves)
+            self._audit_seconds.set(sample.audit_seconds)
         self._checkpoint_age.set(sample.checkpoint_age_seconds)
         self._spooled.set(sample.spooled)
         for provider, answered in sample.reached.items():

@@ -27,6 +27,8 @@ class Sample:
         untold: security events that receivers are owed.
         checkpoint_age_seconds: for how long leaves are in no published checkpoint.
         spooled: answers on disk that the ledger has not taken yet.
+        audit_leaves: leaves that the audit trail lacks; `audit_seconds` since when the
+            oldest of them is there.
         reached: of each provider asked so far, whether its server answered last.
     """
 
@@ -39,6 +41,8 @@ class Sample:
     untold: int = 0
     checkpoint_age_seconds: float = 0.0
     spooled: int = 0
+    audit_leaves: int = 0
+    audit_seconds: float = 0.0
     reached: Mapping[str, bool] = field(default_factory=dict[str, bool])
 
 
