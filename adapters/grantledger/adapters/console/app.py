@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from grantledger.adapters.console import entering, grants, overview, trail
+from grantledger.adapters.console import entering, grants, leaf, overview, trail
 from grantledger.adapters.console.entering import OneTimeLink
 from grantledger.adapters.console.rendering import PACKAGE, render
 from grantledger.adapters.console.visitors import ROOT, Console
@@ -23,6 +23,7 @@ PAGES: tuple[Callable[[Console], Sequence[BaseRoute]], ...] = (
     overview.routes,
     grants.routes,
     trail.routes,
+    leaf.routes,
 )
 """What each part of the console answers."""
 

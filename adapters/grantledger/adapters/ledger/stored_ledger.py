@@ -30,6 +30,7 @@ from grantledger.adapters.ledger.recorders import refuse_closed
 from grantledger.adapters.ledger.rows import GrantRows, micros
 from grantledger.adapters.ledger.shared_reads import SharedReads, Stopped
 from grantledger.adapters.ledger.standing import Standing
+from grantledger.adapters.ledger.tallying import Tallies
 from grantledger.adapters.ledger.units import AppendUnit
 from grantledger.adapters.ledger.waiting import Waiting
 from grantledger.domain.errors import GrantledgerError, IntegrityError, Unavailable
@@ -45,7 +46,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.05
 
 
-class StoredLedger(FleetReads, AuditReads, Rebuilds, Maintained):
+class StoredLedger(FleetReads, AuditReads, Rebuilds, Maintained, Tallies):
     """Base of the stores' ledgers.
 
     Safe in threads; may be used from several event loops.
