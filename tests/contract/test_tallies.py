@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
-from tests.ledger.scene import NOW, denial, hand_out, new_grant, revoked
+from tests.ledger.scene import denial, hand_out, new_grant, revoked
 
-MINUTE = timedelta(minutes=1)
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
 
 async def test_grants_are_counted_by_provider_and_status(ledger: StoredLedger) -> None:
@@ -32,19 +32,15 @@ async def test_what_happened_is_counted_by_minute_and_kind(
     for entry in (hand_out(stored.fork()), hand_out(stored.fork()), denial()):
         await ledger.record(entry)
     await ledger.complete_audit()
-    (provisioned,) = [
-        one
-        for one in (
-            await ledger.activity(NOW - MINUTE, NOW + 10 * MINUTE, MINUTE)
-        ).counts
-        if one.event == "Provisioned"
-    ]
-    assert (provisioned.count, provisioned.outcome) == (1, "success")
-    assert provisioned.at.second == 0
-    found = await ledger.activity(NOW - MINUTE, NOW + 10 * MINUTE, MINUTE)
-    sums = {(one.event, one.outcome): one.count for one in found.counts}
-    assert sums[("HandedOut", "success")] == 2
-    assert sums[("Denied", "denied")] == 1
-    assert found.since == NOW - MINUTE
-    later = await ledger.activity(NOW + 10 * MINUTE, NOW + 20 * MINUTE, MINUTE)
+    now = datetime.now(UTC)
+    found = await ledger.activity(now - HOUR, now + HOUR, MINUTE)
+    sums = {(one.event, one.outcome, one.provider): one.count for one in found.counts}
+    assert sums == {
+        ("Provisioned", "success", "cloud"): 1,
+        ("HandedOut", "success", "cloud"): 2,
+        ("Denied", "denied", "cloud"): 1,
+    }
+    assert {(one.at.second, one.at.microsecond) for one in found.counts} == {(0, 0)}
+    assert found.since == now - HOUR
+    later = await ledger.activity(now + HOUR, now + 2 * HOUR, MINUTE)
     assert later.counts == []

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import json
 import os
-from dataclasses import asdict
+import shutil
 from pathlib import Path
-from uuid import UUID
 
+import msgspec
 import pytest
 
-from tests.incident.cast import Told
+from grantledger.adapters.bootstrap.copying import Destination, copy_to
+from grantledger.adapters.ledger.copying.moving import Step
+from grantledger.domain.values import Actor, ActorKind
+from tests.cli.terminal import Terminal
+from tests.contract.stores import PostgresStore
+from tests.incident.cast import SETTINGS, Told
 from tests.incident.story import tell
-
-LEDGER = 'url = "sqlite:///grantledger.db"'
 
 
 @pytest.fixture(scope="session")
@@ -31,8 +33,7 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
             fresh = base / "golden-incident.new"
             fresh.mkdir(mode=0o700)
             told = asyncio.run(tell(fresh))
-            text = json.dumps(asdict(told), default=str)
-            (fresh / "told.json").write_text(text, encoding="utf-8")
+            (fresh / "told.json").write_bytes(msgspec.json.encode(told))
             fresh.rename(kept)
     return kept
 
@@ -40,6 +41,60 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def told(golden: Path) -> Told:
     """What the tests know of the story beside its ledger."""
-    said = json.loads((golden / "told.json").read_text(encoding="utf-8"))
-    grants = {name: UUID(value) for name, value in said.pop("grants").items()}
-    return Told(grants=grants, **{**said, "keys": tuple(said["keys"])})
+    return msgspec.json.decode((golden / "told.json").read_bytes(), type=Told)
+
+
+@pytest.fixture(scope="session")
+def copied(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy for this process: what asks is recorded in it, after the story's end."""
+    place = tmp_path_factory.mktemp("incident") / "place"
+    shutil.copytree(golden, place)
+    return place
+
+
+@pytest.fixture(scope="session")
+def copied_to_postgres(
+    golden: Path, tmp_path_factory: pytest.TempPathFactory, dsn: str
+) -> Path:
+    """The same log in a PostgreSQL schema, with settings for it."""
+    place = tmp_path_factory.mktemp("incident") / "place"
+    shutil.copytree(golden, place)
+    store = PostgresStore(dsn).migrated()
+    said = f'[ledger]\nurl = "{store.conninfo}"\nschema = "{store.name}"\n'
+    source = place / "grantledger.toml"
+    target = place / "target.toml"
+    target.write_text(SETTINGS.replace("[ledger]\n", said), encoding="utf-8")
+    mover = Actor(id="test", kind=ActorKind.ADMIN)
+    copy_to(source, Destination(config=target), mover, _quiet)
+    target.rename(source)
+    return place
+
+
+@pytest.fixture
+def desk(
+    copied: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Terminal:
+    """The command line beside the ledger of the story."""
+    return _at(copied, capsys, monkeypatch)
+
+
+@pytest.fixture
+def postgres_desk(
+    copied_to_postgres: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Terminal:
+    """The same beside the one on PostgreSQL."""
+    return _at(copied_to_postgres, capsys, monkeypatch)
+
+
+def _at(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Terminal:
+    monkeypatch.chdir(place)
+    monkeypatch.delenv("GRANTLEDGER_CONFIG", raising=False)
+    return Terminal(place, capsys, monkeypatch)
+
+
+def _quiet(step: Step, done: int, whole: int) -> None:
+    """Tell nobody how far the copy is."""

@@ -1,4 +1,4 @@
-"""The authorization server of the story: the ports to it, and what a thief does there."""
+"""The authorization server of the story: the ports to it, and what a thief does."""
 
 from __future__ import annotations
 
