@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from time import sleep
 from uuid import UUID
@@ -13,6 +13,7 @@ from psycopg import errors, sql
 
 from grantledger.adapters.ledger.postgres.connections import Connection, Place
 from grantledger.adapters.ledger.postgres.faults import translated
+from grantledger.adapters.ledger.rekeyed import Recoded, Rewrapped
 from grantledger.domain.errors import LedgerError, LedgerReadOnly, LegalHoldInForce
 
 KEYS = "data_keys"
@@ -64,6 +65,33 @@ class PostgresMaintenance:
     def prune(self, version: int, start: int, count: int) -> int:
         """Destroy what a Pruned event covers of so many leaves; return how many."""
         return self._called("SELECT ledger_prune(%s, %s, %s)", version, start, count)
+
+    def rewrap(self, keys: Sequence[Rewrapped]) -> int:
+        """Store wrappings of data keys; see `Rekeyed`."""
+        columns = ([k.grant_id for k in keys], [k.old for k in keys])
+        others = ([k.kek_id for k in keys], [k.new for k in keys])
+        return self._called("SELECT ledger_rewrap(%s, %b, %s, %b)", *columns, *others)
+
+    def recode(self, rows: Sequence[Recoded]) -> int:
+        """Store codes of grants' rows; see `Rekeyed`."""
+        return self._called(
+            "SELECT ledger_recode(%s, %b, %b)",
+            [row.grant_id for row in rows],
+            [row.old for row in rows],
+            [row.new for row in rows],
+        )
+
+    def reseal_client(self, provider: str, old: bytes, new: bytes) -> bool:
+        """Store a client as sealed anew; see `Rekeyed`."""
+        return bool(
+            self._called(
+                "SELECT ledger_reseal_client(%s, %b, %b)::integer", provider, old, new
+            )
+        )
+
+    def retire_key(self, key_id: str) -> None:
+        """Keep in mind that a key is retired; see `Rekeyed`."""
+        self._called("SELECT count(ledger_retire_key(%s))", key_id)
 
     def vacuum(self, *, journal: bool, thorough: bool) -> bool:
         """Free what was destroyed, where this role may; tell whether all of it was.
