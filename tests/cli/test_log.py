@@ -164,3 +164,24 @@ def test_a_rewritten_log_is_not_proven_to_have_grown(backed_up: Terminal) -> Non
     backed_up.refused(INVALID, "log", "consistency")
     backed_up.refused(INVALID, "log", "consistency", "--size", "99")
     backed_up.refused(INVALID, "log", "consistency", "--checkpoint", "missing")
+
+
+def test_a_leaf_is_proven_under_what_was_published(backed_up: Terminal) -> None:
+    first = backed_up.json("log", "publish")
+    assert (first["size"], first["cosignatures"]) == (6, 0)
+    backed_up.ok("token", "nc", "alice")
+    covered = read_proof(backed_up.ok("log", "proof", "5").encode()).signed()
+    younger = read_proof(backed_up.ok("log", "proof", "6").encode()).signed()
+    assert (covered.checkpoint.size, younger.checkpoint.size) == (6, 7)
+    assert covered.checkpoint.root.hex() == first["root"]
+
+
+def test_publishing_again_without_new_leaves_changes_nothing(
+    backed_up: Terminal,
+) -> None:
+    assert backed_up.json("log", "publish") == backed_up.json("log", "publish")
+
+
+def test_a_log_without_leaves_has_nothing_to_publish(terminal: Terminal) -> None:
+    terminal.ok("init")
+    assert terminal.json("log", "publish") == {"size": 0}

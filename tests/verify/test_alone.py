@@ -57,4 +57,4 @@ def test_nothing_that_it_imports_is_the_brokers() -> None:
     for path in (ROOT / "projections" / PACKAGE).glob("*.py"):
         for line in path.read_text().splitlines():
             if line.startswith(("import grantledger", "from grantledger")):
-                assert line.startswith("from grantledger.projections.verify."), path
+                assert line.startswith("from grantledger.projections.verify"), path

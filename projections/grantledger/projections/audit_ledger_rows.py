@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import cast
 from uuid import UUID
@@ -24,7 +24,31 @@ from grantledger.projections.audit_folded import Folded, Logged
 FAILED_EVENTS = frozenset({"CheckpointFailed"})
 """Events of the ledger that say that something did not go well."""
 
+UNREADABLE = "Unreadable"
+"""Stands for the event of a leaf that cannot be read."""
+
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+
 _WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def unreadable(index: int, stream: UUID, seq: int, damage: str) -> Folded:
+    """Return the row of a leaf that does not prove itself: the others go on."""
+    row = AuditRow(
+        at=AuditPosition(index, OF_EVENT),
+        event_id=UUID(int=0),
+        event=UNREADABLE,
+        outcome=AuditOutcome.UNKNOWN,
+        occurred_at=NEVER,
+        recorded_at=NEVER,
+        stream=stream,
+        stream_seq=seq,
+        request_id="",
+        node="",
+        detail=damage,
+        what=f"This leaf does not prove itself: {damage}.",
+    )
+    return Folded(row, None, (), None)
 
 
 def of_ledger(logged: Logged, event: LedgerEvent) -> Folded:

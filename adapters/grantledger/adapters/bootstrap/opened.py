@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -23,8 +24,10 @@ from grantledger.adapters.bootstrap.ledgers import (
     spool_of,
 )
 from grantledger.adapters.bootstrap.providers import WiredProvider
+from grantledger.adapters.bootstrap.publishing import Publisher
+from grantledger.adapters.bootstrap.publishing_to import Audience, publishing
 from grantledger.adapters.bootstrap.receivers import Receivers
-from grantledger.adapters.bootstrap.regularly import Work, regularly
+from grantledger.adapters.bootstrap.regularly import regularly
 from grantledger.adapters.bootstrap.wiring import Wiring
 from grantledger.adapters.bootstrap.worker import Worker
 from grantledger.adapters.keys.clock import RandomIds, SystemClock
@@ -82,6 +85,7 @@ class OpenBroker:
     ring: KeyRing
     receivers: Receivers
     announcing: Announcing
+    publisher: Publisher
     unread: Mapping[Path, LedgerError] = field(default_factory=dict[Path, LedgerError])
 
     @property
@@ -215,9 +219,18 @@ async def open_broker(
     ledger, clock = opening(settings, ring, clock, ids)
     if watch is not UNWATCHED:
         ledger.watched_by(watch)
-    guard = LogGuard(guard_of(settings), ring, ledger, clock, ids, said.log.origin)
+    guard = LogGuard(
+        guard_of(settings),
+        ring,
+        ledger,
+        clock,
+        ids,
+        said.log.origin,
+        timedelta(days=said.log.overlap_days),
+    )
     unread = Unread()
     receivers = Receivers(settings, clock)
+    audience = Audience(settings)
     worker: Worker | None = None
     guarding: asyncio.Task[None] | None = None
     try:
@@ -251,30 +264,33 @@ async def open_broker(
             regularly(partial(_keep, ring, guard), lambda: GUARD_SECONDS, "the guard")
         )
         announcing = Announcing(env, ledger.duties, ledger, receivers.by_name)
-        works: dict[str, Work] = {"announce": announcing.tend}
         worker = Worker(
             broker,
             wiring,
             said.worker,
             ledger.writable,
             watch,
-            works if receivers.by_name else {},
+            {"announce": announcing.tend} if receivers.by_name else {},
         )
         if tend:
             worker.start(rotating=rotate)
-        yield OpenBroker(
-            broker,
-            ledger,
-            wiring,
-            worker,
-            runner,
-            clock,
-            guard,
-            ring,
-            receivers,
-            announcing,
-            unread.files,
-        )
+        async with publishing(
+            env, guard, said.log, audience, watch, start=tend and rotate
+        ) as publisher:
+            yield OpenBroker(
+                broker,
+                ledger,
+                wiring,
+                worker,
+                runner,
+                clock,
+                guard,
+                ring,
+                receivers,
+                announcing,
+                publisher,
+                unread.files,
+            )
     finally:
         with anyio.CancelScope(shield=True):
             if worker is not None:

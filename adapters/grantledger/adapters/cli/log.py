@@ -17,6 +17,7 @@ from grantledger.adapters.cli.identity import local_caller
 from grantledger.adapters.cli.options import Config, Json
 from grantledger.adapters.cli.running import with_broker
 from grantledger.adapters.ledger.log_export import Exported, export
+from grantledger.adapters.ledger.published_log import Published
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import ConfigurationError, IntegrityError, InvalidRequest
 from grantledger.domain.policy import Operation
@@ -104,6 +105,43 @@ async def _exported(opened: OpenBroker, directory: Path) -> tuple[Exported, str]
     finally:
         shutil.rmtree(half, ignore_errors=True)
     return done, origin
+
+
+@app.command("publish")
+def publish(config: Config = None, *, as_json: Json = False) -> None:
+    """Publish a checkpoint now, have it cosigned and written away; for a timer.
+
+    Services and workers do it by themselves.
+    """
+
+    async def work(opened: OpenBroker) -> Published | None:
+        log = opened.ledger.published
+        await opened.publisher.publish()
+        await opened.publisher.spread()
+        return await log.newest(opened.guard.known(await opened.ledger.log()).origin)
+
+    newest = with_broker(config, work, tend=False)
+    if newest is None:
+        output.show(as_json, {"size": 0}, Text("The log has no leaves."))
+        return
+    output.show(
+        as_json,
+        {
+            "origin": newest.origin,
+            "size": newest.size,
+            "root": newest.root.hex(),
+            "at": newest.at,
+            "cosignatures": len(newest.cosignatures),
+        },
+        output.facts(
+            [
+                ("leaves", f"{newest.size}, of {newest.origin}"),
+                ("root", newest.root.hex()),
+                ("published", output.utc(newest.at)),
+                ("cosigned", f"by {len(newest.cosignatures)} witnesses"),
+            ]
+        ),
+    )
 
 
 @app.command("proof")

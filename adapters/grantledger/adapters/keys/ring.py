@@ -23,7 +23,8 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, NoReturn, Self
 from uuid import UUID
@@ -391,6 +392,18 @@ class KeyRing:
         """Return what signs checkpoints, None where the ring has no key for it."""
         key = self._in.active.get(KeyUse.SIGN)
         return None if key is None else RingSigner(key.secret)
+
+    def signers(self, now: datetime, overlap: timedelta) -> tuple[RingSigner, ...]:
+        """Return what signs checkpoints now, the active key first.
+
+        Args:
+            now: aware UTC.
+            overlap: how long a key signs after its successor was made.
+        """
+        keys = [key for key in self._keys if key.use is KeyUse.SIGN]
+        keys.sort(key=lambda key: (key.active, key.created_at), reverse=True)
+        kept = [old for new, old in pairwise(keys) if now < new.created_at + overlap]
+        return tuple(RingSigner(key.secret) for key in (*keys[:1], *kept))
 
     def public_keys(self) -> tuple[bytes, ...]:
         """Return the public key of every signing key, the active one first."""

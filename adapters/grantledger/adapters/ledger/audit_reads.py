@@ -21,6 +21,7 @@ from grantledger.adapters.ledger.audit_query import Driver, Query, query_of
 from grantledger.adapters.ledger.audit_streams import StoredStreams
 from grantledger.adapters.ledger.audit_table import (
     COLUMNS,
+    EVENT,
     AuditBatch,
     batch_of,
     columns_of,
@@ -39,15 +40,18 @@ from grantledger.domain.audit import (
 )
 from grantledger.domain.errors import IntegrityError, InvalidRequest, LedgerReadOnly
 from grantledger.domain.event_base import GrantEvent
+from grantledger.domain.journal import AccessPruned
 from grantledger.domain.ports import Clock
 from grantledger.domain.user_grant import UserGrant
 from grantledger.projections.audit_folded import Folded, Logged
+from grantledger.projections.audit_ledger_rows import UNREADABLE, unreadable
 from grantledger.projections.audit_match import matches
 from grantledger.projections.audit_rows import rows_of
 
 T = TypeVar("T")
 Columns = tuple[Any, ...]
 BEFORE_ALL = AuditPosition(-1, -1)
+AT_ONCE = 20
 MAX_ENTRY = 2**31 - 1
 MAX_GRANTS = 200
 """Grants of one subject that are looked for."""
@@ -66,11 +70,13 @@ class AuditReads(ABC):
     """The part of a store's ledger that keeps the audit trail; safe in threads.
 
     Attributes:
-        audited: leaves whose rows are made in one transaction.
+        audited: leaves whose rows are made in one transaction; `made` rows at most,
+            and those of one leaf.
         examined: positions that are looked at for one page.
     """
 
     audited = 500
+    made = 1_000
     examined = 5_000
 
     _rows: GrantRows
@@ -170,17 +176,24 @@ class AuditReads(ABC):
         return await self._read(read)
 
     def audit_batch(self, c: Cursor, start: int, end: int) -> AuditBatch:
-        """Return what the leaves `start` to `end` put into the audit trail."""
+        """Return what leaves from `start` on put into the audit trail, up to `end`."""
         streams = StoredStreams(c, self._leaves, None, self._current(c))
         number = self._sql.number
-        c.execute(
-            f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
-            f" WHERE e.{number} > ? AND e.{number} <= ? ORDER BY e.{number}",
-            (start, end),
-        )
         folded: list[Folded] = []
-        for row in c.fetchall():
-            folded += self._folded(c, row, streams, None)
+        reached = start
+        while reached < end and len(folded) < self.made:
+            # A few at a time: a journal leaf may have hundreds of entries.
+            c.execute(
+                f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
+                f" WHERE e.{number} > ? AND e.{number} <= ? ORDER BY e.{number}",
+                (reached, min(reached + AT_ONCE, end)),
+            )
+            rows = c.fetchall()
+            for row in rows:
+                folded += self._folded(c, row, streams, None)
+            # A leaf that is missing keeps nobody from the others: `verify` tells of it.
+            reached = int(rows[-1][0]) if rows else min(reached + AT_ONCE, end)
+        end = reached
         return batch_of(start, end, folded, self._rows.term)
 
     def _folded(
@@ -190,13 +203,16 @@ class AuditReads(ABC):
         streams: StoredStreams,
         numbers: frozenset[int] | None,
     ) -> list[Folded]:
-        if not row[4]:
-            return []  # pruned
-        event = self._leaves.decode(c, row, gone=streams.gone, numbers=numbers)
+        index = int(row[0]) - 1
+        try:
+            event = self._leaves.decode(c, row, gone=streams.gone, numbers=numbers)
+            if isinstance(event, AccessPruned):
+                return []
+            recorded_at = decoded(_WHEN, index, row[4], row[5]).recorded_at
+        except IntegrityError as damage:
+            return [unreadable(index, UUID(hex=row[1]), row[2], str(damage))]
         if isinstance(event, GrantEvent):
             streams.keep(event)
-        index = row[0] - 1
-        recorded_at = decoded(_WHEN, index, row[4], row[5]).recorded_at
         return rows_of(Logged(index, recorded_at, event), streams, numbers)
 
     def _current(self, c: Cursor) -> Callable[[UUID], UserGrant | None]:
@@ -299,13 +315,16 @@ class AuditReads(ABC):
         for index, group in groupby(chosen, key=lambda columns: int(columns[0])):
             stored = {position_of(columns): columns for columns in group}
             numbers = frozenset(at.entry for at in stored)
+            # Then it was not some entry that could not be opened, but any.
+            whole = any(columns[EVENT] == UNREADABLE for columns in stored.values())
             c.execute(
                 f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
                 f" WHERE e.{self._sql.number} = ?",
                 (index + 1,),
             )
             leaf: Any = c.fetchone()
-            folded = self._folded(c, leaf, streams, numbers) if leaf else []
+            opened = None if whole else numbers
+            folded = self._folded(c, leaf, streams, opened) if leaf else []
             made = {one.row.at: one for one in folded}
             for at, columns in stored.items():
                 one = made.get(at)

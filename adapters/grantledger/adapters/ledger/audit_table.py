@@ -8,6 +8,7 @@ that the tables that are made anew are the same as before.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from grantledger.adapters.ledger.rows import micros
@@ -36,6 +37,7 @@ COLUMNS = (
     "scopes",
     "expires_at",
 )
+EVENT = COLUMNS.index("event")
 NUMBERS = frozenset(
     {
         "leaf_index",
@@ -49,7 +51,7 @@ NUMBERS = frozenset(
 )
 """Columns that hold integers; the others hold text."""
 
-Digest = Callable[[Sequence[str]], bytes]
+Digest = Callable[[tuple[str, ...]], bytes]
 
 
 class TermRow(NamedTuple):
@@ -106,6 +108,8 @@ def batch_of(
 ) -> AuditBatch:
     """Return what the rows of the leaves `start` to `end` put into the tables."""
     batch = AuditBatch(start, end, [], [])
+    # Who acts acts often.
+    digest = cache(digest)
     for one in folded:
         batch.rows.append(columns_of(one))
         at: AuditPosition = one.row.at

@@ -69,6 +69,11 @@ class LeafReader:
         """How the store says it."""
         return self._sql
 
+    @property
+    def keys(self) -> DataKeys:
+        """What opens sealed parts."""
+        return self._keys
+
     def events_of(self, c: Cursor, grant_id: UUID) -> Iterator[tuple[int, GrantEvent]]:
         """Yield (leaf index, event) of the grant's stream, in order."""
         for index, event in self._stream(c, grant_id):

@@ -223,6 +223,26 @@ class SqliteLedger(StoredLedger):
         with self._store.transaction(commit=True) as c:
             return audit_writes.extend(c, side, batch)
 
+    def _fill_audit(self, side: int, batch: AuditBatch) -> None:
+        with self._store.transaction(commit=True) as c:
+            audit_writes.put(c, side, batch)
+
+    def _reached_audit(self, side: int, size: int) -> None:
+        with self._store.transaction(commit=True) as c:
+            audit_writes.reached(c, side, size)
+
+    def _clear_audit(self, side: int, leaves: int) -> bool:
+        with self._store.transaction(commit=True) as c:
+            return audit_writes.clear(c, side, leaves)
+
+    def _swap_audit(self, side: int) -> bool:
+        with self._store.transaction(commit=True) as c:
+            return audit_writes.swap(c, side)
+
+    def _mend_tokens(self, start: int, end: int, rows: Sequence[TokenRow]) -> None:
+        with self._store.transaction(commit=True) as c:
+            token_rows.mend(c, start, end, rows)
+
     def _ready(self) -> None:
         """Whoever may write the file may do this, too."""
 

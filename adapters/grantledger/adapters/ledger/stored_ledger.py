@@ -17,6 +17,7 @@ from uuid import UUID
 from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.ledger.audit_reads import AuditReads
+from grantledger.adapters.ledger.disclosing import Disclosing
 from grantledger.adapters.ledger.duties import StoredDuties
 from grantledger.adapters.ledger.fleet_reads import FleetReads
 from grantledger.adapters.ledger.group_commit import CommitWatch, GroupCommit
@@ -24,6 +25,7 @@ from grantledger.adapters.ledger.log_memory import LogMemory, LogView
 from grantledger.adapters.ledger.maintained import Maintained
 from grantledger.adapters.ledger.published_log import PublishedLog
 from grantledger.adapters.ledger.reading import LeafReader
+from grantledger.adapters.ledger.rebuilding import Rebuilds
 from grantledger.adapters.ledger.recorders import refuse_closed
 from grantledger.adapters.ledger.rekeyed import Rekeyed
 from grantledger.adapters.ledger.rows import GrantRows, micros
@@ -44,7 +46,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.05
 
 
-class StoredLedger(FleetReads, AuditReads, Rekeyed, Maintained):
+class StoredLedger(FleetReads, AuditReads, Rebuilds, Rekeyed, Maintained):
     """Base of the stores' ledgers.
 
     Safe in threads; may be used from several event loops.
@@ -283,6 +285,11 @@ class StoredLedger(FleetReads, AuditReads, Rekeyed, Maintained):
         """
         self.memory.admit()
         refuse_closed(await self._read(self._closed))
+
+    @property
+    def disclosing(self) -> Disclosing:
+        """Leaves with what of their sealed fields may be shown: for evidence."""
+        return Disclosing(self._read, self._leaves)
 
     async def standing(self) -> Standing:
         """Return the schema and key checks that are stored now."""

@@ -29,7 +29,6 @@ from grantledger.adapters.settings.shape import (
     FileSettings,
     KeySettings,
     LedgerSettings,
-    LogSettings,
     ProviderSettings,
     TelemetrySettings,
     UnknownOutcomeSettings,
@@ -45,6 +44,7 @@ from grantledger.adapters.settings.shape_http import (
     HttpClientSettings,
     HttpSettings,
 )
+from grantledger.adapters.settings.shape_log import LogSettings, WitnessSettings
 
 __all__ = [
     "CONFIG_ENV",
@@ -72,6 +72,7 @@ __all__ = [
     "TelemetrySettings",
     "TransmitterSettings",
     "UnknownOutcomeSettings",
+    "WitnessSettings",
     "WorkerSettings",
     "config_path",
     "load",

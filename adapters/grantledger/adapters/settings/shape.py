@@ -16,6 +16,7 @@ from grantledger.adapters.settings.bounds import (
 )
 from grantledger.adapters.settings.shape_events import AnnouncementSettings
 from grantledger.adapters.settings.shape_http import HttpSettings
+from grantledger.adapters.settings.shape_log import LogSettings
 from grantledger.domain.policy import Role
 
 
@@ -53,17 +54,6 @@ class LedgerSettings(_Settings):
     queue_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 8192
     hand_outs_per_second: Annotated[float, msgspec.Meta(ge=1, le=1e9)] = 10_000.0
     denials_per_second: Annotated[float, msgspec.Meta(ge=1, le=1e6)] = 10.0
-
-
-class LogSettings(_Settings):
-    """The log's name to the world.
-
-    Attributes:
-        origin: checkpoints' first lines begin with it, such as `example.com/grants`;
-            the log's incarnation follows after a slash.
-    """
-
-    origin: Text = "grantledger"
 
 
 class KeySettings(_Settings):

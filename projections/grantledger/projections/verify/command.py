@@ -14,40 +14,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+from grantledger.projections.verify import bundle, inputs, tiles
 from grantledger.projections.verify.findings import (
     Findings,
     Refuted,
     TooMany,
     Unreadable,
 )
+from grantledger.projections.verify.folder import Folder
 from grantledger.projections.verify.ledger import SHARED_LEAVES, check_ledger
 from grantledger.projections.verify.merkle import (
     MAX_LEAF_BYTES,
-    NotProven,
-    check_consistency,
     leaf_hash,
 )
 from grantledger.projections.verify.notes import (
     MAX_NOTE_BYTES,
-    Key,
     Note,
     Trust,
     check_signatures,
-    read_key,
-    read_keys,
     read_note,
 )
 from grantledger.projections.verify.proof import (
     MAX_PROOF_BYTES,
     check_proof,
-    read_growth,
     read_proof,
 )
 
 HOLDS = 0
 REFUTED = 1
 UNREADABLE = 2
-MAX_KEYS_BYTES = 1 << 20
 
 
 @dataclass(slots=True)
@@ -134,6 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     for name, check, what in (
         ("checkpoint", _checkpoint, "a signed checkpoint"),
         ("proof", _proof, "a tlog-proof of one leaf"),
+        ("bundle", _bundle, "an evidence bundle, a directory or a zip"),
+        ("tiles", _tiles, "a log as a directory of tiles, with its tables"),
         ("ledger", _ledger, "a whole SQLite ledger file"),
     ):
         kind = kinds.add_parser(name, help=f"check {what}", description=what)
@@ -156,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
             help="a checkpoint kept earlier, that this has to begin with",
         )
         kind.add_argument("--json", action="store_true", help="answer as JSON")
-        if name in {"checkpoint", "proof"}:
+        if name in {"checkpoint", "proof", "bundle"}:
             kind.add_argument(
                 "--consistency",
                 type=Path,
@@ -183,27 +180,27 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _checkpoint(asked: argparse.Namespace, outcome: Outcome) -> None:
-    trust = _trust(asked, needed=True)
+    trust = inputs.trust(asked, needed=True)
     where = str(asked.path)
-    note = read_note(_read(asked.path, MAX_NOTE_BYTES), where)
+    note = read_note(inputs.read(asked.path, MAX_NOTE_BYTES), where)
     _told(outcome, note, trust, where)
-    _against_older(asked, outcome, note, trust)
+    outcome.facts["older"] = inputs.against_older(asked, note, trust)
 
 
 def _proof(asked: argparse.Namespace, outcome: Outcome) -> None:
-    trust = _trust(asked, needed=True)
+    trust = inputs.trust(asked, needed=True)
     where = str(asked.path)
-    proof = read_proof(_read(asked.path, MAX_PROOF_BYTES), where)
+    proof = read_proof(inputs.read(asked.path, MAX_PROOF_BYTES), where)
     _told(outcome, proof.note, trust, where)
     outcome.facts["leaf"] = proof.index
-    check_proof(proof, leaf_hash(_read(asked.leaf, MAX_LEAF_BYTES)), where)
-    _against_older(asked, outcome, proof.note, trust)
+    check_proof(proof, leaf_hash(inputs.read(asked.leaf, MAX_LEAF_BYTES)), where)
+    outcome.facts["older"] = inputs.against_older(asked, proof.note, trust)
     outcome.limits.append("that no other leaf speaks of the same matter")
 
 
 def _ledger(asked: argparse.Namespace, outcome: Outcome) -> None:
-    trust = _trust(asked, needed=bool(asked.older))
-    older = _older(asked, trust)
+    trust = inputs.trust(asked, needed=bool(asked.older))
+    older = inputs.older(asked, trust)
     report = check_ledger(
         asked.path,
         older,
@@ -233,6 +230,65 @@ def _ledger(asked: argparse.Namespace, outcome: Outcome) -> None:
     outcome.limits.append("what sealed parts say: `grantledger verify` opens them")
 
 
+def _bundle(asked: argparse.Namespace, outcome: Outcome) -> None:
+    trust = inputs.trust(asked, needed=False)
+    with Folder(asked.path) as folder:
+        inputs.known(trust, folder)
+        manifest = bundle.check_files(folder)
+        data = folder.read(bundle.CHECKPOINT, MAX_NOTE_BYTES)
+        note = read_note(data, bundle.CHECKPOINT)
+        _told(outcome, note, trust, bundle.CHECKPOINT)
+        sizes = [kept.size for kept in inputs.older(asked, trust)]
+        report = bundle.check_bundle(folder, manifest, note, sizes, outcome.findings)
+    outcome.facts |= {
+        "asked": dict(report.asked),
+        "complete": report.complete,
+        "leaves": report.leaves,
+        "ranges": [f"{start} to {end - 1}" for start, end in report.ranges],
+        "single_leaves": report.single,
+        "leaves_without_bytes": report.bare,
+        "opened_fields": report.opened,
+        "rows_in_words": report.rows,
+        "files": report.files,
+    }
+    outcome.facts["older"] = inputs.against_older(asked, note, trust, report.roots)
+    if not report.complete:
+        outcome.limits.append("that nothing else in the log belongs to the answer")
+    if report.bare:
+        outcome.limits.append("what the leaves said of which only the hash is left")
+    outcome.limits.append(
+        "the words of report.html and events.ndjson: leaves and opened fields are proof"
+    )
+
+
+def _tiles(asked: argparse.Namespace, outcome: Outcome) -> None:
+    trust = inputs.trust(asked, needed=False)
+    if not asked.path.is_dir():
+        raise Unreadable(f"{asked.path} is no directory")
+    with Folder(asked.path) as folder:
+        inputs.known(trust, folder)
+        data = folder.read(tiles.CHECKPOINT, MAX_NOTE_BYTES)
+        note = read_note(data, tiles.CHECKPOINT)
+        _told(outcome, note, trust, tiles.CHECKPOINT)
+        older = inputs.older(asked, trust)
+        report = tiles.check_tiles(folder, note, older, outcome.findings)
+    outcome.facts |= {
+        "sealed_parts": report.sealed,
+        "grants": report.grants,
+        "erased_grants": report.erased,
+        "pruned_leaves": report.pruned,
+        "tables": list(report.tables),
+        "older": [kept.size for kept in older],
+        "unknown_topics": list(report.unknown),
+    }
+    for name in (tiles.EVENTS, tiles.SEALED, tiles.GRANTS):
+        if name not in report.tables:
+            outcome.limits.append(f"what would stand in {name}: it is not there")
+    if report.unknown:
+        outcome.limits.append("what events of unknown topics have changed")
+    outcome.limits.append("what sealed parts say: they are not here")
+
+
 def _told(outcome: Outcome, note: Note, trust: Trust, where: str) -> None:
     """Check a note's signatures, and say who signed what."""
     outcome.facts |= {
@@ -247,75 +303,3 @@ def _told(outcome: Outcome, note: Note, trust: Trust, where: str) -> None:
         outcome.limits.append(
             "that others were shown the same log: no known witness has signed"
         )
-
-
-def _older(asked: argparse.Namespace, trust: Trust) -> list[Note]:
-    """Return the older checkpoints, each signed by a known key.
-
-    Witnesses may have come later: only the log's own signature is asked for.
-    """
-    notes: list[Note] = []
-    for path in asked.older:
-        note = read_note(_read(path, MAX_NOTE_BYTES), str(path))
-        check_signatures(note, Trust(trust.keys), str(path))
-        notes.append(note)
-    return notes
-
-
-def _against_older(
-    asked: argparse.Namespace, outcome: Outcome, note: Note, trust: Trust
-) -> None:
-    older = _older(asked, trust)
-    if len(older) > 1:
-        raise Unreadable("--older: one checkpoint, to which the proof belongs")
-    for kept in older:
-        where = f"checkpoint of {kept.size} leaves"
-        if kept.origin != note.origin:
-            raise Refuted(where, f"is of the log {kept.origin}, not of {note.origin}")
-        if kept.size > note.size:
-            raise Refuted(
-                where, f"is not the older one: {asked.path} covers {note.size}"
-            )
-        path: list[bytes] = []
-        if asked.consistency is not None:
-            data = _read(asked.consistency, MAX_PROOF_BYTES)
-            path, _ = read_growth(data, str(asked.consistency))
-        elif kept.size not in {0, note.size}:
-            raise Unreadable("--older needs --consistency: the sizes differ")
-        try:
-            if kept.size:
-                check_consistency((kept.size, kept.root), (note.size, note.root), path)
-        except NotProven as cause:
-            raise Refuted(
-                where, f"{cause}: leaves 0 to {kept.size - 1} are not the same"
-            ) from None
-        outcome.facts["older"] = [kept.size]
-
-
-def _trust(asked: argparse.Namespace, *, needed: bool) -> Trust:
-    keys: list[Key] = [read_key(text) for text in asked.key]
-    for path in asked.keys:
-        try:
-            text = _read(path, MAX_KEYS_BYTES).decode()
-        except UnicodeDecodeError:
-            raise Unreadable(f"{path} is no text") from None
-        keys += read_keys(text.splitlines())
-    if needed and not keys:
-        raise Unreadable("whose signature counts? Give --key or --keys")
-    return Trust(tuple(keys), asked.quorum)
-
-
-def _read(path: Path, limit: int) -> bytes:
-    """Return a file's bytes.
-
-    Raises:
-        Unreadable: there is none, or it is longer than the limit.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except (OSError, ValueError) as cause:
-        raise Unreadable(f"cannot read {path}: {cause}") from cause
-    if len(data) > limit:
-        raise Unreadable(f"{path} has more than {limit} bytes")
-    return data

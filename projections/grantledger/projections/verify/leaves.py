@@ -44,14 +44,15 @@ class SealedRef:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A leaf that was parsed; `stream` is in hexadecimal."""
+    """A leaf that was parsed; `stream` is in hexadecimal, `recorded_at` as written."""
 
     stream: str
     version: int
     topic: str
     event_id: UUID
     fields: Mapping[str, Any]
-    entries: int
+    recorded_at: str
+    entries: tuple[Mapping[str, Any], ...]
     sealed: tuple[SealedRef, ...]
 
 
@@ -69,7 +70,8 @@ def read_leaf(data: bytes, where: str) -> Leaf:
             topic=_text(said["type"]),
             event_id=UUID(said["event_id"]),
             fields=dict(said["fields"]),
-            entries=len(said.get("entries", ())),
+            recorded_at=_text(said["recorded_at"]),
+            entries=tuple(dict(entry) for entry in said.get("entries", ())),
             sealed=tuple(_ref(ref) for ref in said["sealed"]),
         )
         version = _integer(said["v"])

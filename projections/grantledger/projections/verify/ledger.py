@@ -21,14 +21,12 @@ from grantledger.projections.verify.findings import (
     Unreadable,
     shown,
 )
+from grantledger.projections.verify.joined import Joined
 from grantledger.projections.verify.merkle import (
     BLOCK_LEAVES,
-    BLOCK_LEVEL,
-    Tree,
 )
 from grantledger.projections.verify.notes import Note
 from grantledger.projections.verify.scan import Scan, Scanner
-from grantledger.projections.verify.streams import Stream, Streams
 
 LOCK_SECONDS = 10.0
 SHARED_LEAVES = 64 * BLOCK_LEAVES
@@ -36,6 +34,10 @@ SHARED_LEAVES = 64 * BLOCK_LEAVES
 
 _TABLES = ("log_head", "stored_events", "sealed", "data_keys", "current_grants")
 _MAX_LEAVES = 1 << 40
+_GRANTS = (
+    "SELECT grant_id, version, leaf_index, status, generation, provider"
+    " FROM current_grants"
+)
 
 Head = tuple[int, bytes]
 
@@ -174,14 +176,15 @@ def _checked(
     if not scans:
         shared = False
         scans = [_scan(connection, (0, size), asked)]
-    found = _Joined(asked.wanted, findings)
+    found = Joined(asked.wanted, findings)
     try:
         for scan in scans:
             found.add(scan)
-        found.finish(head)
+        found.finish()
+        _check_head(found, head, findings)
         _check_sealed_ends(connection, size, findings)
-        _check_grants(connection, found.streams, findings)
-        _check_older(found, size, older, findings)
+        found.check_grants(connection.execute(_GRANTS))
+        found.check_older(size, older)
     except TooMany:
         pass
     streams = found.streams
@@ -192,7 +195,7 @@ def _checked(
         sealed=found.sealed,
         grants=len(grants),
         erased=sum(streams.erased(grant) for grant in grants),
-        pruned=found.pruned,
+        pruned=len(found.pruned),
         unknown=tuple(sorted(streams.unknown)),
         shared=shared,
     )
@@ -255,81 +258,6 @@ def _shared(
     return [] if second is None else [first, second]
 
 
-class _Joined:
-    """The parts of a log, put together."""
-
-    def __init__(self, wanted: frozenset[int], findings: Findings) -> None:
-        self.tree = Tree()
-        self.streams = Streams()
-        self.roots: dict[int, bytes] = {}
-        self.whole = True
-        self.sealed = self.pruned = 0
-        self._wanted = wanted
-        self._findings = findings
-        self._missing: dict[str, tuple[str, int]] = {}
-        self._gone: list[Scan] = []
-        self._remember()
-
-    def add(self, scan: Scan) -> None:
-        """Add the next part."""
-        self.whole = self.whole and scan.whole
-        self.sealed += scan.sealed
-        self.pruned += len(scan.pruned)
-        self._gone.append(scan)
-        if self.whole:
-            for block in scan.blocks:
-                if isinstance(block, bytes):
-                    self.tree.append(block, BLOCK_LEVEL)
-                    self._remember()
-                    continue
-                for hashed in block:
-                    self.tree.append(hashed)
-                    self._remember()
-        self._findings.extend(scan.findings)
-        self.streams.join(scan.streams, self._findings)
-        for grant, (where, count) in scan.missing.items():
-            first, before = self._missing.get(grant, (where, 0))
-            self._missing[grant] = (first, before + count)
-
-    def _remember(self) -> None:
-        if self.tree.size in self._wanted:
-            self.roots[self.tree.size] = self.tree.root()
-
-    def finish(self, head: Head | None) -> None:
-        """Check what only the whole log tells."""
-        findings, streams = self._findings, self.streams
-        streams.check_first(findings)
-        for scan in self._gone:
-            for index in scan.pruned:
-                if not streams.covered(index):
-                    findings.add(
-                        f"leaf {index}", "has no bytes, and no Pruned event covers it"
-                    )
-        told = sum(pruning.leaves for pruning in streams.prunings)
-        if self.pruned > told:
-            findings.add(
-                "stored_events",
-                f"{self.pruned} leaves have no bytes; the Pruned events say {told}",
-            )
-        for grant, (where, count) in self._missing.items():
-            if not streams.erased(grant):
-                at, _, what = where.partition(": ")
-                more = f", and {count - 1} more of it" if count > 1 else ""
-                findings.add(
-                    at, f"{what}; no event says that grant {grant} is erased{more}"
-                )
-        if head is None:
-            findings.add("log_head", "there is none")
-        elif self.whole and head != (self.tree.size, b"".join(self.tree.nodes)):
-            findings.add(
-                "log_head",
-                f"differs from the leaves: it names {head[0]} leaves, "
-                f"there are {self.tree.size}, with root {self.tree.root().hex()}"
-                if head[0] != self.tree.size
-                else f"its hashes differ from those of the {head[0]} leaves",
-            )
-
-
 def _check_sealed_ends(
     connection: sqlite3.Connection, size: int, findings: Findings
 ) -> None:
@@ -342,80 +270,16 @@ def _check_sealed_ends(
         findings.add(f"leaf {shown(index)}", "sealed has parts of it; it is not there")
 
 
-def _check_grants(
-    connection: sqlite3.Connection, streams: Streams, findings: Findings
-) -> None:
-    """See that each row of the current grants is what its stream has come to."""
-    waiting = streams.grants()
-    for row in connection.execute(
-        "SELECT grant_id, version, leaf_index, status, generation, provider"
-        " FROM current_grants"
-    ):
-        check_grant(row, waiting.pop(row[0], None), findings)
-    for grant, stream in waiting.items():
+def _check_head(found: Joined, head: Head | None, findings: Findings) -> None:
+    """See that the head is the right edge of the tree."""
+    tree = found.tree
+    if head is None:
+        findings.add("log_head", "there is none")
+    elif found.whole and head != (tree.size, b"".join(tree.nodes)):
         findings.add(
-            f"current_grants {grant}",
-            f"there is no row; its newest event is leaf {stream.leaf}",
+            "log_head",
+            f"differs from the leaves: it names {head[0]} leaves, "
+            f"there are {tree.size}, with root {tree.root().hex()}"
+            if head[0] != tree.size
+            else f"its hashes differ from those of the {head[0]} leaves",
         )
-
-
-def check_grant(row: Sequence[Any], stream: Stream | None, findings: Findings) -> None:
-    """Compare a row with its stream."""
-    grant, said = row[0], row[1:]
-    where = f"current_grants {grant}"
-    if stream is None:
-        findings.add(where, "no event speaks of this grant")
-        return
-    meant = (
-        stream.last,
-        stream.leaf,
-        said[2] if stream.unknown else stream.status,
-        stream.generation,
-        stream.provider,
-    )
-    names = ("version", "leaf_index", "status", "generation", "provider")
-    for name, found, right in zip(names, said, meant, strict=True):
-        if found != right:
-            findings.add(
-                where,
-                f"its {name} is {shown(found)}; its events, the newest of them "
-                f"leaf {stream.leaf}, say {shown(right)}",
-            )
-
-
-def _check_older(
-    found: _Joined, size: int, older: Sequence[Note], findings: Findings
-) -> None:
-    """See that the log begins with what each checkpoint covers."""
-    for note in older:
-        where = f"checkpoint of {note.size} leaves"
-        lost = _lost(found.streams, note)
-        if lost is not None:
-            findings.add(
-                where,
-                f"the log was continued from {lost} leaves at another origin: "
-                f"leaves {lost} to {note.size - 1} are lost",
-            )
-        elif note.size > size:
-            findings.add(
-                where,
-                f"the ledger has {size}: it is an older copy, or has lost "
-                f"leaves {size} to {note.size - 1}",
-            )
-        elif note.size not in found.roots:
-            findings.add(where, "cannot be compared while leaves are missing")
-        elif found.roots[note.size] != note.root:
-            findings.add(
-                where,
-                f"leaves 0 to {note.size - 1} are not those it covers: their root is "
-                f"{found.roots[note.size].hex()}, not {note.root.hex()}; the log is a "
-                "fork or was rewritten",
-            )
-
-
-def _lost(streams: Streams, note: Note) -> int | None:
-    """Return at how many leaves the checkpoint's origin was left, if before its."""
-    for continuation in streams.continuations:
-        if continuation.previous == note.origin and note.size > continuation.found_size:
-            return continuation.found_size
-    return None

@@ -30,6 +30,9 @@ from grantledger.projections.verify.streams import Streams
 Row = tuple[int, Any, Any, Any, Any, Any]
 Part = tuple[int, Any, Any, Any, Any, Any]
 
+Missing = dict[str, tuple[str, int]]
+"""By grant: where the first part of it that is missing should be, and how many."""
+
 _ROWS = (
     "SELECT rowid - 1, originator_id, originator_version, topic, state, leaf_hash"
     " FROM stored_events WHERE rowid > ? AND rowid <= ? ORDER BY rowid"
@@ -53,7 +56,7 @@ class Scan:
         start, end: indices of its leaves, the last excluded.
         blocks: roots of whole blocks, and of any other block its leaf hashes.
         pruned: leaves without bytes.
-        missing: by grant, the first sealed part of it that is not there, and how many.
+        missing: sealed parts that are not there, or without their key.
         sealed: how many parts were compared.
         whole: no leaf is missing.
     """
@@ -66,9 +69,7 @@ class Scan:
     streams: Streams = field(default_factory=Streams)
     findings: Findings = field(default_factory=Findings)
     pruned: array[int] = field(default_factory=lambda: array("Q"))
-    missing: dict[str, tuple[str, int]] = field(
-        default_factory=dict[str, tuple[str, int]]
-    )
+    missing: Missing = field(default_factory=dict[str, tuple[str, int]])
     sealed: int = 0
     whole: bool = True
 
@@ -322,7 +323,7 @@ def compared(
     index: int,
     state: bytes | None,
     parts: Sequence[Sequence[Any]],
-    missing: dict[str, tuple[str, int]],
+    missing: Missing,
 ) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with a leaf's sealed parts.
 

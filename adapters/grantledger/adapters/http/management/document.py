@@ -13,10 +13,16 @@ from fastapi import FastAPI
 from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from grantledger.adapters.http.management import events_document, models
+from grantledger.adapters.http.management import events_document, log_document, models
 from grantledger.domain.values import MAX_NAME_LENGTH, MAX_SUBJECT_LENGTH
 
-BODIES = (models.Import, models.Revoke, models.BulkRevoke, models.BulkLineOut)
+BODIES = (
+    models.Import,
+    models.Revoke,
+    models.BulkRevoke,
+    models.BulkLineOut,
+    models.EvidenceIn,
+)
 PROBLEM = "application/problem+json"
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -225,6 +231,7 @@ def _others() -> dict[str, Any]:
                 },
             }
         },
+        **log_document.paths(_problems()),
         **events_document.paths(_problems(), _SEGMENTS["provider"]),
         "/healthz": {
             "get": {

@@ -138,6 +138,25 @@ class Select(_Asked):
     token: Token | Unsaid = None
 
 
+class EvidenceIn(_Asked):
+    """What a bundle is to prove: of a grant, a token, a user, an erasure or a time.
+
+    Attributes:
+        token: the grant that it is of.
+        recorded_from, recorded_until: what the log gained between.
+        complete: with every leaf between, so that none can be missing.
+    """
+
+    grant_id: UUID | Unsaid = None
+    token: Token | Unsaid = None
+    provider: Name | Unsaid = None
+    subject: Subject | Unsaid = None
+    erasure: UUID | Unsaid = None
+    recorded_from: Time | Unsaid = None
+    recorded_until: Time | Unsaid = None
+    complete: bool = False
+
+
 class BulkRevoke(_Asked):
     """Many grants to be ended; nothing is, unless `dry_run` is false."""
 

@@ -9,6 +9,7 @@ _ROWS = tuple("bigint" if name in NUMBERS else "text" for name in COLUMNS)
 _TERMS = ("bigint", "bigint", "bytea", "text")
 _ARRAYS = ", ".join(f"%b::{kind}[]" for kind in (*_ROWS, *_TERMS))
 EXTEND_AUDIT = f"SELECT ledger_audit_extend(%s, %s, %s, {_ARRAYS})".encode()
+FILL_AUDIT = f"SELECT ledger_audit_fill(%s, %s, %s, {_ARRAYS})"
 
 
 def audit_columns(batch: AuditBatch) -> list[object]:

@@ -222,6 +222,21 @@ class PostgresLedger(StoredLedger):
             row = connection.execute(EXTEND_AUDIT, values).fetchone()
             return bool(only_row(row)[0])
 
+    def _fill_audit(self, side: int, batch: AuditBatch) -> None:
+        self._maintenance.fill_audit(side, batch)
+
+    def _reached_audit(self, side: int, size: int) -> None:
+        self._maintenance.reached_audit(side, size)
+
+    def _clear_audit(self, side: int, leaves: int) -> bool:
+        return self._maintenance.clear_audit(side, leaves)
+
+    def _swap_audit(self, side: int) -> bool:
+        return self._maintenance.swap_audit(side)
+
+    def _mend_tokens(self, start: int, end: int, rows: Sequence[TokenRow]) -> None:
+        self._maintenance.mend_tokens(start, end, rows)
+
     def _ready(self) -> None:
         self._maintenance.ready()
 

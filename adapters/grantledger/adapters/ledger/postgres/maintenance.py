@@ -11,9 +11,16 @@ from uuid import UUID
 import psycopg
 from psycopg import errors, sql
 
+from grantledger.adapters.ledger.audit_table import AuditBatch
+from grantledger.adapters.ledger.postgres.audit_columns import (
+    FILL_AUDIT,
+    audit_columns,
+)
+from grantledger.adapters.ledger.postgres.columns import MEND_TOKENS, token_columns
 from grantledger.adapters.ledger.postgres.connections import Connection, Place
 from grantledger.adapters.ledger.postgres.faults import translated
 from grantledger.adapters.ledger.rekeyed import Recoded, Rewrapped
+from grantledger.adapters.ledger.token_rows import TokenRow
 from grantledger.domain.errors import LedgerError, LedgerReadOnly, LegalHoldInForce
 
 KEYS = "data_keys"
@@ -93,6 +100,27 @@ class PostgresMaintenance:
         """Keep in mind that a key is retired; see `Rekeyed`."""
         self._called("SELECT count(ledger_retire_key(%s))", key_id)
 
+    def fill_audit(self, side: int, batch: AuditBatch) -> None:
+        """Store rows of the audit trail in the side that is not live."""
+        values = (side, batch.start, batch.end, *audit_columns(batch))
+        self._called(FILL_AUDIT, *values)
+
+    def reached_audit(self, side: int, size: int) -> None:
+        """Say that the side that is not live has every leaf below `size`."""
+        self._called("SELECT ledger_audit_reached(%s, %s)", side, size)
+
+    def clear_audit(self, side: int, leaves: int) -> bool:
+        """Empty so many leaves of the side that is not live; tell if any is left."""
+        return self._called("SELECT ledger_audit_clear(%s, %s)", side, leaves) > 0
+
+    def swap_audit(self, side: int) -> bool:
+        """Make the side live, unless it is behind the one that is."""
+        return self._called("SELECT ledger_audit_swap(%s)", side) > 0
+
+    def mend_tokens(self, start: int, end: int, rows: Sequence[TokenRow]) -> None:
+        """Make these the rows of the index of tokens for the leaves."""
+        self._called(MEND_TOKENS, start, end, *token_columns(rows))
+
     def vacuum(self, *, journal: bool, thorough: bool) -> bool:
         """Free what was destroyed, where this role may; tell whether all of it was.
 
@@ -131,7 +159,7 @@ class PostgresMaintenance:
     def _called(self, statement: str, *values: object) -> int:
         with self._connected() as connection:
             found = connection.execute(statement.encode(), values).fetchone()
-        return 0 if found is None else int(found[0])
+        return 0 if found is None else int(found[0] or 0)
 
     @contextmanager
     def _connected(self) -> Generator[Connection]:

@@ -56,12 +56,12 @@ CREATE TABLE audit_terms (
 );
 CREATE INDEX audit_terms_term ON audit_terms (side, term, leaf_index, entry);
 
--- Put the rows of the leaves e_from to e_to into a side; tell whether they were the next
--- ones. What was erased or pruned since they were made is left out: ledger_erase and
--- ledger_prune wait for the position, as this does.
+-- Make these the rows of the leaves e_from to e_to in a side. What was erased or pruned
+-- since they were made is left out: ledger_erase and ledger_prune wait for the position,
+-- which the callers of this hold. For the functions below alone.
 --   r_..  one element for each row
 --   t_..  one for each term; t_grant is whose key seals what it is made of, or null
-CREATE FUNCTION ledger_audit_extend(
+CREATE FUNCTION ledger_audit_put(
     e_side integer, e_from bigint, e_to bigint,
     r_leaf bigint[], r_entry bigint[], r_recorded bigint[], r_occurred bigint[],
     r_grant text[], r_stream text[], r_seq bigint[], r_event text[], r_outcome text[],
@@ -69,14 +69,9 @@ CREATE FUNCTION ledger_audit_extend(
     r_request text[], r_node text[], r_policy text[], r_reason text[],
     r_audience text[], r_scopes text[], r_expires bigint[],
     t_leaf bigint[], t_entry bigint[], t_term bytea[], t_grant text[]
-) RETURNS boolean
+) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $body$
 BEGIN
-    UPDATE audit_position SET next_index = e_to
-        WHERE side = e_side AND next_index = e_from;
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
     -- What an older state of the log has left behind gives way: that is the record.
     DELETE FROM audit_rows
         WHERE side = e_side AND leaf_index >= e_from AND leaf_index < e_to;
@@ -101,7 +96,129 @@ BEGIN
         ) AND (t.entry < 0 OR EXISTS (
             SELECT FROM journal_index j WHERE j.leaf_index = t.leaf_index
         ));
+END
+$body$;
+
+-- Put rows into a side; tell whether they were those that came next.
+CREATE FUNCTION ledger_audit_extend(
+    e_side integer, e_from bigint, e_to bigint,
+    r_leaf bigint[], r_entry bigint[], r_recorded bigint[], r_occurred bigint[],
+    r_grant text[], r_stream text[], r_seq bigint[], r_event text[], r_outcome text[],
+    r_provider text[], r_caller text[], r_kind text[], r_generation bigint[],
+    r_request text[], r_node text[], r_policy text[], r_reason text[],
+    r_audience text[], r_scopes text[], r_expires bigint[],
+    t_leaf bigint[], t_entry bigint[], t_term bytea[], t_grant text[]
+) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $body$
+BEGIN
+    UPDATE audit_position SET next_index = e_to
+        WHERE side = e_side AND next_index = e_from;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM ledger_audit_put(
+        e_side, e_from, e_to,
+        r_leaf, r_entry, r_recorded, r_occurred, r_grant, r_stream, r_seq, r_event,
+        r_outcome, r_provider, r_caller, r_kind, r_generation, r_request, r_node,
+        r_policy, r_reason, r_audience, r_scopes, r_expires,
+        t_leaf, t_entry, t_term, t_grant
+    );
     RETURN true;
+END
+$body$;
+
+-- Put rows into the side that is not live, in whatever order; several may at once.
+CREATE FUNCTION ledger_audit_fill(
+    e_side integer, e_from bigint, e_to bigint,
+    r_leaf bigint[], r_entry bigint[], r_recorded bigint[], r_occurred bigint[],
+    r_grant text[], r_stream text[], r_seq bigint[], r_event text[], r_outcome text[],
+    r_provider text[], r_caller text[], r_kind text[], r_generation bigint[],
+    r_request text[], r_node text[], r_policy text[], r_reason text[],
+    r_audience text[], r_scopes text[], r_expires bigint[],
+    t_leaf bigint[], t_entry bigint[], t_term bytea[], t_grant text[]
+) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $body$
+BEGIN
+    PERFORM FROM audit_position WHERE side = e_side AND NOT live FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the side of the audit trail that is live is not made again'
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    PERFORM ledger_audit_put(
+        e_side, e_from, e_to,
+        r_leaf, r_entry, r_recorded, r_occurred, r_grant, r_stream, r_seq, r_event,
+        r_outcome, r_provider, r_caller, r_kind, r_generation, r_request, r_node,
+        r_policy, r_reason, r_audience, r_scopes, r_expires,
+        t_leaf, t_entry, t_term, t_grant
+    );
+END
+$body$;
+
+-- Say that the side that is not live has every leaf below a size.
+CREATE FUNCTION ledger_audit_reached(e_side integer, e_size bigint) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $body$
+    UPDATE audit_position SET next_index = e_size WHERE side = e_side AND NOT live;
+$body$;
+
+-- Empty so many leaves of the side that is not live; return how many rows that were, 0
+-- for an empty one. Rows are deleted, never truncated: who reads them still does.
+CREATE FUNCTION ledger_audit_clear(e_side integer, e_leaves bigint) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $body$
+DECLARE
+    rows bigint;
+    terms bigint;
+BEGIN
+    UPDATE audit_position SET next_index = 0 WHERE side = e_side AND NOT live;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the side of the audit trail that is live is not emptied'
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    DELETE FROM audit_terms WHERE side = e_side AND leaf_index < e_leaves
+        + (SELECT min(leaf_index) FROM audit_terms WHERE side = e_side);
+    GET DIAGNOSTICS terms = ROW_COUNT;
+    DELETE FROM audit_rows WHERE side = e_side AND leaf_index < e_leaves
+        + (SELECT min(leaf_index) FROM audit_rows WHERE side = e_side);
+    GET DIAGNOSTICS rows = ROW_COUNT;
+    RETURN rows + terms;
+END
+$body$;
+
+-- Make a side live, unless it is behind the one that is; return 1, or 0.
+CREATE FUNCTION ledger_audit_swap(e_side integer) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $body$
+BEGIN
+    PERFORM FROM audit_position ORDER BY side FOR UPDATE;
+    UPDATE audit_position SET live = (side = e_side)
+        WHERE EXISTS (
+            SELECT FROM audit_position n, audit_position o
+            WHERE n.side = e_side AND o.side <> n.side AND n.next_index >= o.next_index
+        );
+    RETURN CASE WHEN FOUND THEN 1 ELSE 0 END;
+END
+$body$;
+
+-- Make these the rows of the index of tokens for the leaves m_from to m_to. What is to
+-- be forgotten is not remembered again (see ledger_complete_tokens).
+CREATE FUNCTION ledger_mend_tokens(
+    m_from bigint, m_to bigint,
+    t_leaf bigint[], t_entry bigint[], t_kind text[], t_fingerprint text[],
+    t_grant text[], t_generation bigint[]
+) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $body$
+BEGIN
+    PERFORM FROM token_index_missing FOR UPDATE;
+    PERFORM * FROM ledger_lock();
+    DELETE FROM token_index WHERE leaf_index >= m_from AND leaf_index < m_to;
+    INSERT INTO token_index
+        SELECT t.* FROM unnest(
+            t_leaf, t_entry, t_kind, t_fingerprint, t_grant, t_generation
+        ) AS t (leaf_index, entry, kind, fingerprint, grant_id, generation)
+        WHERE NOT EXISTS (
+            SELECT 1 FROM current_grants g
+            WHERE g.grant_id = t.grant_id AND g.status = 'erased'
+        ) AND (t.entry < 0 OR EXISTS (
+            SELECT 1 FROM journal_index j WHERE j.leaf_index = t.leaf_index
+        ));
 END
 $body$;
 
