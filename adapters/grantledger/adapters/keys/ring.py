@@ -26,11 +26,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, NoReturn, Self
+from typing import NoReturn, Self
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from grantledger.adapters.keys import ringfile
 from grantledger.adapters.keys.envelope import KEY_BYTES, NONCE_BYTES, TAG_BYTES
@@ -47,39 +46,12 @@ from grantledger.adapters.keys.ringtext import (
     written,
 )
 from grantledger.adapters.keys.signing import RingSigner
+from grantledger.adapters.keys.sorted_keys import SortedKeys
 from grantledger.domain.errors import ConfigurationError, IntegrityError, WrongKey
 
 __all__ = ["KeyRing", "KeyUse", "Random"]
 
 TERM_BYTES = 16
-
-
-class _Inside(NamedTuple):
-    """The keys, sorted once; replaced whole, so that no reader sees half of a ring."""
-
-    keys: tuple[Key, ...]
-    of_use: Mapping[KeyUse, Mapping[str, bytes]]
-    active: Mapping[KeyUse, Key]
-    ciphers: Mapping[str, AESGCM]
-
-    @classmethod
-    def of(cls, keys: Sequence[Key]) -> _Inside:
-        """Return the keys sorted: the active one first, then from newest to oldest."""
-        ranked = sorted(keys, key=lambda key: key.created_at, reverse=True)
-        ranked.sort(key=lambda key: not key.active)
-        return cls(
-            tuple(keys),
-            {
-                use: {key.id: key.secret for key in ranked if key.use is use}
-                for use in KeyUse
-            },
-            {key.use: key for key in keys if key.active},
-            {
-                key.id: AESGCM(key.secret)
-                for key in keys
-                if key.use in {KeyUse.KEK, KeyUse.SPOOL}
-            },
-        )
 
 
 class KeyRing:
@@ -94,7 +66,7 @@ class KeyRing:
     def __init__(self, keys: Sequence[Key], random: Random) -> None:
         self._random = random
         self._source: RingSource | None = None
-        self._in = _Inside.of(keys)
+        self._in = SortedKeys.of(keys)
 
     def __repr__(self) -> str:
         """Show which keys there are, not the keys."""
@@ -159,7 +131,7 @@ class KeyRing:
         if source is None or not source.changed():
             return False
         path = source.path
-        self._in = _Inside.of(read(ringfile.read(path), str(path)))
+        self._in = SortedKeys.of(read(ringfile.read(path), str(path)))
         return True
 
     def _met(self, use: KeyUse, key_id: str) -> bool:
@@ -400,7 +372,7 @@ class KeyRing:
             now: aware UTC.
             overlap: how long a key signs after its successor was made.
         """
-        keys = [key for key in self._keys if key.use is KeyUse.SIGN]
+        keys = [key for key in self._in.keys if key.use is KeyUse.SIGN]
         keys.sort(key=lambda key: (key.active, key.created_at), reverse=True)
         kept = [old for new, old in pairwise(keys) if now < new.created_at + overlap]
         return tuple(RingSigner(key.secret) for key in (*keys[:1], *kept))
