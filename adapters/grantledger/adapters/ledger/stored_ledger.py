@@ -27,6 +27,7 @@ from grantledger.adapters.ledger.published_log import PublishedLog
 from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.rebuilding import Rebuilds
 from grantledger.adapters.ledger.recorders import refuse_closed
+from grantledger.adapters.ledger.rekeyed import Rekeyed
 from grantledger.adapters.ledger.rows import GrantRows, micros
 from grantledger.adapters.ledger.shared_reads import SharedReads, Stopped
 from grantledger.adapters.ledger.standing import Standing
@@ -46,7 +47,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.05
 
 
-class StoredLedger(FleetReads, AuditReads, Rebuilds, Maintained, Tallies):
+class StoredLedger(FleetReads, AuditReads, Rebuilds, Rekeyed, Maintained, Tallies):
     """Base of the stores' ledgers.
 
     Safe in threads; may be used from several event loops.
