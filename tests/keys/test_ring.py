@@ -164,22 +164,6 @@ def test_codes_and_spooled_answers_of_old_keys_stay_valid(ring: KeyRing) -> None
     assert newer.open_spool(ring.seal_spool(b"answer", b"a"), b"a") == b"answer"
 
 
-def test_a_replaced_signing_key_signs_until_the_overlap_is_over(ring: KeyRing) -> None:
-    day = timedelta(days=1)
-    newest = ring.rotated(KeyUse.SIGN, LATER).rotated(KeyUse.SIGN, LATER + 10 * day)
-
-    def signing(after: timedelta, overlap: timedelta = 7 * day) -> list[int]:
-        signers = newest.signers(LATER + after, overlap)
-        keys = newest.public_keys()
-        return [keys.index(signer.public_key) for signer in signers]
-
-    assert signing(10 * day) == [0, 1]
-    assert signing(17 * day - timedelta(seconds=1)) == [0, 1]
-    assert signing(17 * day) == [0]
-    assert signing(11 * day, 30 * day) == [0, 1, 2]
-    assert signing(10 * day, timedelta(0)) == [0]
-
-
 def test_a_rotated_subject_key_gives_other_digests(ring: KeyRing) -> None:
     newer = ring.rotated(KeyUse.SUBJECT, LATER)
     before = ring.subject_digest("p", "alice", "default")
