@@ -8,9 +8,12 @@ from datetime import timedelta
 
 import pytest
 
+from grantledger.adapters.cli.published_check import check_published
+from grantledger.adapters.keys.signing import RingSigner
 from grantledger.adapters.ledger.published_log import Published
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.errors import IntegrityError, InvalidRequest
+from grantledger.projections.checkpoints import Checkpoint, signed_note
 from grantledger.projections.cosigning import Cosignature, Cosigner
 from grantledger.projections.proofs import (
     MerkleTree,
@@ -24,6 +27,8 @@ from tests.contract.stores import Store
 from tests.ledger.scene import NOW, new_grant
 
 LEAVES = 600
+SIGNER = RingSigner(bytes(32))
+KEY = SIGNER.public_key
 FIRST = Published("example.com/log", 3, bytes(32), NOW, "a note\n")
 
 
@@ -153,6 +158,54 @@ async def test_witnesses_lines_stay_with_their_checkpoint(ledger: StoredLedger) 
     newest = await log.newest(FIRST.origin)
     assert newest is not None
     assert newest.text == "a note\nof one\nof two\n"
+
+
+async def published(ledger: StoredLedger, size: int, root: bytes) -> Published:
+    origin = "example.com/log"
+    note = signed_note(Checkpoint(origin, size, root), SIGNER)
+    made = Published(origin, size, root, NOW, note)
+    assert await ledger.published.publish(made)
+    return made
+
+
+async def test_what_was_published_is_compared_with_the_leaves(
+    ledger: StoredLedger,
+) -> None:
+    tree = await filled(ledger)
+    await ledger.published.complete()
+    for size in (1, 255, 256, LEAVES):
+        await published(ledger, size, tree.root(size))
+    report = await check_published(ledger.published, [KEY], LEAVES)
+    assert (report.tiles, report.checkpoints) == (2, 4)
+    with pytest.raises(IntegrityError, match="of 1 leaves is not signed"):
+        await check_published(ledger.published, [bytes(32)], LEAVES)
+
+
+CHANGES = {
+    "UPDATE checkpoints SET root = leaf_hash FROM stored_events": (
+        "checkpoint of 300 leaves is not of the leaves that are stored"
+    ),
+    "UPDATE checkpoints SET note = replace(note, '300', '301')": (
+        "checkpoint of 300 leaves says something else than its row"
+    ),
+    "UPDATE checkpoints SET note = 'none'": "checkpoint of 300 leaves is no checkpoint",
+    "UPDATE checkpoints SET size = 301": "is not of the leaves|log is shorter",
+    "UPDATE log_nodes SET hash = leaf_hash FROM stored_events": (
+        "stored root of tile 0/0 differs"
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_what_was_changed_of_it_is_named(
+    ledger: StoredLedger, store: Store, change: str
+) -> None:
+    tree = await filled(ledger, 300)
+    await ledger.published.complete()
+    await published(ledger, 300, tree.root())
+    store.sql(change)
+    with pytest.raises(IntegrityError, match=CHANGES[change]):
+        await check_published(ledger.published, [KEY], 300)
 
 
 async def test_an_empty_log_has_the_root_of_nothing(ledger: StoredLedger) -> None:

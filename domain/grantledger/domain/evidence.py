@@ -109,18 +109,19 @@ class EvidenceAsked:
         return self.complete and self.narrowed
 
     @property
-    def fields(self) -> Mapping[str, str | bool | None]:
+    def fields(self) -> Mapping[str, str | bool]:
         """What is asked, for the bundle; a token is only said to have been named."""
-        return {
-            "grant_id": str(self.grant_id) if self.grant_id else None,
+        said: dict[str, str | bool | None] = {
+            "grant_id": None if self.grant_id is None else str(self.grant_id),
             "token": None if self.token is None else "given",
             "provider": self.provider,
             "subject": self.subject,
-            "erasure": str(self.erasure) if self.erasure else None,
-            "from": _time(self.recorded_from),
-            "until": _time(self.recorded_until),
+            "erasure": None if self.erasure is None else str(self.erasure),
+            "recorded_from": _time(self.recorded_from),
+            "recorded_until": _time(self.recorded_until),
             "complete": self.complete or not self.narrowed,
         }
+        return {name: value for name, value in said.items() if value is not None}
 
 
 def _time(at: datetime | None) -> str | None:

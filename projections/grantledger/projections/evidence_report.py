@@ -138,7 +138,8 @@ def _verdict(facts: ReportFacts) -> str:
         return (
             '<p class="verdict complete"><strong>Complete.</strong> The bundle has '
             f"every leaf from {facts.first} to {facts.end - 1} of the log, and one "
-            "proof for all: nothing that was recorded between is left out.</p>\n"
+            "proof for all: nothing that was recorded between is left out. The leaf "
+            "before and the one after, where there are any, show where it ends.</p>\n"
         )
     return (
         '<p class="verdict"><strong>A selection.</strong> Each leaf in the bundle is '

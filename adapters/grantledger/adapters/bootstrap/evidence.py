@@ -7,7 +7,7 @@ not prove itself gives none.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -16,14 +16,13 @@ from pathlib import Path
 from uuid import UUID
 
 import anyio.to_thread
-from eventsourcing.persistence import Cursor
 
-from grantledger.adapters.bootstrap.bundle import BundleFile, BundleFiles
+from grantledger.adapters.bootstrap.bundle import BundleFiles
 from grantledger.adapters.bootstrap.opened import OpenBroker
-from grantledger.adapters.ledger.disclosing import PORTION, Disclosed
+from grantledger.adapters.bootstrap.proven_leaves import ProvenLeaves, Span
 from grantledger.domain.audit import AuditFilter, AuditPosition, AuditRow
 from grantledger.domain.audit_access import AuditUse
-from grantledger.domain.errors import IntegrityError, InvalidRequest, NotProvisioned
+from grantledger.domain.errors import InvalidRequest, NotProvisioned
 from grantledger.domain.evidence import MAX_CHOSEN, MAX_RANGE, EvidenceAsked
 from grantledger.domain.fleet import GrantFilter
 from grantledger.domain.grant_state import GrantState
@@ -39,17 +38,11 @@ from grantledger.projections.evidence import (
     CHECKPOINT,
     EVENTS,
     KEYS,
-    LEAVES,
     MANIFEST,
-    OPENED,
-    PROOFS,
     RANGES,
     REPORT,
     Manifest,
-    ProvenRange,
     event_line,
-    leaf_line,
-    opened_line,
     ranges_text,
 )
 from grantledger.projections.evidence_report import (
@@ -58,8 +51,6 @@ from grantledger.projections.evidence_report import (
     ReportFacts,
     report,
 )
-from grantledger.projections.portable_proofs import SUFFIX, PortableProof
-from grantledger.projections.proofs import inclusion_proof, range_root
 from grantledger.projections.timeline import Timeline
 
 MAX_GRANTS = 100
@@ -174,7 +165,6 @@ class _Making:
         self._grants = grants
         self._owners = frozenset(g.id for g in grants) if asked.narrowed else None
         self._files = files
-        self._leaves = self._pruned = self._sealed = self._gone = 0
 
     async def run(self, caller: str, request_id: str) -> Evidence:
         """Write everything; return what it is."""
@@ -182,7 +172,7 @@ class _Making:
         signed = read_note(note.encode())
         size = signed.checkpoint.size
         start, end = await self._window(size)
-        single, ranged = await self._chosen(start, end)
+        single, span = await self._chosen(start, end, size)
         created_at = self._opened.clock.now()
         self._files.add(CHECKPOINT, note)
         keys = [
@@ -190,23 +180,22 @@ class _Making:
             for key in self._opened.guard.public_keys()
         ]
         self._files.add(KEYS, "".join(f"{key}\n" for key in keys))
-        ranges, single = await self._write_leaves(single, ranged, signed, note)
+        leaves = ProvenLeaves(self._opened.ledger, self._files, self._owners)
+        ranges = await leaves.write(single, span, signed, note)
         self._files.add(RANGES, ranges_text(ranges))
-        first = ranged[0] if ranged else single[0]
-        last = ranged[1] if ranged else single[-1] + 1
         picture, rows, few = await self._write_rows(start, end)
         facts = ReportFacts(
             asked=self._asked.words,
             created_at=created_at,
             caller=caller,
             request_id=request_id,
-            complete=ranged is not None,
-            first=first,
-            end=last,
-            leaves=self._leaves,
-            pruned=self._pruned,
-            opened=self._sealed,
-            gone=self._gone,
+            complete=span is not None,
+            first=span.start if span else single[0],
+            end=span.end if span else single[-1] + 1,
+            leaves=leaves.count,
+            pruned=leaves.pruned,
+            opened=leaves.opened,
+            gone=leaves.gone,
             rows=rows,
             grants=[_name(grant) for grant in self._grants],
             origin=signed.checkpoint.origin,
@@ -224,13 +213,13 @@ class _Making:
             created_at=created_at,
             checkpoint=signed.checkpoint,
             asked={**self._asked.fields, "grants": [str(one) for one in ids]},
-            complete=ranged is not None,
+            complete=span is not None,
             ranges=ranges,
             single=single,
             files=self._files.written,
         )
         self._files.add(MANIFEST, manifest.text())
-        return Evidence(manifest, ids, self._leaves, self._sealed, rows)
+        return Evidence(manifest, ids, leaves.count, leaves.opened, rows)
 
     # -- what is proven
 
@@ -262,8 +251,8 @@ class _Making:
         return start, end
 
     async def _chosen(
-        self, start: int, end: int
-    ) -> tuple[list[int], tuple[int, int] | None]:
+        self, start: int, end: int, size: int
+    ) -> tuple[list[int], Span | None]:
         """Return the leaves to be proven one by one, or the range [start, end)."""
         single: set[int] = set()
         for grant in self._grants:
@@ -289,70 +278,7 @@ class _Making:
                 "narrow it by time",
                 "recorded_from",
             )
-        return [], (start, end)
-
-    async def _write_leaves(
-        self,
-        single: list[int],
-        ranged: tuple[int, int] | None,
-        signed: SignedCheckpoint,
-        note: str,
-    ) -> tuple[list[ProvenRange], list[int]]:
-        checkpoint = signed.checkpoint
-        ranges: list[ProvenRange] = []
-        with self._files.new(LEAVES) as leaves, self._files.new(OPENED) as fields:
-            if ranged is not None:
-                start, end = ranged
-                hashed = await self._write(range(start, end), leaves, fields)
-                proof = await self._log.range(start, end, checkpoint.size)
-                root = range_root(start, checkpoint.size, hashed, proof)
-                _same(root, checkpoint.root, f"leaves {start} to {end - 1}")
-                ranges.append(ProvenRange(start, end, proof))
-                if self._pruned:
-                    # What explains them may have been recorded after the range.
-                    said = await self._opened.ledger.disclosing.prunings(
-                        end, checkpoint.size
-                    )
-                    single = list(said)
-            for some in _portions(single):
-                hashed = await self._write(some, leaves, fields)
-                await self._prove(some, hashed, checkpoint.size, note)
-        return ranges, single
-
-    async def _write(
-        self, indices: Sequence[int], leaves: BundleFile, fields: BundleFile
-    ) -> list[bytes]:
-        """Write leaves and what is opened of them; return their hashes."""
-        hashes: list[bytes] = []
-        for some in _portions(indices):
-            found = await self._opened.ledger.disclosing.leaves(some, self._owners)
-            await anyio.to_thread.run_sync(partial(_write_some, found, leaves, fields))
-            hashes += [leaf.hashed for leaf in found]
-            self._leaves += len(found)
-            self._pruned += sum(not leaf.state for leaf in found)
-            self._sealed += sum(len(leaf.opened) for leaf in found)
-            self._gone += sum(leaf.gone for leaf in found)
-        return hashes
-
-    async def _prove(
-        self, indices: Sequence[int], hashed: Sequence[bytes], size: int, note: str
-    ) -> None:
-        def proofs(c: Cursor) -> list[list[bytes]]:
-            hashes = self._log.hashes(c, size)
-            return [inclusion_proof(index, size, hashes) for index in indices]
-
-        def write(found: list[list[bytes]]) -> None:
-            for index, leaf, proof in zip(indices, hashed, found, strict=True):
-                made = PortableProof(index, tuple(proof), note)
-                try:
-                    made.check(leaf)
-                except ValueError as cause:
-                    raise IntegrityError(str(cause)) from cause
-                self._files.add(f"{PROOFS}/{index}{SUFFIX}", made.text())
-
-        await self._log.complete()
-        found = await self._log.in_one_state(proofs)
-        await anyio.to_thread.run_sync(write, found)
+        return [], Span(start, end, max(start - 1, 0), min(end + 1, size))
 
     # -- what it says
 
@@ -398,24 +324,6 @@ class _Making:
             after = page.after
 
 
-def _write_some(
-    found: Sequence[Disclosed], leaves: BundleFile, fields: BundleFile
-) -> None:
-    leaves.write(leaf_line(leaf.index, leaf.state, leaf.hashed) for leaf in found)
-    fields.write(
-        opened_line(
-            one.index, one.entry, one.field, one.grant_id, one.plain, one.commit_key
-        )
-        for leaf in found
-        for one in leaf.opened
-    )
-
-
-def _same(root: bytes, said: bytes, what: str) -> None:
-    if root != said:
-        raise IntegrityError(f"{what} do not lead to the checkpoint's root")
-
-
 def _name(grant: UserGrant) -> GrantNamed:
     state = grant.state
     return GrantNamed(
@@ -427,8 +335,3 @@ def _witnesses(signed: SignedCheckpoint) -> list[str]:
     """Return the names of those who signed beside the log itself."""
     own = signed.checkpoint.origin
     return sorted({one.name for one in signed.signatures if one.name != own})
-
-
-def _portions(indices: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(indices), PORTION):
-        yield indices[start : start + PORTION]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from grantledger.adapters.cli import hold, incident, keys, log, policy, provider
+from grantledger.adapters.cli.ask import ask
+from grantledger.adapters.cli.audit import audit
 from grantledger.adapters.cli.backup import backup
 from grantledger.adapters.cli.checkpoint import checkpoint
 from grantledger.adapters.cli.connect import connect
@@ -57,6 +59,8 @@ for _command, _name in (
     (list_grants, "list"),
     (status, "status"),
     (history, "history"),
+    (ask, "ask"),
+    (audit, "audit"),
     (rotate, "rotate"),
     (revoke, "revoke"),
     (erase, "erase"),

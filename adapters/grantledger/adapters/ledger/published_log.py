@@ -283,6 +283,12 @@ class PublishedLog(ABC):
 
         return await self._read(read)
 
+    def between(self, c: Cursor, origin: str, size: int, end: int) -> list[Published]:
+        """Return those of more than `size` and at most `end` leaves, smallest first."""
+        return self._all(
+            c, "origin = ? AND size > ? AND size <= ? ORDER BY size", origin, size, end
+        )
+
     def _one(self, c: Cursor, where: str, *values: object) -> Published | None:
         found = self._all(c, where, *values)
         return found[0] if found else None
