@@ -13,13 +13,18 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from grantledger.adapters.console import entering, overview
+from grantledger.adapters.console import entering, grants, leaf, overview, trail
 from grantledger.adapters.console.entering import OneTimeLink
 from grantledger.adapters.console.rendering import PACKAGE, render
 from grantledger.adapters.console.visitors import ROOT, Console
 from grantledger.adapters.http.guarding import noticed
 
-PAGES: tuple[Callable[[Console], Sequence[BaseRoute]], ...] = (overview.routes,)
+PAGES: tuple[Callable[[Console], Sequence[BaseRoute]], ...] = (
+    overview.routes,
+    grants.routes,
+    trail.routes,
+    leaf.routes,
+)
 """What each part of the console answers."""
 
 _CONTENT = (

@@ -14,7 +14,7 @@ from grantledger.adapters.console.visitors import Console
 from grantledger.adapters.http.listening import bound_to
 from grantledger.adapters.http.serving import ListeningServer, server_config
 from grantledger.adapters.keys.cookies import CookieSealer
-from grantledger.adapters.settings import HttpSettings
+from grantledger.adapters.settings import HttpSettings, Settings
 from grantledger.domain.values import Secret
 
 LOOPBACK = "127.0.0.1"
@@ -22,12 +22,17 @@ SECRET_BYTES = 32
 
 
 async def serve_console(
-    opened: OpenBroker, caller: str, port: int, started: Callable[[str], object]
+    opened: OpenBroker,
+    settings: Settings,
+    caller: str,
+    port: int,
+    started: Callable[[str], object],
 ) -> None:
     """Serve the console on loopback until SIGTERM or SIGINT.
 
     Args:
         opened: whose ledger is shown.
+        settings: of that broker.
         caller: id of who runs this machine: the record names it.
         port: to listen on; 0 for any free one.
         started: called with the link once it is listened on.
@@ -44,7 +49,7 @@ async def serve_console(
         secret = secrets.token_urlsafe(SECRET_BYTES)
         link = OneTimeLink.made(Secret(secret), caller, opened.clock.now())
         sealer = CookieSealer(opened.ring, secrets.token_bytes)
-        console = Console(opened, Sessions(sealer, secure=False), origin)
+        console = Console(opened, settings, Sessions(sealer, secure=False), origin)
         config = server_config(build_console(console, link), HttpSettings())
         server = ListeningServer(config, lambda: started(f"{origin}{ENTER}#{secret}"))
         await server.serve(bound)
