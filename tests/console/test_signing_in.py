@@ -13,6 +13,7 @@ import httpx
 from grantledger.adapters.console.serving import console_of
 from grantledger.adapters.console.signing_in import SIGN_IN, SIGNED_IN
 from grantledger.adapters.devserver import DevServer, DevSettings
+from grantledger.adapters.devserver.settings import User
 from grantledger.adapters.http.app import build_app, with_beside
 from grantledger.domain.values import Outcome
 from tests.bootstrap.scene import browse
@@ -42,7 +43,8 @@ class Visiting:
 
 @asynccontextmanager
 async def visiting(tmp_path: Path) -> AsyncGenerator[Visiting]:
-    with DevServer("B", DevSettings()) as idp:
+    users = tuple(User(name, name, f"{name}@example.org") for name in ("alice", "bob"))
+    with DevServer("B", DevSettings(users=users)) as idp:
         client = idp.state.register_client(redirect_uris=(f"{URL}{SIGNED_IN}",))
         (tmp_path / "console.secret").write_text(client.client_secret or "")
         more = f"""
