@@ -100,7 +100,7 @@ EXECUTORS = {
     "ledger_rewrap": {MAINTENANCE},
     "ledger_recode": {MAINTENANCE},
     "ledger_reseal_client": {MAINTENANCE},
-    "ledger_forget_key_check": {MAINTENANCE},
+    "ledger_retire_key": {MAINTENANCE},
     "ledger_held": set(),
     "ledger_erase_unheld": set(),
     "ledger_prune_unheld": set(),

@@ -271,7 +271,9 @@ async def apply_erasures(
         return Applied()
     await maintenance.ready()
     unfinished = {e.grant_id for e in await maintenance.unfinished()}
-    counts = dict.fromkeys(("again", "finished", "done", "unknown", "held"), 0)
+    counts: dict[str, int] = dict.fromkeys(
+        ("again", "finished", "done", "unknown", "held"), 0
+    )
     for erasure in listed:
         word: str
         try:

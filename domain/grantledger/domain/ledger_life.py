@@ -19,6 +19,8 @@ from grantledger.domain.ledger_events import (
     CheckpointFailed,
     CheckpointResumed,
     ContinuationFinished,
+    KeyRetired,
+    KeyRotated,
     LedgerEvent,
     LedgerMoved,
     LegalHoldExtended,
@@ -215,6 +217,16 @@ class LedgerLife:
             return False
         self._record(CheckpointResumed, ctx, published=published)
         return True
+
+    def rotate_key(
+        self, ctx: Context, *, use: str, key_id: str, previous_id: str
+    ) -> None:
+        """Say that another key is the active one of its use."""
+        self._record(KeyRotated, ctx, use=use, key_id=key_id, previous_id=previous_id)
+
+    def retire_key(self, ctx: Context, *, use: str, key_id: str) -> None:
+        """Say that a key leaves the ring."""
+        self._record(KeyRetired, ctx, use=use, key_id=key_id)
 
     def _record(self, kind: Any, ctx: Context, **fields: object) -> None:  # noqa: ANN401 - the library's metaclass hides its fields
         event: LedgerEvent = kind(

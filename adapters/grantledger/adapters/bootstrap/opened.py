@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -57,6 +58,7 @@ from grantledger.domain.user_grant import UserGrant
 
 DRAIN_SECONDS = 15.0
 GUARD_SECONDS = 1.0
+"""How often the log, and the key ring's file, are looked at."""
 
 _log = logging.getLogger("grantledger.bootstrap")
 
@@ -259,7 +261,7 @@ async def open_broker(
         if ledger.memory.refusal is None:
             await _recover(broker)
         guarding = asyncio.create_task(
-            regularly(guard.keep, lambda: GUARD_SECONDS, "the guard")
+            regularly(partial(_keep, ring, guard), lambda: GUARD_SECONDS, "the guard")
         )
         announcing = Announcing(env, ledger.duties, ledger, receivers.by_name)
         worker = Worker(
@@ -315,6 +317,13 @@ def drain_seconds(
     """Return how long what is under way may need: answered, and stored or spooled."""
     leases = (p.rules.lease_seconds for p in providers.values())
     return max(DRAIN_SECONDS, max(leases, default=0.0) + spool_after_seconds + 1.0)
+
+
+async def _keep(ring: KeyRing, guard: LogGuard) -> None:
+    """Take up a key ring that was replaced, and compare the log with what is known."""
+    if ring.refresh():
+        _log.warning("the key ring was replaced, and is in use")
+    await guard.keep()
 
 
 async def _recover(broker: Broker) -> None:
