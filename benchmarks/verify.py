@@ -311,9 +311,8 @@ def main() -> None:
         for _ in range(asked.rounds):
             for name, work in compared.items():
                 runs.setdefault(name, []).append(timed(work))
-    print(
-        "side                 us/leaf  of loop  of reading   core us  of loop  of reading"
-    )
+    columns = ("us/leaf", "of loop", "of reading", "core us", "of loop", "of reading")
+    print(f"{'side':18} " + " ".join(f"{column:>10}" for column in columns))
     walls, cores = (
         {
             name: statistics.median(each[kind] for each in all_)
@@ -323,11 +322,11 @@ def main() -> None:
     )
     for name in runs:
         told = [
-            f"{taken[name]:8.2f} {taken['loop'] / taken[name]:8.0%}"
-            f" {taken['reading loop'] / taken[name]:11.0%}"
+            f"{taken[name]:10.2f} {taken['loop'] / taken[name]:10.0%} "
+            f"{taken['reading loop'] / taken[name]:10.0%}"
             for taken in (walls, cores)
         ]
-        print(f"{name:18} {'  '.join(told)}")
+        print(f"{name:18} {' '.join(told)}")
     if asked.json:
         asked.json.write_text(json.dumps({"leaves": leaves, "runs": runs}, indent=1))
 
