@@ -161,8 +161,8 @@ class GrantRows:
         """Return the grant that the row describes.
 
         Raises:
-            IntegrityError: it names no grant, the code does not match, or the row is not its stream's
-                newest version.
+            IntegrityError: it names no grant, the code does not match, or the row is
+                not its stream's newest version.
         """
         values = tuple(row)
         version, code, newest = values[1], values[10], values[11]
