@@ -12,6 +12,7 @@ from grantledger.adapters.bootstrap import OpenBroker
 from grantledger.adapters.console.rendering import render
 from grantledger.adapters.console.sessions import ConsoleSession, Sessions
 from grantledger.adapters.http import bodies, problems
+from grantledger.adapters.settings import Settings
 from grantledger.adapters.upstream.signed import same
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import Denied, GrantledgerError
@@ -31,12 +32,14 @@ class Console:
 
     Attributes:
         opened: stays open as long as the console is served.
+        settings: of that broker.
         sessions: of its visitors.
         origin: of this console, as browsers write it.
         sign_in: where a visitor without a session is sent; None: by link alone.
     """
 
     opened: OpenBroker
+    settings: Settings
     sessions: Sessions
     origin: str
     sign_in: str | None = None

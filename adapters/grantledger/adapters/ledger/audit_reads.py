@@ -209,11 +209,11 @@ class AuditReads(ABC):
             if isinstance(event, AccessPruned):
                 return []
             recorded_at = decoded(_WHEN, index, row[4], row[5]).recorded_at
+            if isinstance(event, GrantEvent):
+                streams.keep(event)
+            return rows_of(Logged(index, recorded_at, event), streams, numbers)
         except IntegrityError as damage:
             return [unreadable(index, UUID(hex=row[1]), row[2], str(damage))]
-        if isinstance(event, GrantEvent):
-            streams.keep(event)
-        return rows_of(Logged(index, recorded_at, event), streams, numbers)
 
     def _current(self, c: Cursor) -> Callable[[UUID], UserGrant | None]:
         return lambda grant_id: self._one(c, "WHERE grant_id=?", (grant_id.hex,))
@@ -326,6 +326,8 @@ class AuditReads(ABC):
             opened = None if whole else numbers
             folded = self._folded(c, leaf, streams, opened) if leaf else []
             made = {one.row.at: one for one in folded}
+            if not whole and any(r.row.event == UNREADABLE for r in folded):
+                raise IntegrityError(f"leaf {index}: {folded[0].row.detail}")
             for at, columns in stored.items():
                 one = made.get(at)
                 if one is None or columns_of(one) != columns:

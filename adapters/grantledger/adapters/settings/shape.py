@@ -19,6 +19,8 @@ from grantledger.adapters.settings.shape_http import HttpSettings
 from grantledger.adapters.settings.shape_log import LogSettings
 from grantledger.domain.policy import Role
 
+AuthMethodName = Literal["client_secret_basic", "client_secret_post"]
+
 
 class _Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Base: an unknown name is a mistake, not a hint."""
@@ -203,6 +205,27 @@ class TelemetrySettings(_Settings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
 
 
+class ConsoleSettings(_Settings):
+    """The console of `serve`, and where its visitors sign in (OpenID Connect).
+
+    Attributes:
+        issuer: of the server; without one the service has no console.
+        client_id: of the console there; its redirect URI is `/console/signed-in`.
+        client_secret_file: a file with the secret; likewise `client_secret_env`.
+        scopes: asked for beside `openid`.
+    """
+
+    issuer: Text | None = None
+    client_id: Text | None = None
+    client_secret_file: Text | None = None
+    client_secret_env: Text | None = None
+    auth_method: AuthMethodName = "client_secret_basic"
+    discovery_url: Text | None = None
+    internal_base_url: Text | None = None
+    ca_file: Text | None = None
+    scopes: list[str] = []
+
+
 class FileSettings(_Settings):
     """The whole file."""
 
@@ -218,5 +241,6 @@ class FileSettings(_Settings):
     )
     providers: dict[str, ProviderSettings] = {}
     callers: Annotated[list[CallerSettings], msgspec.Meta(max_length=MAX_LISTED)] = []
+    console: ConsoleSettings = msgspec.field(default_factory=ConsoleSettings)
     policy: PolicySettings = msgspec.field(default_factory=PolicySettings)
     policy_version: Name | None = None

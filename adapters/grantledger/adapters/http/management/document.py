@@ -22,6 +22,7 @@ BODIES = (
     models.BulkRevoke,
     models.BulkLineOut,
     models.EvidenceIn,
+    models.QuestionIn,
 )
 PROBLEM = "application/problem+json"
 JSON = "application/json"
