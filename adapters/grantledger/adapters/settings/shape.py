@@ -38,7 +38,8 @@ class LedgerSettings(_Settings):
             erase and prune, where the broker's own may not.
         erasures: the erasure list; beside the ledger's file, or the settings', by
             default.
-        backup_days: how long backups and archived logs are kept, for receipts.
+        backup_days: how long backups are kept, for receipts; archive_days likewise
+            of archived write-ahead logs.
         guard: what this replica last saw of the log, kept outside the database.
         queue_limit: appends, and likewise entries, that wait at most.
         hand_outs_per_second: of one caller; denials likewise.
@@ -52,6 +53,7 @@ class LedgerSettings(_Settings):
     maintenance_url: Text | None = None
     erasures: Text | None = None
     backup_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] | None = None
+    archive_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] | None = None
     guard: Text | None = None
     queue_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 8192
     hand_outs_per_second: Annotated[float, msgspec.Meta(ge=1, le=1e9)] = 10_000.0
