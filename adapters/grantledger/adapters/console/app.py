@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grantledger.adapters.console import (
     entering,
+    evidence,
     grants,
     leaf,
     overview,
@@ -32,6 +33,7 @@ PAGES: tuple[Callable[[Console], Sequence[BaseRoute]], ...] = (
     grants.routes,
     trail.routes,
     leaf.routes,
+    evidence.routes,
 )
 """What each part of the console answers."""
 
