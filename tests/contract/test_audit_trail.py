@@ -17,7 +17,7 @@ from grantledger.domain.audit import (
     AuditPosition,
     AuditRow,
 )
-from grantledger.domain.errors import IntegrityError, InvalidRequest
+from grantledger.domain.errors import IntegrityError, InvalidRequest, Unavailable
 from grantledger.domain.journal import EntryPrivate
 from grantledger.domain.pruning import prune
 from grantledger.domain.user_grant import UserGrant
@@ -342,3 +342,15 @@ async def test_an_obligation_tells_of_its_token_and_is_not_found_by_it(
     assert row.facts["obligations"] == (owed.id,)
     found = await names(ledger, fingerprint=owed.fingerprint)
     assert "UpstreamRevocationConfirmed" not in found
+
+
+async def test_a_trail_that_is_far_behind_says_so_and_comes_nearer(
+    ledger: StoredLedger,
+) -> None:
+    await lived(ledger)
+    ledger.audited, ledger.brought = 1, 2
+    for left in (5, 3, 1):
+        with pytest.raises(Unavailable, match=f"{left} leaves behind"):
+            await ledger.audit(AuditFilter())
+    page = await ledger.audit(AuditFilter())
+    assert (len(page.rows), page.size) == (7, 7)

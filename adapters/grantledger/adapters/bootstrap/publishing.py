@@ -80,7 +80,9 @@ class Publisher:
     watch: Watch = UNWATCHED
     _uncovered: _Since = field(init=False)
     _unwitnessed: _Since = field(init=False)
+    # The newest that was seen in the store, and the newest made here.
     _last: Published | None = None
+    _made: Published | None = None
     _exported: dict[str, int] = field(default_factory=dict[str, int])
     _exported_at: dict[str, float] = field(default_factory=dict[str, float])
     _looked: float = float("-inf")
@@ -186,7 +188,7 @@ class Publisher:
         ):
             return None, view  # another replica was faster
         self.watch.checkpoint("published")
-        self._last = new
+        self._last = self._made = new
         self._uncovered.so(False)
         return new, view
 
@@ -284,7 +286,7 @@ class Publisher:
         newest = await self.ledger.published.newest(origin)
         if newest is None:
             return
-        mine = self._last is not None and self._last.note == newest.note
+        mine = self._made is not None and self._made.note == newest.note
         old = self.clock.now() - newest.at > timedelta(seconds=ABANDONED_SECONDS)
         failures: list[GrantledgerError] = []
         if mine or old:
