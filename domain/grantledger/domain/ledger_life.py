@@ -265,12 +265,19 @@ def evolve(state: LedgerState, event: LedgerEvent) -> LedgerState:
         )
     if isinstance(event, ContinuationFinished):
         return replace(state, unfinished=False)
+    if isinstance(event, KeyRotated | CheckpointFailed | CheckpointResumed):
+        return _signed(state, event)
+    return replace(state, holds=_holds(state.holds, event))
+
+
+def _signed(
+    state: LedgerState, event: KeyRotated | CheckpointFailed | CheckpointResumed
+) -> LedgerState:
+    """Return the state after an event that says how the log is signed."""
     if isinstance(event, KeyRotated):
         gone = (event.previous_id, event.timestamp)
         return replace(state, replaced=(*state.replaced, gone))
-    if isinstance(event, CheckpointFailed | CheckpointResumed):
-        return replace(state, unpublished=isinstance(event, CheckpointFailed))
-    return replace(state, holds=_holds(state.holds, event))
+    return replace(state, unpublished=isinstance(event, CheckpointFailed))
 
 
 def _holds(holds: tuple[LegalHold, ...], event: LedgerEvent) -> tuple[LegalHold, ...]:
