@@ -85,7 +85,7 @@ class AuditReads(ABC):
     """
 
     audited = 500
-    made = 1_000
+    made = 500
     examined = 5_000
     brought = 20_000
 
