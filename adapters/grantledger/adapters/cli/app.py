@@ -27,6 +27,7 @@ from grantledger.adapters.cli.probe import probe
 from grantledger.adapters.cli.serve import client_secret, serve
 from grantledger.adapters.cli.setup import init
 from grantledger.adapters.cli.token import token
+from grantledger.adapters.cli.trace import trace
 from grantledger.adapters.cli.verify import verify
 from grantledger.adapters.cli.worker import worker
 
@@ -54,6 +55,7 @@ for _command, _name in (
     (list_grants, "list"),
     (status, "status"),
     (history, "history"),
+    (trace, "trace"),
     (rotate, "rotate"),
     (revoke, "revoke"),
     (erase, "erase"),

@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 from eventsourcing.persistence import Cursor
 
+from grantledger.adapters.keys.fingerprints import JTI
 from grantledger.adapters.ledger import token_rows
 from grantledger.adapters.ledger.reading import LeafReader, LogSql
 from grantledger.adapters.ledger.rows import GrantRows, micros
@@ -176,6 +177,10 @@ class FleetReads(ABC):
         """Return where a token came into the record; see `Fleet.find_fingerprint`."""
         return await self._places([mark], every=True)
 
+    async def find_jti(self, jti: str) -> Sequence[TokenPlace]:
+        """Return where a JWT of this `jti` is spoken of; see `Fleet.find_jti`."""
+        return await self._places(self._rows.fingerprints.jtis(jti), every=True)
+
     async def _places(
         self, marks: Sequence[TokenFingerprint], *, every: bool = False
     ) -> list[TokenPlace]:
@@ -188,7 +193,7 @@ class FleetReads(ABC):
                 (*marks, MAX_PAGE),
             )
             found = [
-                TokenPlace(UUID(hex=row[0]), TokenKind(row[1]), row[2], row[3])
+                TokenPlace(UUID(hex=row[0]), _kind(row[1]), row[2], row[3])
                 for row in c.fetchall()
             ]
             if (every or not found) and _missing(c) is not None:
@@ -305,13 +310,19 @@ class FleetReads(ABC):
             (start, end, *topics),
         )
         rows: list[TokenRow] = []
+        jti = self._rows.fingerprints.jti
         for row in c.fetchall():
             event = self._leaves.decode(c, row)
             if isinstance(event, GrantEvent):
-                rows += token_rows.rows_of_event(row[0] - 1, event)
+                rows += token_rows.rows_of_event(row[0] - 1, event, jti)
             elif isinstance(event, AccessRecorded):
-                rows += token_rows.rows_of_entries(row[0] - 1, event.entries)
+                rows += token_rows.rows_of_entries(row[0] - 1, event.entries, jti)
         return rows
+
+
+def _kind(text: str) -> TokenKind:
+    """Return what a row is about; what has a `jti` here is an access token."""
+    return TokenKind.ACCESS if text == JTI else TokenKind(text)
 
 
 def _missing(c: Cursor) -> tuple[int, int] | None:
