@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from grantledger.adapters.http.listening import BACKLOG
 from grantledger.adapters.http.serving import ListeningServer, server_config, settled
-from grantledger.adapters.settings.shape import HttpSettings
+from grantledger.adapters.settings.shape_http import HttpSettings
 
 ANSWER = {
     "access_token": "x" * 43,

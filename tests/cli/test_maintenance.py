@@ -110,7 +110,7 @@ def test_after_a_restore_the_list_is_applied(
     aside.replace(path)
     assert place.json("status", *ALICE)["status"] == "active"
     assert place.json("continue", "--reason", "a drill")["erased"] == 1
-    done = {"erased_again": 0, "finished": 0, "done": 1, "unknown": 0}
+    done = {"erased_again": 0, "finished": 0, "done": 1, "unknown": 0, "held": 0}
     assert place.json("erase", "--from-list") == done
     assert place.json("list")["grants"][0]["grant_id"] == receipt["grant_id"]
     assert "1 were done" in place.ok("erase", "--from-list")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from grantledger.domain.audit import AuditFilter
+from grantledger.domain.audit import AuditFilter, node_and_build, node_with_build
 from grantledger.domain.errors import InvalidRequest
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -36,3 +36,21 @@ def test_only_a_filter_that_leaves_nothing_out_is_complete() -> None:
     """A filtered answer proves no range."""
     assert AuditFilter().complete
     assert not AuditFilter(caller="backup").complete
+
+
+@pytest.mark.parametrize(
+    ("said", "name", "build"),
+    [
+        ("0.4.1@office-0", "office-0", "0.4.1"),
+        ("1.0.0rc1+local@a@b", "a@b", "1.0.0rc1+local"),
+        ("office-0", "office-0", None),
+        ("office@home", "office@home", None),
+    ],
+)
+def test_a_replica_says_which_program_it_runs(
+    said: str, name: str, build: str | None
+) -> None:
+    """Events from before that say the name alone."""
+    assert node_and_build(said) == (name, build)
+    if build is not None:
+        assert node_with_build(name, build) == said

@@ -137,6 +137,7 @@ async def service(
     profile: Any = "B",  # noqa: ANN401 - a Profile
     *,
     http: str = "",
+    extra: str = "",
     clock: Clock | None = None,
     provision: bool = True,
     mirror: str | None = None,
@@ -145,7 +146,8 @@ async def service(
 ) -> AsyncGenerator[Service]:
     """Open a broker with alice's grant, and the application over it.
 
-    `http` is more of the settings' table `http`, its subtables last; `mirror` names
+    `http` is more of the settings' table `http`, its subtables last; `extra` is more
+    of the settings; `mirror` names
     a second provider, which is the same server; `provider` is more of the first one's.
     """
     async with AsyncExitStack() as stack:
@@ -155,7 +157,7 @@ async def service(
         issuer = await stack.enter_async_context(CannedServer())
         issuer.describe()
         issuer.on(JWKS, reply({"keys": [jwk(RSA)]}))
-        home = Home(tmp_path, callers=rules(issuer.url, http=http))
+        home = Home(tmp_path, callers=rules(issuer.url, extra=extra, http=http))
         scene = Scene(home, server, proxy)
         scene.configure(
             resources={"files": RESOURCE},

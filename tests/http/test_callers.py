@@ -92,6 +92,22 @@ async def test_a_header_that_a_proxy_might_set_says_nothing(here: Service) -> No
     assert entry.private.actor.peer_ip == "127.0.0.1"
 
 
+async def test_where_a_request_says_it_comes_from_is_kept_and_not_believed(
+    here: Service,
+) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    headers = {"X-Forwarded-For": "192.0.2.1, x", "traceparent": trace}
+    bearer = {"Authorization": f"Bearer {here.bearer()}", **headers}
+    assert (await here.post(headers=bearer)).status_code == 200
+    basic = await here.post(auth=("scanner", SECRET))
+    assert basic.status_code == 200
+    actors = [e.private.actor for e in await here.life.entries() if e.private]
+    assert [(a.auth_method, a.forwarded_for, a.traceparent) for a in actors if a] == [
+        ("jwt", "192.0.2.1, x", trace),
+        ("client_secret", None, None),
+    ]
+
+
 async def test_a_long_or_odd_user_agent_is_cut_and_kept(here: Service) -> None:
     headers = {"Authorization": f"Bearer {here.bearer()}", "User-Agent": "a\x7f" * 500}
     assert (await here.post(headers=headers)).status_code == 200

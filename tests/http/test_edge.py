@@ -123,7 +123,8 @@ def request(
 def test_a_certificate_names_its_caller_exactly(
     der: bytes, expected: str | None
 ) -> None:
-    assert edge().caller_id(request(("client-cert", rfc9440(der)))) == expected
+    found = edge().caller_id(request(("client-cert", rfc9440(der))))
+    assert found == (expected and (expected, "certificate"))
 
 
 @pytest.mark.parametrize("form", ["rfc9440", "pem"])
@@ -131,8 +132,8 @@ def test_a_proxy_may_send_either_form_and_by_another_header(form: str) -> None:
     named = f'[http.proxy]\nheader = "x-ssl-cert"\nformat = "{form}"'
     rules = edge(CALLERS.replace("[http.proxy]", named))
     pem = x509.load_der_x509_certificate(PLAIN).public_bytes(Encoding.PEM).decode()
-    value = quote(pem) if form == "pem" else rfc9440(PLAIN)
-    assert rules.caller_id(request(("x-ssl-cert", value))) == "cert:printed"
+    said = request(("x-ssl-cert", quote(pem) if form == "pem" else rfc9440(PLAIN)))
+    assert rules.caller_id(said) == ("cert:printed", "certificate")
     assert rules.caller_id(request(("client-cert", rfc9440(BATCH)))) is None
 
 
@@ -233,13 +234,14 @@ def test_a_certificate_of_nobody_known_leaves_authorization_its_say() -> None:
     ],
 )
 def test_a_peer_is_who_the_kernel_says(peer: Peer | None, expected: str | None) -> None:
-    assert edge().caller_id(request(client=None, peer=peer)) == expected
+    found = edge().caller_id(request(client=None, peer=peer))
+    assert found == (expected and (expected, "unix_socket"))
 
 
 def test_a_proxy_may_come_by_the_socket_as_its_user() -> None:
     header = ("client-cert", rfc9440(BATCH))
     proxied = request(header, client=None, peer=Peer(990, 990))
-    assert edge().caller_id(proxied) == "cert:batch"
+    assert edge().caller_id(proxied) == ("cert:batch", "certificate")
     with pytest.raises(InvalidRequest, match="trusted proxies"):
         edge().caller_id(request(header, client=None, peer=Peer(1001, 1001)))
 

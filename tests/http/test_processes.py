@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
+from importlib.metadata import version
 from pathlib import Path
 from subprocess import Popen
 
@@ -19,6 +20,7 @@ import pytest
 from grantledger.adapters.devserver import DevServer, DevSettings
 from grantledger.adapters.http.processes import Children, NotStartedError, Processes
 from grantledger.adapters.settings import parse
+from grantledger.domain.audit import node_and_build
 from grantledger.domain.errors import ConfigurationError, Unavailable
 from grantledger.domain.journal import AccessRecorded
 from tests.broker.scene import Home, Scene, until
@@ -232,7 +234,9 @@ async def test_two_processes_answer_and_one_that_is_killed_loses_nothing(
     async with scene.open(provision=False) as life:
         assert len(await life.entries()) >= len(answers)
         records = [e for _, e in await life.history() if isinstance(e, AccessRecorded)]
-        assert {event.node for event in records} == {"office-0", "office-1"}
+        said = {node_and_build(event.node) for event in records}
+        program = version("grantledger")
+        assert said == {("office-0", program), ("office-1", program)}
 
 
 async def journals_of(scene: Scene) -> set[str]:

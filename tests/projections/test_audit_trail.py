@@ -28,7 +28,7 @@ from grantledger.projections.audit_trail import (
     Mark,
     history_lines,
 )
-from grantledger.projections.audit_words import tell
+from grantledger.projections.audit_words import OfState, tell
 from tests.domain.arrange import (
     ACTOR,
     GRANT_ID,
@@ -368,7 +368,7 @@ def test_every_event_has_words_of_its_own() -> None:
         {tell.dispatch(GrantEvent)}
     )
     with pytest.raises(TypeError, match="no words for Odd"):
-        tell(_odd(), None)
+        tell(_odd(), OfState(None))
 
 
 def _odd() -> GrantEvent:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
+from grantledger.domain.legal_hold import LegalHold
 from grantledger.domain.maintenance import (
     Erasure,
     ErasureList,
@@ -26,6 +27,9 @@ class MaintenanceBetween:
 
     async def ready(self) -> None:
         await self.inner.ready()
+
+    async def holds(self) -> Sequence[LegalHold]:
+        return await self.inner.holds()
 
     async def unfinished(self) -> Sequence[Erasure]:
         return await self.inner.unfinished()

@@ -155,6 +155,17 @@ async def test_group_commits_are_counted(here: Watched) -> None:
     assert here.value("grantledger_commit_units_count", kind="append") >= 1
 
 
+async def test_how_far_the_audit_trail_is_behind_is_shown(here: Watched) -> None:
+    await here.ask()
+    await here.sample()
+    assert here.value("grantledger_audit_lag_leaves") > 0
+    assert here.value("grantledger_audit_lag_seconds") > 0
+    await here.opened.ledger.complete_audit()
+    await here.sample()
+    assert here.value("grantledger_audit_lag_leaves") == 0
+    assert here.value("grantledger_audit_lag_seconds") == 0
+
+
 async def test_rounds_of_the_worker_are_counted(tmp_path: Path) -> None:
     async with watched(tmp_path, tend=True) as here:
         for work in ("settle", "clients", "expire", "rotate", "hot"):

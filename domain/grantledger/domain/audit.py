@@ -7,6 +7,7 @@ row is read, and is a stand-in once its grant is erased.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -31,6 +32,7 @@ Fact: TypeAlias = "str | int | float | bool | datetime | Sequence[str] | None"
 MAX_ROWS = 1_000
 MAX_ADDRESS_LENGTH = 64
 MAX_EVENT_LENGTH = 64
+_BUILD = re.compile(r"([0-9]+(?:\.[0-9A-Za-z+]+)*)@")
 OF_EVENT = -1
 """Stands for the entry's number where a row is no journal entry."""
 
@@ -49,6 +51,17 @@ class AuditPosition(NamedTuple):
 
     leaf_index: int
     entry: int
+
+
+def node_with_build(name: str, build: str) -> str:
+    """Return what events say of a replica: which program it runs, and its name."""
+    return f"{build}@{name}"
+
+
+def node_and_build(said: str) -> tuple[str, str | None]:
+    """Return (name, program's version) of what an event says of its replica."""
+    found = _BUILD.match(said)
+    return (said[found.end() :], found[1]) if found else (said, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +242,10 @@ class AuditTrail(Protocol):
             IntegrityError: a leaf or a row does not prove itself.
             Unavailable: the store cannot be read now.
         """
+        ...
+
+    async def complete_audit(self) -> int:
+        """Bring the trail up to the log; return how many leaves that took."""
         ...
 
     async def audit_lag(self) -> AuditLag:

@@ -24,6 +24,7 @@ from grantledger.domain.errors import (
 from grantledger.domain.giving_back import GivenBack, GivingBack
 from grantledger.domain.hand_out import HandOuts
 from grantledger.domain.held_tokens import asked_scopes
+from grantledger.domain.holding import Holding
 from grantledger.domain.policy import Operation
 from grantledger.domain.ports import AppendVerdict, Lane
 from grantledger.domain.quarantining import QuarantineReceipt, quarantine
@@ -69,6 +70,7 @@ class Broker:
         self._exchanges = SessionExchanges(env, self._hand_outs)
         self._giving_back = GivingBack(env, self._hand_outs, self._endings)
         self.audit_access = AuditAccess(env)
+        self.holding = Holding(env)
 
     @property
     def cached(self) -> int:

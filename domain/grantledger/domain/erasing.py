@@ -8,6 +8,7 @@ that is restored can be made to forget it again.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,12 +17,14 @@ from grantledger.domain.endings import Endings, still_live
 from grantledger.domain.errors import (
     ConfigurationError,
     LedgerReadOnly,
+    LegalHoldInForce,
     NotProvisioned,
     StillOwed,
 )
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.grant_events import Erased
 from grantledger.domain.grant_state import GrantState, Obligation
+from grantledger.domain.holding import check_free
 from grantledger.domain.maintenance import Erasure, ErasureList, Maintenance
 from grantledger.domain.ports import AppendVerdict, Lane, Ledger
 from grantledger.domain.requests import Caller, LiveHandOut
@@ -64,12 +67,14 @@ class Applied:
         finished: grants that the log says are erased, destroyed now.
         done: nothing was left to do.
         unknown: the ledger holds no such grant.
+        held: a legal hold covers it; nothing is destroyed.
     """
 
     again: int = 0
     finished: int = 0
     done: int = 0
     unknown: int = 0
+    held: int = 0
 
     @property
     def erased(self) -> int:
@@ -110,6 +115,7 @@ class Erasing:
 
         Raises:
             NotProvisioned: there is no such grant, or it is erased already.
+            LegalHoldInForce: a legal hold covers it; nothing was changed.
             StillOwed: the server has not confirmed everything; nothing is erased.
             ConfigurationError: no erasure list is configured.
             LedgerReadOnly: this process may not erase; nothing was changed.
@@ -124,6 +130,10 @@ class Erasing:
         receipt = str(env.ids.uuid())
         asks = key.provider in env.providers or not abandon
         while True:
+            held = await env.ledger.find(key)
+            if held is not None:
+                holds = await maintenance.holds()
+                check_free(holds, held.id, key.provider, key.subject)
             if asks:
                 await self._endings.revoke(
                     caller, key, reason=RevocationReason.OPERATOR
@@ -161,6 +171,7 @@ class Erasing:
         Raises:
             ConfigurationError: no erasure list is configured.
             LedgerReadOnly: this process may not erase.
+            LegalHoldInForce: some wait for a hold to end; the others are finished.
         """
         maintenance, erasures = self._means()
         await maintenance.ready()
@@ -169,9 +180,17 @@ class Erasing:
             if erasure.grant_id not in listed:
                 await erasures.add(erasure)
         left = await maintenance.unfinished()
+        held: list[str] = []
         for erasure in left:
-            await maintenance.destroy(erasure.grant_id)
+            try:
+                await maintenance.destroy(erasure.grant_id)
+            except LegalHoldInForce as hold:
+                held.append(str(hold))
         await maintenance.scrub(thorough=thorough)
+        if held:
+            raise LegalHoldInForce(
+                f"{len(held)} erasures wait for a legal hold to end: {held[0]}"
+            )
         return len(left)
 
     async def tend(self) -> int:
@@ -192,10 +211,14 @@ class Erasing:
             await maintenance.ready()
         except LedgerReadOnly:
             return 0  # left to the maintenance role
+        done = 0
         for erasure in left:
-            await _carry_out(maintenance, erasures, erasure)
-        await maintenance.scrub()
-        return len(left)
+            with suppress(LegalHoldInForce):  # it waits for the hold to end
+                await _carry_out(maintenance, erasures, erasure)
+                done += 1
+        if done:
+            await maintenance.scrub()
+        return done
 
     async def apply(self, caller: Caller) -> Applied:
         """Erase again what the list names and the ledger still, or again, holds.
@@ -248,28 +271,43 @@ async def apply_erasures(
         return Applied()
     await maintenance.ready()
     unfinished = {e.grant_id for e in await maintenance.unfinished()}
-    counts = {"again": 0, "finished": 0, "done": 0, "unknown": 0}
+    counts: dict[str, int] = dict.fromkeys(
+        ("again", "finished", "done", "unknown", "held"), 0
+    )
     for erasure in listed:
-        word = await _erased_again(ledger, erasure, context)
-        if word == "done" and erasure.grant_id in unfinished:
-            word = "finished"
-        if word in ("again", "finished"):
-            await maintenance.destroy(erasure.grant_id)
+        word: str
+        try:
+            word = await _erased_again(ledger, maintenance, erasure, context)
+            if word == "done" and erasure.grant_id in unfinished:
+                word = "finished"
+            if word in ("again", "finished"):
+                await maintenance.destroy(erasure.grant_id)
+        except LegalHoldInForce:
+            word = "held"
         counts[word] += 1
     await maintenance.scrub()
     return Applied(**counts)
 
 
 async def _erased_again(
-    ledger: Ledger, erasure: Erasure, context: Callable[[], Context]
+    ledger: Ledger,
+    maintenance: Maintenance,
+    erasure: Erasure,
+    context: Callable[[], Context],
 ) -> str:
-    """See that the log says it; return what was to be done."""
+    """See that the log says it; return what was to be done.
+
+    Raises:
+        LegalHoldInForce: it lives, and a hold covers it.
+    """
     while True:
         grant = await ledger.get(erasure.grant_id)
         if grant is None:
             return "unknown"
         if grant.state.status is GrantStatus.ERASED:
             return "done"
+        state = grant.state
+        check_free(await maintenance.holds(), grant.id, state.provider, state.subject)
         draft = grant.fork()
         draft.erase(context(), reason=erasure.reason, receipt=erasure.receipt)
         if await ledger.append(draft, Lane.OUTCOME) is AppendVerdict.COMMITTED:

@@ -7,6 +7,7 @@ The tree::
       ReauthorizationRequired    consent needed again, with the reason
         GrantRevoked             ended on purpose; consent starts a new generation
       Denied                     policy said no
+      LegalHoldInForce           not destroyed while a legal hold covers it
       InvalidRequest             the request itself is wrong: names field and limit
         InvalidScope             a scope beyond the grant, or not granted upstream
         InvalidTarget            an audience or resource that the provider lacks
@@ -19,6 +20,7 @@ The tree::
         OutcomeUnknown           sent, and nobody knows what became of it
         StillOwed                not erased while its server is owed revocations
       LedgerError                the store cannot be used as it is
+        KeyInUse                 a key is not retired while something needs it
         WrongKey                 the key ring does not open this ledger
         IntegrityError           what is stored does not prove itself
         NewerSchema              written by a newer version of this program
@@ -82,6 +84,12 @@ class Denied(GrantledgerError):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class LegalHoldInForce(GrantledgerError):
+    """A legal hold covers what was to be destroyed; the message names the hold."""
+
+    code = "legal_hold"
 
 
 class InvalidRequest(GrantledgerError):
@@ -197,6 +205,12 @@ class WrongKey(LedgerError):
     """The key ring lacks the key that this ledger was written with."""
 
     code = "wrong_key"
+
+
+class KeyInUse(LedgerError):
+    """A key cannot retire: something stored needs it, and is named."""
+
+    code = "key_in_use"
 
 
 class IntegrityError(LedgerError):

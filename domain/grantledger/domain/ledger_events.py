@@ -10,7 +10,7 @@ from uuid import UUID
 
 from eventsourcing.domain import DomainEvent
 
-from grantledger.domain.values import Actor, ActorKind, Outcome
+from grantledger.domain.values import Actor, ActorKind, HoldScope, Outcome
 
 LEDGER_STREAM = UUID("6772616e-746c-4564-8765-720000000001")
 """The stream of every ledger's own events; each ledger has tables of its own."""
@@ -116,9 +116,111 @@ class ContinuationFinished(LedgerEvent):
     erased: int
 
 
+class LegalHoldSet(LedgerEvent):
+    """What it names is not destroyed until a `LegalHoldReleased` names it.
+
+    Attributes:
+        hold_id: random; names this hold for ever.
+        grants: those that it covers now, by id; none for a hold on everything.
+        provider, subject: of a hold on a user, whose later grants it covers, too.
+        reason: the operator's words, sealed; likewise `ticket`.
+    """
+
+    TOPIC = "grantledger.ledger.legal-hold-set.v1"
+    SEALED = frozenset({"by", "subject", "reason", "ticket"})
+
+    hold_id: UUID
+    scope: HoldScope
+    grants: tuple[UUID, ...]
+    provider: str | None
+    subject: str | None
+    reason: str
+    ticket: str | None
+
+
+class LegalHoldExtended(LedgerEvent):
+    """A hold on a user covers grants that were made after it, too."""
+
+    TOPIC = "grantledger.ledger.legal-hold-extended.v1"
+
+    hold_id: UUID
+    grants: tuple[UUID, ...]
+
+
+class LegalHoldReleased(LedgerEvent):
+    """A hold ended; what no other hold covers may be destroyed again."""
+
+    TOPIC = "grantledger.ledger.legal-hold-released.v1"
+    SEALED = frozenset({"by", "reason", "ticket"})
+
+    hold_id: UUID
+    reason: str
+    ticket: str | None
+
+
+class CheckpointFailed(LedgerEvent):
+    """The log has leaves that no published checkpoint covers in time; once an outage.
+
+    Attributes:
+        cause: one word: `late`, `unwitnessed`, or the code of the error that it was.
+        published: leaves that the newest published checkpoint covers.
+        size: leaves that the log had.
+    """
+
+    TOPIC = "grantledger.ledger.checkpoint-failed.v1"
+
+    cause: str
+    published: int
+    size: int
+
+
+class CheckpointResumed(LedgerEvent):
+    """Published checkpoints cover the log again: the outage is over.
+
+    Attributes:
+        published: leaves that the newest published checkpoint covers.
+    """
+
+    TOPIC = "grantledger.ledger.checkpoint-resumed.v1"
+
+    published: int
+
+
+class KeyRotated(LedgerEvent):
+    """Another key of the ring makes what is new; keys are named, never shown.
+
+    Attributes:
+        use: what the key is for, as the ring names it.
+        key_id: the active one from now on.
+        previous_id: the one before, which still opens what it made.
+    """
+
+    TOPIC = "grantledger.ledger.key-rotated.v1"
+
+    use: str
+    key_id: str
+    previous_id: str
+
+
+class KeyRetired(LedgerEvent):
+    """Nothing stored needs this key any more: it leaves the ring."""
+
+    TOPIC = "grantledger.ledger.key-retired.v1"
+
+    use: str
+    key_id: str
+
+
 LEDGER_EVENTS: tuple[type[LedgerEvent], ...] = (
     LedgerMoved,
     Pruned,
     LogContinued,
     ContinuationFinished,
+    LegalHoldSet,
+    LegalHoldExtended,
+    LegalHoldReleased,
+    KeyRotated,
+    KeyRetired,
+    CheckpointFailed,
+    CheckpointResumed,
 )

@@ -16,12 +16,20 @@ from grantledger.domain.context import Context
 from grantledger.domain.ledger_events import (
     LEDGER_EVENTS,
     LEDGER_STREAM,
+    CheckpointFailed,
+    CheckpointResumed,
     ContinuationFinished,
+    KeyRetired,
+    KeyRotated,
     LedgerEvent,
     LedgerMoved,
+    LegalHoldExtended,
+    LegalHoldReleased,
+    LegalHoldSet,
     LogContinued,
     Pruned,
 )
+from grantledger.domain.legal_hold import HoldTarget, LegalHold
 from grantledger.domain.log_identity import Continuation, KnownLog
 from grantledger.domain.values import Outcome
 
@@ -35,12 +43,16 @@ class LedgerState:
         pruned_by: version of the newest `Pruned`, 0 without one.
         continuations: after a restore or a lost failover, oldest first.
         unfinished: the newest of them has grants left to quarantine.
+        holds: those in force, oldest first.
+        unpublished: checkpoints are not published in time.
     """
 
     moved_to: str | None = None
     pruned_by: int = 0
     continuations: tuple[Continuation, ...] = ()
     unfinished: bool = False
+    holds: tuple[LegalHold, ...] = ()
+    unpublished: bool = False
 
 
 class LedgerLife:
@@ -148,6 +160,74 @@ class LedgerLife:
             erased=erased,
         )
 
+    def hold(
+        self,
+        ctx: Context,
+        *,
+        hold_id: UUID,
+        target: HoldTarget,
+        why: tuple[str, str | None],
+    ) -> None:
+        """Put a legal hold on what is named.
+
+        Args:
+            ctx: who does it.
+            hold_id: fresh.
+            target: what it covers.
+            why: reason, and the ticket of the operator's own system.
+        """
+        self._record(
+            LegalHoldSet,
+            ctx,
+            hold_id=hold_id,
+            scope=target.scope,
+            grants=target.grants,
+            provider=target.provider,
+            subject=target.subject,
+            reason=why[0],
+            ticket=why[1],
+        )
+
+    def extend_hold(
+        self, ctx: Context, hold_id: UUID, grants: tuple[UUID, ...]
+    ) -> None:
+        """Have a hold cover these grants, too."""
+        self._record(LegalHoldExtended, ctx, hold_id=hold_id, grants=grants)
+
+    def release(
+        self, ctx: Context, *, hold_id: UUID, why: tuple[str, str | None]
+    ) -> None:
+        """End a hold (see `hold`)."""
+        self._record(
+            LegalHoldReleased, ctx, hold_id=hold_id, reason=why[0], ticket=why[1]
+        )
+
+    def checkpoint_failed(
+        self, ctx: Context, *, cause: str, published: int, size: int
+    ) -> bool:
+        """Say that checkpoints are late or fail; tell whether that is new."""
+        if self.state.unpublished:
+            return False
+        self._record(CheckpointFailed, ctx, cause=cause, published=published, size=size)
+        return True
+
+    def checkpoint_resumed(self, ctx: Context, *, published: int) -> bool:
+        """Say that checkpoints cover the log again; tell whether they did not."""
+        if not self.state.unpublished:
+            return False
+        self._record(CheckpointResumed, ctx, published=published)
+        return True
+
+    def rotate_key(
+        self, ctx: Context, *, use: str, key_id: str, previous_id: str
+    ) -> None:
+        """Say that another key is the active one of its use."""
+        self._record(KeyRotated, ctx, use=use, key_id=key_id, previous_id=previous_id)
+
+    def retire_key(self, ctx: Context, *, use: str, key_id: str) -> None:
+        """Say that a key leaves the ring."""
+        self._record(KeyRetired, ctx, use=use, key_id=key_id)
+
     def _record(self, kind: Any, ctx: Context, **fields: object) -> None:  # noqa: ANN401 - the library's metaclass hides its fields
         event: LedgerEvent = kind(
             originator_id=self.id,
@@ -182,7 +262,27 @@ def evolve(state: LedgerState, event: LedgerEvent) -> LedgerState:
         )
     if isinstance(event, ContinuationFinished):
         return replace(state, unfinished=False)
-    return state
+    if isinstance(event, CheckpointFailed | CheckpointResumed):
+        return replace(state, unpublished=isinstance(event, CheckpointFailed))
+    return replace(state, holds=_holds(state.holds, event))
+
+
+def _holds(holds: tuple[LegalHold, ...], event: LedgerEvent) -> tuple[LegalHold, ...]:
+    """Return the holds in force after an event."""
+    if isinstance(event, LegalHoldSet):
+        target = HoldTarget(event.scope, event.grants, event.provider, event.subject)
+        made = LegalHold(
+            event.hold_id, target, event.timestamp, event.by, event.reason, event.ticket
+        )
+        return (*holds, made)
+    if isinstance(event, LegalHoldExtended):
+        return tuple(
+            hold.extended(event.grants) if hold.id == event.hold_id else hold
+            for hold in holds
+        )
+    if isinstance(event, LegalHoldReleased):
+        return tuple(hold for hold in holds if hold.id != event.hold_id)
+    return holds
 
 
 for _event in LEDGER_EVENTS:

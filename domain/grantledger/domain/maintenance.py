@@ -12,7 +12,9 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from grantledger.domain.fleet import Fleet
 from grantledger.domain.ledger_life import LedgerLife
+from grantledger.domain.legal_hold import LegalHold
 from grantledger.domain.ports import AppendVerdict
 from grantledger.domain.values import Outcome
 
@@ -42,7 +44,7 @@ class Prunable:
         leaves: how many of them are journal leaves that may go now.
         entries: hand-outs and denials in them.
         kept: how many journal leaves below stay: a token in them lives, or they hold
-            an outcome that is not to go.
+            an outcome that is not to go, or their grant is under legal hold.
     """
 
     below: int
@@ -85,6 +87,10 @@ class Maintenance(Protocol):
         """
         ...
 
+    async def holds(self) -> Sequence[LegalHold]:
+        """Return the legal holds in force, oldest first."""
+        ...
+
     async def unfinished(self) -> Sequence[Erasure]:
         """Return what the log says is erased and whose data key is still there."""
         ...
@@ -98,6 +104,7 @@ class Maintenance(Protocol):
 
         Raises:
             LedgerError: the log does not say that the grant is erased.
+            LegalHoldInForce: the log says that it is held.
             LedgerReadOnly: this process may not.
             Unavailable: the store cannot be written now.
         """
@@ -118,11 +125,14 @@ class Maintenance(Protocol):
     async def prune(self, version: int) -> int:
         """Destroy what a stored `Pruned` event covers; return how many leaves went.
 
+        Leaves with an entry of a grant under legal hold stay.
+
         Args:
             version: of the event in the ledger's own stream.
 
         Raises:
             LedgerError: there is no such event.
+            LegalHoldInForce: the log says that everything is held.
             LedgerReadOnly: this process may not.
             Unavailable: the store cannot be written now.
         """
@@ -150,3 +160,7 @@ class Lives(Protocol):
     async def append_life(self, life: LedgerLife) -> AppendVerdict:
         """Store the ledger's own pending events."""
         ...
+
+
+class HeldStore(Lives, Fleet, Protocol):
+    """A ledger's own events, and its grants: what legal holds need."""

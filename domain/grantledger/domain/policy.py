@@ -44,6 +44,8 @@ class Operation(StrEnum):
     TRACE = "trace"
     EVIDENCE = "evidence"
     READ_LOG = "read_log"
+    HOLD = "hold"
+    LIST_HOLDS = "list_holds"
 
 
 ROLES_FOR: Mapping[Operation, frozenset[Role]] = {
@@ -63,6 +65,8 @@ ROLES_FOR: Mapping[Operation, frozenset[Role]] = {
     Operation.TRACE: frozenset({Role.AUDITOR, Role.RESPONDER}),
     Operation.EVIDENCE: frozenset({Role.AUDITOR, Role.RESPONDER}),
     Operation.READ_LOG: frozenset({Role.AUDITOR}),
+    Operation.HOLD: frozenset({Role.OPERATOR, Role.RESPONDER}),
+    Operation.LIST_HOLDS: frozenset({Role.OPERATOR, Role.AUDITOR, Role.RESPONDER}),
 }
 
 
@@ -184,3 +188,14 @@ class Policy:
             if rule.names(caller, provider, subject):
                 return True
         return False
+
+    def permits_all(self, caller: Caller, operation: Operation) -> bool:
+        """Tell whether a caller may do this to every grant there is."""
+        roles = ROLES_FOR[operation]
+        return any(
+            roles & rule.roles
+            and not rule.providers
+            and not rule.subjects
+            and not rule.self_only
+            for rule in self.rules_of(caller)
+        )

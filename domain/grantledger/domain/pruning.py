@@ -12,10 +12,11 @@ from datetime import datetime
 
 from grantledger.domain.context import Context
 from grantledger.domain.errors import InvalidRequest
+from grantledger.domain.holding import extend_holds, held
 from grantledger.domain.journal import MAX_REASON_LENGTH
-from grantledger.domain.maintenance import Lives, Maintenance, Prunable
+from grantledger.domain.maintenance import HeldStore, Lives, Maintenance, Prunable
 from grantledger.domain.ports import AppendVerdict
-from grantledger.domain.values import Outcome
+from grantledger.domain.values import HoldScope, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Pruning:
 
 
 async def prune(
-    ledger: Lives,
+    ledger: HeldStore,
     maintenance: Maintenance,
     context: Callable[[], Context],
     *,
@@ -56,6 +57,7 @@ async def prune(
 
     Raises:
         InvalidRequest: the time or the reason is out of bounds.
+        LegalHoldInForce: everything is held; what is of a grant that is held stays.
         LedgerReadOnly: this process may not prune; nothing was changed.
         Unavailable: call again; it goes on from where it was.
     """
@@ -67,6 +69,14 @@ async def prune(
         )
     chosen = outcomes or tuple(Outcome)
     await maintenance.ready()
+    await extend_holds(ledger, context)
+    whole = [
+        hold.id
+        for hold in await maintenance.holds()
+        if hold.target.scope is HoldScope.EVERYTHING
+    ]
+    if whole:
+        raise held("the journal", whole)
     gone = await finish(ledger, maintenance)
     while True:
         ctx = context()

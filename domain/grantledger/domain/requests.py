@@ -37,6 +37,9 @@ class Caller:
         peer_ip: address as seen by the broker; sealed when stored.
         user_agent: as sent, untrusted; sealed when stored.
         correlation_id: as sent, untrusted; sealed when stored.
+        forwarded_for: likewise, where no proxy is trusted for it.
+        traceparent: likewise (W3C Trace Context).
+        auth_method: how it proved itself, such as `jwt`; sealed when stored.
         user: whose own verified token the caller brought, None for a service's.
         user_providers: names of the providers whose subject `user` is.
         party: the caller as tokens may name it, None where nothing proves one.
@@ -48,6 +51,9 @@ class Caller:
     peer_ip: str | None = None
     user_agent: str | None = None
     correlation_id: str | None = None
+    forwarded_for: str | None = None
+    traceparent: str | None = None
+    auth_method: str | None = None
     user: str | None = None
     user_providers: frozenset[str] = frozenset()
     party: ActingParty | None = None
@@ -78,6 +84,9 @@ class Caller:
             peer_ip=self.peer_ip,
             user_agent=self.user_agent,
             correlation_id=self.correlation_id,
+            forwarded_for=self.forwarded_for,
+            traceparent=self.traceparent,
+            auth_method=self.auth_method,
         )
 
     @property
@@ -88,6 +97,7 @@ class Caller:
             or self.peer_ip is not None
             or self.user_agent is not None
             or self.correlation_id is not None
+            or self.auth_method is not None
         ):
             return self.actor
         return None

@@ -9,7 +9,7 @@ from grantledger.domain.audit import AuditTrail
 from grantledger.domain.context import Context
 from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.fleet import Fleet
-from grantledger.domain.maintenance import ErasureList, Maintenance
+from grantledger.domain.maintenance import ErasureList, HeldStore, Maintenance
 from grantledger.domain.policy import Policy
 from grantledger.domain.ports import (
     AuthorizationServer,
@@ -48,6 +48,7 @@ class Surroundings:
         maintenance, erasures: what erasing needs; without them it is refused.
         fleet: what is asked about many grants at once; without it that is refused.
         audit: likewise the audit trail.
+        lives: likewise what legal holds are set in.
     """
 
     ledger: Ledger
@@ -68,6 +69,7 @@ class Surroundings:
     erasures: ErasureList | None = None
     fleet: Fleet | None = None
     audit: AuditTrail | None = None
+    lives: HeldStore | None = None
 
     def provider(self, name: str) -> Provider:
         """Return the provider of this name.

@@ -158,6 +158,14 @@ class RotationReason(StrEnum):
     STORED = "stored"
 
 
+class HoldScope(StrEnum):
+    """What a legal hold covers; stored in clear."""
+
+    GRANT = "grant"
+    SUBJECT = "subject"
+    EVERYTHING = "everything"
+
+
 class ErasureReason(StrEnum):
     """Why a grant was erased; stored in clear."""
 

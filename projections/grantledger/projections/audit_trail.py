@@ -27,6 +27,7 @@ from grantledger.domain.values import (
 from grantledger.projections.audit_words import (
     Fact,
     Mark,
+    OfState,
     Telling,
     moment,
     spaced,
@@ -127,7 +128,7 @@ class _Trail:
 
     def event(self, leaf: int, event: GrantEvent) -> HistoryLine:
         """Return the line of a grant's own event."""
-        telling = tell(event, self._state)
+        telling = tell(event, OfState(self._state))
         # Provisioned begins a state; every other event needs one.
         self._state = event.evolve(self._state)  # type: ignore[arg-type]  # see above
         if isinstance(event, Exchanged):
@@ -164,7 +165,7 @@ class _Trail:
         if not scopes and private is not None:
             scopes = private.scopes_asked
         telling = Telling(
-            _entry_words(entry),
+            entry_words(entry),
             scopes=scopes,
             token=None if mark is None else Mark(TokenKind.ACCESS, mark),
         )
@@ -179,7 +180,7 @@ class _Trail:
             scopes=telling.scopes,
             token=telling.token,
             what=telling.what,
-            facts=_entry_facts(entry),
+            facts=entry_facts(entry),
         )
 
 
@@ -188,7 +189,8 @@ def _known(by: Actor | None) -> Actor:
     return by or Actor(id="(erased)", kind=ActorKind.SYSTEM)
 
 
-def _entry_words(entry: AccessEntry) -> str:
+def entry_words(entry: AccessEntry) -> str:
+    """Return what a journal entry says in plain words."""
     detail = entry.private.detail if entry.private else None
     source = _SOURCES[entry.source] if entry.source else "Handed out"
     since = moment(entry.since, entry.at) if entry.since else "before"
@@ -204,7 +206,8 @@ def _entry_words(entry: AccessEntry) -> str:
     return f"{words} “{detail}”" if detail else words
 
 
-def _entry_facts(entry: AccessEntry) -> dict[str, Fact]:
+def entry_facts(entry: AccessEntry) -> dict[str, Fact]:
+    """Return what a journal entry says, for programs."""
     said: dict[str, Fact] = {
         "request_id": entry.request_id,
         "policy": entry.policy,

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import singledispatch
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
+from uuid import UUID
 
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.grant_events import (
@@ -94,15 +95,63 @@ def _quoted(text: str | None) -> str:
     return f" “{text}”" if text else ""
 
 
+class Earlier(Protocol):
+    """What the events before one of them say of its grant."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether there are any."""
+        ...
+
+    def presented(self, attempt_id: UUID) -> TokenFingerprint | None:
+        """Return the refresh token that an attempt without an end presents."""
+        ...
+
+    def held(self) -> TokenFingerprint | None:
+        """Return the refresh token that the grant holds."""
+        ...
+
+    def owed(self, ids: tuple[str, ...]) -> list[Mark]:
+        """Return the tokens that obligations are about, as far as known."""
+        ...
+
+
+class OfState:
+    """What a grant's whole state says; None: it has not begun."""
+
+    def __init__(self, state: GrantState | None) -> None:
+        self._state = state
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a state."""
+        return self._state is not None
+
+    def presented(self, attempt_id: UUID) -> TokenFingerprint | None:
+        """Return the refresh token of an attempt that is not resolved."""
+        intent = self._state.unresolved(attempt_id) if self._state else None
+        return None if intent is None else intent.fingerprint
+
+    def held(self) -> TokenFingerprint | None:
+        """Return the current refresh token."""
+        refresh = self._state.refresh if self._state else None
+        return None if refresh is None else refresh.fingerprint
+
+    def owed(self, ids: tuple[str, ...]) -> list[Mark]:
+        """Return the tokens of these obligations."""
+        known = self._state.obligations if self._state else ()
+        return [Mark(o.kind, o.fingerprint) for o in known if o.id in ids]
+
+
 @singledispatch
-def tell(event: GrantEvent, before: GrantState | None) -> Telling:
+def tell(event: GrantEvent, before: Earlier) -> Telling:
     """Return what the event says, given the state before it."""
     raise TypeError(f"no words for {type(event).__name__} after {before!r}")
 
 
 @tell.register
-def _provisioned(event: Provisioned, before: GrantState | None) -> Telling:
-    again = "again " if before is not None else ""
+def _provisioned(event: Provisioned, before: Earlier) -> Telling:
+    again = "again " if before.begun else ""
     how = _FLOWS.get(event.flow, event.flow)
     ends = until(event.refresh_expires_at, event.timestamp)
     return Telling(
@@ -123,7 +172,7 @@ def _provisioned(event: Provisioned, before: GrantState | None) -> Telling:
 
 
 @tell.register
-def _intended(event: RedemptionIntended, before: GrantState | None) -> Telling:  # noqa: ARG001 - one signature for all
+def _intended(event: RedemptionIntended, before: Earlier) -> Telling:  # noqa: ARG001 - one signature for all
     aim = "rotated" if event.purpose is Purpose.ROTATE else "redeemed"
     retry = " again, after a lost answer" if event.retry_of is not None else ""
     return Telling(
@@ -143,7 +192,7 @@ def _intended(event: RedemptionIntended, before: GrantState | None) -> Telling: 
 
 
 @tell.register
-def _rotated(event: Rotated, before: GrantState | None) -> Telling:  # noqa: ARG001 - one signature for all
+def _rotated(event: Rotated, before: Earlier) -> Telling:  # noqa: ARG001 - one signature for all
     parent = event.parent_fingerprint
     spent = f"; {_refresh(parent).short} is spent" if parent else ""
     how = {
@@ -165,7 +214,7 @@ def _rotated(event: Rotated, before: GrantState | None) -> Telling:  # noqa: ARG
 
 
 @tell.register
-def _exchanged(event: Exchanged, before: GrantState | None) -> Telling:  # noqa: ARG001 - one signature for all
+def _exchanged(event: Exchanged, before: Earlier) -> Telling:  # noqa: ARG001 - one signature for all
     how = {
         "authorization_code": "for the code",
         "refresh_token": "by refresh",
@@ -189,21 +238,21 @@ def _exchanged(event: Exchanged, before: GrantState | None) -> Telling:  # noqa:
 
 
 @tell.register
-def _failed(event: RedemptionFailed, before: GrantState | None) -> Telling:
+def _failed(event: RedemptionFailed, before: Earlier) -> Telling:
     if event.failure is FailureClass.AMBIGUOUS:
         words = "Sent, and no answer came: nobody knows what became of it"
     elif not event.sent:
         words = "Nothing was sent"
     else:
         words = f"The server refused: {spaced(event.failure)}"
-    intent = None if before is None else before.unresolved(event.attempt_id)
+    mark = before.presented(event.attempt_id)
     wait = ""
     if event.retry_at is not None:
         wait = f" Not again before {moment(event.retry_at, event.timestamp)}."
     reason = ": ".join(filter(None, [event.error, event.description]))
     return Telling(
         f"{words}.{_quoted(reason)}{wait}",
-        token=None if intent is None else _refresh(intent.fingerprint),
+        token=None if mark is None else _refresh(mark),
         facts={
             "attempt_id": str(event.attempt_id),
             "failure": event.failure,
@@ -217,11 +266,11 @@ def _failed(event: RedemptionFailed, before: GrantState | None) -> Telling:
 
 
 @tell.register
-def _quarantined(event: ReauthorizationRequired, before: GrantState | None) -> Telling:
-    held = before.refresh if before else None
+def _quarantined(event: ReauthorizationRequired, before: Earlier) -> Telling:
+    held = before.held()
     return Telling(
         f"Needs consent again: {spaced(event.reason)}.{_quoted(event.evidence)}",
-        token=None if held is None else _refresh(held.fingerprint),
+        token=None if held is None else _refresh(held),
         facts={
             "reason": event.reason,
             "evidence": event.evidence,
@@ -231,13 +280,13 @@ def _quarantined(event: ReauthorizationRequired, before: GrantState | None) -> T
 
 
 @tell.register
-def _revoked(event: Revoked, before: GrantState | None) -> Telling:
-    held = before.refresh if before else None
+def _revoked(event: Revoked, before: Earlier) -> Telling:
+    held = before.held()
     ticket = f" Ticket {event.ticket}." if event.ticket else ""
     return Telling(
         f"Ended here ({spaced(event.reason)}); no hand-out from now on."
         f"{ticket}{_quoted(event.reason_text)}",
-        token=None if held is None else _refresh(held.fingerprint),
+        token=None if held is None else _refresh(held),
         facts={
             "reason": event.reason,
             "reason_text": event.reason_text,
@@ -247,7 +296,7 @@ def _revoked(event: Revoked, before: GrantState | None) -> Telling:
 
 
 @tell.register
-def _access_ended(event: AccessTokenEnded, before: GrantState | None) -> Telling:  # noqa: ARG001 - one signature for all
+def _access_ended(event: AccessTokenEnded, before: Earlier) -> Telling:  # noqa: ARG001 - one signature for all
     owed = ", to be revoked" if event.owed else ""
     return Telling(
         f"Handed out no more ({spaced(event.reason)}){owed}; the grant lives on.",
@@ -262,7 +311,7 @@ def _access_ended(event: AccessTokenEnded, before: GrantState | None) -> Telling
 
 
 @tell.register
-def _late(event: LateAnswerKept, before: GrantState | None) -> Telling:  # noqa: ARG001 - one signature for all
+def _late(event: LateAnswerKept, before: Earlier) -> Telling:  # noqa: ARG001 - one signature for all
     fate = "to be revoked" if event.owed else "kept aside"
     mark = event.fingerprint
     return Telling(
@@ -278,10 +327,8 @@ def _late(event: LateAnswerKept, before: GrantState | None) -> Telling:  # noqa:
 
 
 @tell.register
-def _confirmed(
-    event: UpstreamRevocationConfirmed, before: GrantState | None
-) -> Telling:
-    marks = _owed(before, event.obligations)
+def _confirmed(event: UpstreamRevocationConfirmed, before: Earlier) -> Telling:
+    marks = before.owed(event.obligations)
     return Telling(
         f"Dead at the server: {_named(marks, event.obligations)}.",
         token=marks[0] if marks else None,
@@ -294,8 +341,8 @@ def _confirmed(
 
 
 @tell.register
-def _unconfirmed(event: UpstreamRevocationFailed, before: GrantState | None) -> Telling:
-    marks = _owed(before, (event.obligation,))
+def _unconfirmed(event: UpstreamRevocationFailed, before: Earlier) -> Telling:
+    marks = before.owed((event.obligation,))
     return Telling(
         f"The server did not confirm ({spaced(event.failure)}); "
         f"try {event.attempt + 1} at {moment(event.next_try_at, event.timestamp)}"
@@ -314,10 +361,8 @@ def _unconfirmed(event: UpstreamRevocationFailed, before: GrantState | None) -> 
 
 
 @tell.register
-def _abandoned(
-    event: UpstreamRevocationAbandoned, before: GrantState | None
-) -> Telling:
-    marks = _owed(before, event.obligations)
+def _abandoned(event: UpstreamRevocationAbandoned, before: Earlier) -> Telling:
+    marks = before.owed(event.obligations)
     return Telling(
         f"Not revoked at the server: {_ABANDONED[event.reason]}"
         f"{_exposure(event.residual_exposure_seconds)}.",
@@ -332,16 +377,11 @@ def _abandoned(
 
 
 @tell.register
-def _erased(event: Erased, before: GrantState | None) -> Telling:  # noqa: ARG001 - one signature for all
+def _erased(event: Erased, before: Earlier) -> Telling:  # noqa: ARG001 - one signature for all
     return Telling(
         f"Erased ({spaced(event.reason)}), receipt {event.receipt}.",
         facts={"reason": event.reason, "receipt": event.receipt},
     )
-
-
-def _owed(before: GrantState | None, ids: tuple[str, ...]) -> list[Mark]:
-    known = before.obligations if before else ()
-    return [Mark(o.kind, o.fingerprint) for o in known if o.id in ids]
 
 
 def _named(marks: list[Mark], ids: tuple[str, ...]) -> str:

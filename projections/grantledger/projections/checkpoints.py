@@ -53,7 +53,7 @@ class Checkpoint:
 
     def text(self) -> str:
         """Return the checkpoint's lines, which the signature covers."""
-        root = base64.b64encode(self.root).decode()
+        root = written_hash(self.root)
         lines = (self.origin, str(self.size), root, *self.extensions)
         return "".join(f"{line}\n" for line in lines)
 
@@ -81,6 +81,30 @@ class SignedCheckpoint:
     signatures: tuple[NoteSignature, ...]
 
 
+def written_hash(data: bytes) -> str:
+    """Return a hash in base64, as every text of the log has it."""
+    return base64.b64encode(data).decode()
+
+
+def read_hash(text: str, what: str) -> bytes:
+    """Return the 32 bytes of a hash, which has one spelling.
+
+    Args:
+        text: base64 (RFC 4648 section 4).
+        what: it is, for the error.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != HASH_BYTES or written_hash(raw) != text:
+        raise ValueError(f"{what} is no 32 bytes in base64")
+    return raw
+
+
 def is_name(text: str) -> bool:
     """Tell whether a key, and an origin here, may be called so."""
     return (
@@ -90,18 +114,24 @@ def is_name(text: str) -> bool:
     )
 
 
-def key_id(name: str, public: bytes) -> bytes:
-    """Return the 4 bytes that name an Ed25519 key beside its name."""
-    return sha256(name.encode() + b"\n" + ED25519 + public).digest()[:KEY_ID_BYTES]
+def key_id(name: str, public: bytes, algorithm: bytes = ED25519) -> bytes:
+    """Return the 4 bytes that name a key beside its name.
+
+    Args:
+        name: of the key.
+        public: its 32 public bytes.
+        algorithm: one byte; what the key signs.
+    """
+    return sha256(name.encode() + b"\n" + algorithm + public).digest()[:KEY_ID_BYTES]
 
 
-def verifier_key(name: str, public: bytes) -> str:
+def verifier_key(name: str, public: bytes, algorithm: bytes = ED25519) -> str:
     """Return the text by which others know the key: `name+id+base64`."""
-    tail = base64.b64encode(ED25519 + public).decode()
-    return f"{name}+{key_id(name, public).hex()}+{tail}"
+    tail = base64.b64encode(algorithm + public).decode()
+    return f"{name}+{key_id(name, public, algorithm).hex()}+{tail}"
 
 
-def read_verifier_key(text: str) -> tuple[str, bytes]:
+def read_verifier_key(text: str, algorithm: bytes = ED25519) -> tuple[str, bytes]:
     """Return (name, 32-byte Ed25519 public key) of a verifier key.
 
     Raises:
@@ -113,21 +143,32 @@ def read_verifier_key(text: str) -> tuple[str, bytes]:
         key = base64.b64decode(tail, validate=True)
     except binascii.Error:
         key = b""
-    if len(key) != 1 + PUBLIC_BYTES or key[:1] != ED25519 or not is_name(name):
+    if len(key) != 1 + PUBLIC_BYTES or key[:1] != algorithm or not is_name(name):
         raise ValueError("no verifier key of an Ed25519 key: name+id+base64")
     public = key[1:]
-    if said != key_id(name, public).hex():
+    if said != key_id(name, public, algorithm).hex():
         raise ValueError("the verifier key's id is not that of its name and key")
     return name, public
 
 
-def signed_note(checkpoint: Checkpoint, signer: Signer) -> str:
-    """Return the checkpoint as a note, signed under its origin as the key's name."""
-    text = checkpoint.text()
-    signature = signer.sign(text.encode())
-    name = checkpoint.origin
-    blob = base64.b64encode(key_id(name, signer.public_key) + signature).decode()
-    return f"{text}\n{_DASH}{name} {blob}\n"
+def signed_note(checkpoint: Checkpoint, *signers: Signer) -> str:
+    """Return the checkpoint as a note, signed under its origin as the keys' name.
+
+    Args:
+        checkpoint: what is signed.
+        signers: one line each; two while one key takes over from another.
+    """
+    text, name = checkpoint.text(), checkpoint.origin
+    lines = (
+        signature_line(name, key_id(name, each.public_key), each.sign(text.encode()))
+        for each in signers
+    )
+    return f"{text}\n{''.join(lines)}"
+
+
+def signature_line(name: str, id_: bytes, signature: bytes) -> str:
+    """Return a signature as a line of a note, with its line end."""
+    return f"{_DASH}{name} {base64.b64encode(id_ + signature).decode()}\n"
 
 
 def read_note(note: bytes) -> SignedCheckpoint:
@@ -148,10 +189,19 @@ def read_note(note: bytes) -> SignedCheckpoint:
         raise ValueError("a note has a text, a blank line, and signature lines")
     if any(ord(c) < ord(" ") and c != "\n" for c in whole):
         raise ValueError("a note has no control characters but line ends")
-    signatures = tuple(_signature(line) for line in lines[:-1].split("\n"))
+    signatures = read_signatures(lines)
     return SignedCheckpoint(
         _checkpoint(text.split("\n")), f"{text}\n".encode(), signatures
     )
+
+
+def read_signatures(lines: str) -> tuple[NoteSignature, ...]:
+    """Return the signatures of a note's lines, each with its line end.
+
+    Raises:
+        ValueError: a line is no signature, or there is none.
+    """
+    return tuple(_signature(line) for line in lines.removesuffix("\n").split("\n"))
 
 
 def _signature(line: str) -> NoteSignature:
@@ -171,12 +221,7 @@ def _checkpoint(lines: Sequence[str]) -> Checkpoint:
         raise ValueError("line 1 of a checkpoint is its origin")
     if _SIZE.fullmatch(size) is None:
         raise ValueError("line 2 of a checkpoint is its size, decimal without zeros")
-    try:
-        raw = base64.b64decode(root, validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
-    if len(raw) != HASH_BYTES or base64.b64encode(raw).decode() != root:
-        raise ValueError("line 3 of a checkpoint is its root, 32 bytes in base64")
+    raw = read_hash(root, "line 3 of a checkpoint, its root,")
     if not all(more):
         raise ValueError("an extension line of a checkpoint is not empty")
     return Checkpoint(origin, int(size), raw, tuple(more))

@@ -92,7 +92,9 @@ def copy_to(
     ring, spool, ids, clock = key_ring(said), spool_of(said), RandomIds(), SystemClock()
 
     def context() -> Context:
-        return Context(clock.now(), ids.uuid, ids.request_id(), said.node, actor)
+        return Context(
+            clock.now(), ids.uuid, ids.request_id(), said.recorded_node, actor
+        )
 
     with closing(CopySource(said.ledger_path, ring, os.urandom)) as source:
         if others is not None:

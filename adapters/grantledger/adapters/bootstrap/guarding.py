@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import anyio.to_thread
@@ -34,6 +35,7 @@ from grantledger.domain.ports import Clock, Ids, Signer
 from grantledger.projections.checkpoints import Checkpoint, signed_note, verifier_key
 
 DEFAULT_ORIGIN = "grantledger"
+NO_OVERLAP = timedelta(0)
 
 _log = logging.getLogger("grantledger.guard")
 
@@ -49,6 +51,7 @@ class LogGuard:
     Args:
         path: of the guard file.
         origin: what the origins of this ledger's logs begin with.
+        overlap: how long a signing key that was replaced signs as well.
 
     Attributes:
         ledger: refuses to append where the log is not the one known.
@@ -63,6 +66,7 @@ class LogGuard:
         clock: Clock,
         ids: Ids,
         origin: str = DEFAULT_ORIGIN,
+        overlap: timedelta = NO_OVERLAP,
     ) -> None:
         self.ledger = ledger
         self.erase_again: Callable[[], Awaitable[int]] = nothing_to_erase
@@ -72,6 +76,7 @@ class LogGuard:
         self._clock = clock
         self._ids = ids
         self._origin = origin
+        self._overlap = overlap
         # The log's name as last read, and what the file says, as far as we know.
         self._named: tuple[str, str] | None = None
         self._kept: KnownLog | None = None
@@ -273,10 +278,26 @@ class LogGuard:
             LedgerRestored: the log is not the one known: nothing is signed.
             ConfigurationError: the key ring has no signing key.
         """
-        signer = self.signer()
+        return (await self.signed())[1]
+
+    async def signed(self) -> tuple[KnownLog, str]:
+        """Return the log as it is now, and a signed checkpoint of it.
+
+        During a key's rotation the old key signs as well.
+
+        Raises:
+            LedgerRestored, ConfigurationError: as `checkpoint`.
+        """
+        self.signer()
         await self.keep()
         self.ledger.memory.admit()
-        return _signed(self.known(await self.ledger.log()), signer)
+        log = self.known(await self.ledger.log())
+        return log, self._noted(log.origin, log.size, bytes.fromhex(log.root))
+
+    def _noted(self, origin: str, size: int, root: bytes) -> str:
+        self.signer()
+        signers = self._ring.signers(self._clock.now(), self._overlap)
+        return signed_note(Checkpoint(origin, size, root), *signers)
 
     async def sign(self, size: int, root: bytes) -> tuple[str, str]:
         """Return (origin, signed checkpoint) of a copy of the log, proven to be one.
@@ -287,7 +308,7 @@ class LogGuard:
         """
         self.ledger.memory.admit()
         origin = self.known(await self.ledger.log()).origin
-        return origin, signed_note(Checkpoint(origin, size, root), self.signer())
+        return origin, self._noted(origin, size, root)
 
     def public_keys(self) -> Sequence[bytes]:
         """Return the public keys that checkpoints of this log may be signed with."""

@@ -8,10 +8,12 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import anyio
 
+from grantledger.adapters.bootstrap.consenting import consent_of, failed, give_back
 from grantledger.adapters.bootstrap.guarding import LogGuard
 from grantledger.adapters.bootstrap.ledgers import (
     OpenLedger,
@@ -22,6 +24,9 @@ from grantledger.adapters.bootstrap.ledgers import (
     spool_of,
 )
 from grantledger.adapters.bootstrap.providers import WiredProvider
+from grantledger.adapters.bootstrap.publishing import Publisher
+from grantledger.adapters.bootstrap.publishing_to import Audience, publishing
+from grantledger.adapters.bootstrap.receivers import Receivers
 from grantledger.adapters.bootstrap.regularly import regularly
 from grantledger.adapters.bootstrap.wiring import Wiring
 from grantledger.adapters.bootstrap.worker import Worker
@@ -33,33 +38,27 @@ from grantledger.adapters.ledger.spool import FileSpool
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.adapters.settings import Settings
 from grantledger.adapters.telemetry.watch import UNWATCHED, Watch
-from grantledger.adapters.upstream.client import CodeAnswer
 from grantledger.adapters.upstream.consent import (
     ConsentRefused,
     ConsentSession,
     ConsentStart,
 )
-from grantledger.domain.answers import TokenAnswer, UpstreamFailure
+from grantledger.domain.announcing import Announcing
+from grantledger.domain.answers import UpstreamFailure
 from grantledger.domain.broker import Broker
 from grantledger.domain.errors import (
-    ClientExpired,
     GrantledgerError,
     InvalidRequest,
     LedgerError,
-    RateLimited,
-    Unavailable,
-    Unsupported,
-    UpstreamRejected,
 )
 from grantledger.domain.ports import Clock, Ids
 from grantledger.domain.requests import Caller
 from grantledger.domain.surroundings import Provider, Surroundings
-from grantledger.domain.user_grant import Consent, UserGrant
-from grantledger.domain.values import FailureClass, GrantKey, Secret, TokenKind
+from grantledger.domain.user_grant import UserGrant
 
 DRAIN_SECONDS = 15.0
 GUARD_SECONDS = 1.0
-KEY_PAUSES_SECONDS = (0.2, 1.0)
+"""How often the log, and the key ring's file, are looked at."""
 
 _log = logging.getLogger("grantledger.bootstrap")
 
@@ -71,7 +70,7 @@ class OpenBroker:
     Attributes:
         ring: the keys in use.
         guard: keeps what is known of the log outside its database.
-        ring: of the ledger's keys.
+        receivers: who is told of revocations; `announcing` tells them.
         unread: answers on disk that could not be opened, and why; each stays where
             it is, for a person to look at.
     """
@@ -84,6 +83,9 @@ class OpenBroker:
     clock: Clock
     guard: LogGuard
     ring: KeyRing
+    receivers: Receivers
+    announcing: Announcing
+    publisher: Publisher
     unread: Mapping[Path, LedgerError] = field(default_factory=dict[Path, LedgerError])
 
     @property
@@ -109,7 +111,7 @@ class OpenBroker:
             redirect_uri=redirect_uri, scopes=wired.scopes, resource=wired.resource
         )
         if isinstance(start, UpstreamFailure):
-            raise _failed(start)
+            raise failed(start)
         return start
 
     async def finish_consent(
@@ -157,101 +159,13 @@ class OpenBroker:
         if isinstance(code, ConsentRefused):
             raise InvalidRequest(f"consent was refused: {code.error}", "consent")
         if isinstance(code, UpstreamFailure):
-            raise _failed(code)
+            raise failed(code)
         try:
-            consent = await self._consent(wired, session, code, label)
+            consent = await consent_of(wired, session, code, label)
             return await self.broker.provision(caller, consent)
         except GrantledgerError:
-            await self._give_back(wired, code.answer, budget)
+            await give_back(wired, code.answer, budget)
             raise
-
-    async def _consent(
-        self,
-        wired: WiredProvider,
-        session: ConsentSession,
-        code: CodeAnswer,
-        label: str,
-    ) -> Consent:
-        rules = wired.provider.rules
-        answer = code.answer
-        if answer.refresh_token is None:
-            raise InvalidRequest(
-                "the server gave no refresh token: nothing was provisioned; "
-                "does the client have offline_access?",
-                "refresh_token",
-            )
-        subject = await self._identified(wired, session, code)
-        expires_at = None
-        if answer.refresh_expires_in is not None:
-            expires_at = answer.sent_at + timedelta(seconds=answer.refresh_expires_in)
-        return Consent(
-            key=GrantKey(rules.name, subject, label),
-            client_id=wired.config.client_id,
-            flow="authorization_code",
-            scopes=session.scopes if answer.scopes is None else answer.scopes,
-            refresh_token=answer.refresh_token,
-            refresh_expires_at=expires_at,
-            upstream_subject=subject,
-            audience=rules.audience,
-            resource=session.resource,
-            answer=answer,
-        )
-
-    @staticmethod
-    async def _identified(
-        wired: WiredProvider, session: ConsentSession, code: CodeAnswer
-    ) -> str:
-        """Return the verified `sub`.
-
-        Keys that cannot be fetched are asked for again a few times: the code is
-        spent, and giving up means another consent.
-        """
-        for pause in KEY_PAUSES_SECONDS:
-            try:
-                return (await wired.consent.identify(session, code)).subject
-            except Unavailable:
-                await anyio.sleep(pause)
-        return (await wired.consent.identify(session, code)).subject
-
-    @staticmethod
-    async def _give_back(
-        wired: WiredProvider, answer: TokenAnswer, budget_seconds: float
-    ) -> None:
-        """Revoke tokens that nobody keeps, as far as the server lets us."""
-        rules = wired.provider.rules
-        tokens: list[tuple[TokenKind, Secret]] = []
-        if answer.refresh_token is not None:
-            tokens.append((TokenKind.REFRESH, answer.refresh_token))
-        if answer.access_token is not None and not (tokens and rules.family_revocation):
-            tokens.append((TokenKind.ACCESS, answer.access_token))
-        for kind, token in tokens:
-            outcome = await wired.server.revoke(
-                token.reveal(), kind, budget_seconds=budget_seconds
-            )
-            if isinstance(outcome, UpstreamFailure):
-                _log.warning(
-                    "provider %s: the %s of an unfinished consent lives on: %s",
-                    rules.name,
-                    kind.value,
-                    outcome.error,
-                )
-
-
-def _failed(failure: UpstreamFailure) -> Exception:
-    said = f"the server: {failure.error}"
-    match failure.failure:
-        case FailureClass.RATE_LIMITED:
-            return RateLimited(said, failure.retry_after or 1.0)
-        case FailureClass.TRANSIENT:
-            return Unavailable(said, failure.retry_after or 1.0)
-        case FailureClass.AMBIGUOUS:
-            return Unavailable(f"{said}; start again")
-        case FailureClass.EXPIRED_CLIENT:
-            return ClientExpired(f"{said}: the registered client has expired")
-        case FailureClass.UNSUPPORTED:
-            return Unsupported(said, failure.error)
-        case _:
-            return UpstreamRejected(said, failure.error)
 
 
 def key_ring(settings: Settings) -> KeyRing:
@@ -305,8 +219,18 @@ async def open_broker(
     ledger, clock = opening(settings, ring, clock, ids)
     if watch is not UNWATCHED:
         ledger.watched_by(watch)
-    guard = LogGuard(guard_of(settings), ring, ledger, clock, ids, said.log.origin)
+    guard = LogGuard(
+        guard_of(settings),
+        ring,
+        ledger,
+        clock,
+        ids,
+        said.log.origin,
+        timedelta(days=said.log.overlap_days),
+    )
     unread = Unread()
+    receivers = Receivers(settings, clock)
+    audience = Audience(settings)
     worker: Worker | None = None
     guarding: asyncio.Task[None] | None = None
     try:
@@ -321,7 +245,7 @@ async def open_broker(
             runner=runner,
             spool=FileSpool(spool, ring, unread.add),
             providers=wiring.providers,
-            node=settings.node,
+            node=settings.recorded_node,
             policy=settings.policy,
             release_limit_seconds=said.broker.release_limit_seconds,
             spool_after_seconds=said.broker.spool_after_seconds,
@@ -329,20 +253,44 @@ async def open_broker(
             cache_grants=said.broker.cache_grants,
             maintenance=ledger,
             fleet=ledger,
+            audit=ledger,
             erasures=erasures,
+            lives=ledger,
         )
         broker = Broker(env)
         if ledger.memory.refusal is None:
             await _recover(broker)
         guarding = asyncio.create_task(
-            regularly(guard.keep, lambda: GUARD_SECONDS, "the guard")
+            regularly(partial(_keep, ring, guard), lambda: GUARD_SECONDS, "the guard")
         )
-        worker = Worker(broker, wiring, said.worker, ledger.writable, watch)
+        announcing = Announcing(env, ledger.duties, ledger, receivers.by_name)
+        worker = Worker(
+            broker,
+            wiring,
+            said.worker,
+            ledger.writable,
+            watch,
+            {"announce": announcing.tend} if receivers.by_name else {},
+        )
         if tend:
             worker.start(rotating=rotate)
-        yield OpenBroker(
-            broker, ledger, wiring, worker, runner, clock, guard, ring, unread.files
-        )
+        async with publishing(
+            env, guard, said.log, audience, watch, start=tend and rotate
+        ) as publisher:
+            yield OpenBroker(
+                broker,
+                ledger,
+                wiring,
+                worker,
+                runner,
+                clock,
+                guard,
+                ring,
+                receivers,
+                announcing,
+                publisher,
+                unread.files,
+            )
     finally:
         with anyio.CancelScope(shield=True):
             if worker is not None:
@@ -355,6 +303,7 @@ async def open_broker(
             )
             try:
                 await wiring.aclose()
+                await receivers.aclose()
                 with suppress(GrantledgerError):  # said already, or at the next start
                     await guard.keep()
             finally:
@@ -368,6 +317,13 @@ def drain_seconds(
     """Return how long what is under way may need: answered, and stored or spooled."""
     leases = (p.rules.lease_seconds for p in providers.values())
     return max(DRAIN_SECONDS, max(leases, default=0.0) + spool_after_seconds + 1.0)
+
+
+async def _keep(ring: KeyRing, guard: LogGuard) -> None:
+    """Take up a key ring that was replaced, and compare the log with what is known."""
+    if ring.refresh():
+        _log.warning("the key ring was replaced, and is in use")
+    await guard.keep()
 
 
 async def _recover(broker: Broker) -> None:

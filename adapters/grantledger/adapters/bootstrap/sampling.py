@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,6 +29,7 @@ async def sampled(opened: OpenBroker, spool: Path) -> Sample:
         queued=opened.ledger.queued,
         cached=opened.broker.cached,
         refusal=None if refusal is None else refusal.code,
+        checkpoint_age_seconds=opened.publisher.age_seconds,
         spooled=await anyio.to_thread.run_sync(spooled, spool),
         reached={
             name: wired.http.last.answered
@@ -55,15 +57,15 @@ async def _with_owed(opened: OpenBroker, sample: Sample) -> Sample:
             overdue += one.next_try_at is not None and one.next_try_at + LATE < now
             if one.expires_at is not None:
                 exposure = max(exposure, (one.expires_at - now).total_seconds())
-    return Sample(
-        queued=sample.queued,
-        cached=sample.cached,
-        refusal=sample.refusal,
+    lag = await opened.ledger.audit_lag()
+    return replace(
+        sample,
+        audit_leaves=lag.leaves,
+        audit_seconds=lag.behind.total_seconds(),
         obligations=owed,
         overdue=overdue,
         exposure_seconds=exposure,
-        spooled=sample.spooled,
-        reached=sample.reached,
+        untold=sum((await opened.ledger.duties.waiting()).values()),
     )
 
 

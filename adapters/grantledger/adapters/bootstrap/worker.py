@@ -7,7 +7,7 @@ Stopping ends the loops; what they have set under way is the runner's to drain.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -53,6 +53,7 @@ class Worker:
         said: the settings.
         admit: raises while the ledger takes nothing, so that no server is asked.
         watch: sees each round.
+        beside: further works of its own, by name.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Worker:
         said: WorkerSettings,
         admit: Callable[[], Awaitable[None]],
         watch: Watch = UNWATCHED,
+        beside: Mapping[str, Work] | None = None,
     ) -> None:
         self._watch = watch
+        self._beside = beside or {}
         self._broker = broker
         self._wiring = wiring
         self._said = said
@@ -81,12 +84,14 @@ class Worker:
         works: dict[str, Work] = {
             "settle": self._broker.tend,
             "clients": self._wiring.tend,
+            **self._beside,
         }
         if rotating:
             works |= {
                 "expire": upkeep.expire,
                 "rotate": upkeep.rotate,
                 "index": self._index_tokens,
+                "audit": self._extend_audit,
             }
             hot = self._said.hot_hand_outs
             if hot:
@@ -132,6 +137,9 @@ class Worker:
                 break
             await self._broker.env.runner.sleep(kept.more_in)
         await self._index_tokens()
+        await self._extend_audit()
+        for work in self._beside.values():
+            await work()
         done.whole = True
 
     async def _index_tokens(self) -> None:
@@ -140,6 +148,11 @@ class Worker:
         if fleet is not None and not self._indexed:
             await fleet.complete_tokens()
             self._indexed = True
+
+    async def _extend_audit(self) -> None:
+        """Bring the audit trail up to the log."""
+        if self._broker.env.audit is not None:
+            await self._broker.env.audit.complete_audit()
 
     async def _tend(self, done: Round) -> None:
         """Look after what is due until no more of it changes."""

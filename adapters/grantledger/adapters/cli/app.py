@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from grantledger.adapters.cli import incident, keys, policy, provider
+from grantledger.adapters.cli import hold, incident, keys, log, policy, provider
+from grantledger.adapters.cli.ask import ask
+from grantledger.adapters.cli.audit import audit
 from grantledger.adapters.cli.backup import backup
 from grantledger.adapters.cli.checkpoint import checkpoint
 from grantledger.adapters.cli.connect import connect
+from grantledger.adapters.cli.console import console
 from grantledger.adapters.cli.continuing import continue_log
 from grantledger.adapters.cli.copying import copy
 from grantledger.adapters.cli.demo.command import demo
 from grantledger.adapters.cli.doctor.command import doctor
+from grantledger.adapters.cli.evidence import evidence
 from grantledger.adapters.cli.grants import (
     history,
     revoke,
@@ -24,6 +28,7 @@ from grantledger.adapters.cli.listing import list_grants
 from grantledger.adapters.cli.maintenance import erase, prune
 from grantledger.adapters.cli.migrate import migrate
 from grantledger.adapters.cli.probe import probe
+from grantledger.adapters.cli.rebuild import rebuild
 from grantledger.adapters.cli.serve import client_secret, serve
 from grantledger.adapters.cli.setup import init
 from grantledger.adapters.cli.token import token
@@ -56,6 +61,8 @@ for _command, _name in (
     (status, "status"),
     (history, "history"),
     (trace, "trace"),
+    (ask, "ask"),
+    (audit, "audit"),
     (rotate, "rotate"),
     (revoke, "revoke"),
     (erase, "erase"),
@@ -64,12 +71,17 @@ for _command, _name in (
     (worker, "worker"),
     (doctor, "doctor"),
     (verify, "verify"),
+    (rebuild, "rebuild"),
     (checkpoint, "checkpoint"),
+    (evidence, "evidence"),
     (backup, "backup"),
     (continue_log, "continue"),
+    (console, "console"),
 ):
     app.command(_name)(_command)
 app.add_typer(provider.app, name="provider")
+app.add_typer(hold.app, name="hold")
 app.add_typer(keys.app, name="keys")
 app.add_typer(policy.app, name="policy")
 app.add_typer(incident.app, name="incident")
+app.add_typer(log.app, name="log")

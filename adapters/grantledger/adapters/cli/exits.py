@@ -37,6 +37,9 @@ MEANINGS: Mapping[type[errors.GrantledgerError], Meaning] = {
     errors.ReauthorizationRequired: Meaning(11, _CONSENT),
     errors.GrantRevoked: Meaning(12, _CONSENT),
     errors.Denied: Meaning(13, "the policy in the settings decides: ask its operator"),
+    errors.LegalHoldInForce: Meaning(
+        14, "see `grantledger hold list`; releasing it is for who set it to decide"
+    ),
     errors.InvalidRequest: Meaning(20, _MEND),
     errors.InvalidScope: Meaning(21, _MEND),
     errors.InvalidTarget: Meaning(22, _MEND),
@@ -58,6 +61,7 @@ MEANINGS: Mapping[type[errors.GrantledgerError], Meaning] = {
     errors.LedgerReadOnly: Meaning(55, "check owner, mode and free space"),
     errors.LedgerClosed: Meaning(56, "use the ledger that it names"),
     errors.LedgerRestored: Meaning(57, "see `grantledger continue --help`"),
+    errors.KeyInUse: Meaning(58, "`grantledger keys rewrap` frees what it can"),
     errors.ConfigurationError: Meaning(60, "mend the settings or the option"),
 }
 

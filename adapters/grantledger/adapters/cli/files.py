@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from grantledger.domain.errors import ConfigurationError
 from grantledger.domain.values import Secret
@@ -31,6 +34,61 @@ def write_private(path: Path, text: str) -> None:
         raise ConfigurationError(
             f"cannot write {path}: {cause.strerror}", "config"
         ) from cause
+
+
+class NewFile:
+    """A new file of mode 0600, under its name once it is whole.
+
+    On an error nothing is left of it.
+
+    Raises:
+        ConfigurationError: it exists, or cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._half = path.with_name(f".{path.name}.{os.urandom(8).hex()}.part")
+        if path.exists() or path.is_symlink():
+            raise ConfigurationError(f"{path} exists and is not replaced", "out")
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            self._file = os.fdopen(os.open(self._half, flags, _MODE), "wb")
+        except OSError as cause:
+            raise self._cannot(cause) from cause
+
+    def write(self, data: bytes) -> None:
+        """Add to it."""
+        try:
+            self._file.write(data)
+        except OSError as cause:
+            raise self._cannot(cause) from cause
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Make it durable, then give it its name; or take it away."""
+        try:
+            if kind is None:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                # Unlike a renaming, this replaces no file that came meanwhile.
+                self._path.hardlink_to(self._half)
+        except OSError as cause:
+            raise self._cannot(cause) from cause
+        finally:
+            with suppress(OSError):
+                self._file.close()
+            self._half.unlink(missing_ok=True)
+
+    def _cannot(self, cause: OSError) -> ConfigurationError:
+        return ConfigurationError(f"cannot write {self._path}: {cause.strerror}", "out")
 
 
 def replace(path: Path, text: str) -> None:

@@ -17,7 +17,7 @@ def local_caller() -> Caller:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
         name = str(uid)
-    return Caller(id=f"cli:{name}", kind=ActorKind.ADMIN)
+    return Caller(id=f"cli:{name}", kind=ActorKind.ADMIN, auth_method="os_user")
 
 
 def caller_named(name: str | None) -> Caller:
@@ -35,4 +35,4 @@ def caller_named(name: str | None) -> Caller:
             "all of them printable",
             "caller",
         )
-    return Caller(id=name, act_chain=(operator.id,))
+    return Caller(id=name, act_chain=(operator.id,), auth_method="os_user")

@@ -122,6 +122,7 @@ def _show_applied(applied: Applied, *, as_json: bool) -> None:
         "finished": applied.finished,
         "done": applied.done,
         "unknown": applied.unknown,
+        "held": applied.held,
     }
     output.show(
         as_json,
@@ -129,7 +130,8 @@ def _show_applied(applied: Applied, *, as_json: bool) -> None:
         Text(
             f"{applied.again} grants were alive and are erased again; "
             f"{applied.finished} erasures were finished; {applied.done} were done; "
-            f"{applied.unknown} are of no grant here."
+            f"{applied.unknown} are of no grant here; {applied.held} are under legal "
+            "hold."
         ),
     )
 
@@ -214,7 +216,9 @@ def _show_pruning(done: Pruning, *, dry_run: bool, as_json: bool) -> None:
     output.show(
         as_json,
         data,
-        Text(f"{words}; {plan.kept} stay: a token lives, or another outcome."),
+        Text(
+            f"{words}; {plan.kept} stay: a token lives, another outcome, a legal hold."
+        ),
     )
 
 

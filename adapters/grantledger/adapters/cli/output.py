@@ -62,6 +62,16 @@ def write(text: str) -> None:
         quiet()
 
 
+def write_bytes(data: bytes) -> None:
+    """Write bytes to standard output, as they are."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        quiet()
+
+
 def note(text: str) -> None:
     """Write a line to standard error: for people, beside the answer."""
     sys.stderr.write(text + "\n")

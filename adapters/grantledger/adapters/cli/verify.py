@@ -14,6 +14,7 @@ from grantledger.adapters.cli.checkpoint_check import compare, kept_checkpoint
 from grantledger.adapters.cli.grant_check import GrantReport, check_grants
 from grantledger.adapters.cli.leaf_check import LeafReport, check_leaves
 from grantledger.adapters.cli.options import Config, Json
+from grantledger.adapters.cli.published_check import PublishedReport, check_published
 from grantledger.adapters.cli.running import with_broker
 
 
@@ -37,7 +38,9 @@ def verify(
 ) -> None:
     """Recompute every hash, and rebuild every grant from its events."""
 
-    async def work(opened: OpenBroker) -> tuple[str, LeafReport, GrantReport]:
+    async def work(
+        opened: OpenBroker,
+    ) -> tuple[str, LeafReport, PublishedReport, GrantReport]:
         name = opened.ledger.name
         kept = None
         if checkpoint is not None:
@@ -46,10 +49,14 @@ def verify(
         leaves = await check_leaves(opened.ledger, at)
         if kept is not None:
             compare(kept, leaves)
+        published = await check_published(
+            opened.ledger.published, opened.guard.public_keys(), leaves.leaves
+        )
         await opened.ledger.life()  # opens every event of the ledger itself
-        return name, leaves, await check_grants(opened.ledger, leaves.grant_streams)
+        grants = await check_grants(opened.ledger, leaves.grant_streams)
+        return name, leaves, published, grants
 
-    name, leaves, grants = with_broker(config, work, tend=False)
+    name, leaves, published, grants = with_broker(config, work, tend=False)
     data = {
         "ok": True,
         "ledger": name,
@@ -61,6 +68,8 @@ def verify(
         "grants": grants.grants,
         "grant_events": grants.events,
         "history_lines": grants.lines,
+        "tiles": published.tiles,
+        "published_checkpoints": published.checkpoints,
         "checkpoint": str(checkpoint) if checkpoint else None,
     }
     kept = (
@@ -79,6 +88,7 @@ def verify(
                 ("root", f"{leaves.root.hex()}, as the head says"),
                 ("sealed", f"{leaves.sealed} parts, each as its leaf's hash says"),
                 *_gone(leaves),
+                ("published", f"{published.checkpoints} checkpoints of these leaves"),
                 ("grants", f"{grants.grants}, each row as its code says"),
                 ("replay", f"{grants.events} events give the very same rows"),
                 ("opened", f"{grants.lines} events and journal entries"),

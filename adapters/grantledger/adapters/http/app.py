@@ -12,10 +12,12 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grantledger.adapters.http import (
+    announcing,
     connect,
     events,
     exchange,
     giving_back,
+    log_routes,
     probes,
     token_routes,
 )
@@ -38,6 +40,7 @@ _HEADERS = [
     (b"referrer-policy", b"no-referrer"),
 ]
 
+_CACHING = frozenset({b"cache-control", b"pragma"})
 
 # What each part answers; the first route that fits is taken.
 PARTS: tuple[Callable[[Service], list[BaseRoute]], ...] = (
@@ -46,6 +49,8 @@ PARTS: tuple[Callable[[Service], list[BaseRoute]], ...] = (
     giving_back.routes,
     connect.routes,
     events.routes,
+    announcing.routes,
+    log_routes.routes,
     probes.routes,
 )
 
@@ -120,7 +125,7 @@ class _Front:
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *_HEADERS]
+                message["headers"] = _with_headers(message.get("headers", []))
             await send(message)
 
         # Answered already, and told by its kind; the server would print its words.
@@ -129,6 +134,14 @@ class _Front:
                 await self._manages(scope, receive, answer)
             else:
                 await self._app(scope, receive, answer)
+
+
+def _with_headers(said: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return an answer's headers with ours; what says who may keep it is kept."""
+    added = _HEADERS
+    if any(name.lower() == b"cache-control" for name, _ in said):
+        added = [pair for pair in _HEADERS if pair[0] not in _CACHING]
+    return [*said, *added]
 
 
 def _hands_out(scope: Scope) -> bool:

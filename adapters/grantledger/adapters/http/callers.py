@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 
-from grantledger.adapters.http.edge import ONE_WAY, Attempt, Edge, edge_of
+from grantledger.adapters.http.edge import FORWARDED, ONE_WAY, Attempt, Edge, edge_of
 from grantledger.adapters.http.identity import Authenticator, Identity
 from grantledger.adapters.http.unauthenticated import NotAuthenticatedError
 from grantledger.domain.delegation import ActingParty
@@ -37,8 +37,9 @@ async def caller_of(request: Request, who: Authenticator) -> Caller:
     async def proven(attempt: Attempt) -> Identity:
         brought = who.edge.caller_id(request)
         if brought is not None:
-            party = ActingParty(brought, subject=brought, client_id=brought)
-            return Identity(brought, party=party)
+            name, way = brought
+            party = ActingParty(name, subject=name, client_id=name)
+            return Identity(name, way, party=party)
         if len(said) > 1:
             # Of two headers a proxy might have looked at the other.
             raise NotAuthenticatedError("invalid_request")
@@ -90,38 +91,53 @@ def _admitted(request: Request, edge: Edge, found: Identity) -> Caller:
 def described(request: Request, found: Identity) -> Caller:
     """Return the caller; what headers say is kept, and not believed."""
     address = edge_of(request).address(request)
-    agent, correlation = _said(request)
-    beside = (address, agent, correlation)
+    said = _said(request)
+    beside = (address, *said)
     caller = found.callers.get(beside)
     if caller is None:
+        agent, correlation, forwarded, trace = said
         caller = Caller(
             id=found.id,
             peer_ip=address,
             user_agent=_kept(agent),
             correlation_id=_kept(correlation),
+            forwarded_for=_kept(forwarded),
+            traceparent=_kept(trace),
+            auth_method=found.method,
             user=found.user,
             user_providers=found.user_providers,
             party=found.party,
             act_chain=found.party.prior if found.party else (),
         )
         # A request's id is another each time; what is long is not kept.
-        usual = correlation is None and len(agent or b"") <= MAX_HEADER_LENGTH
+        usual = correlation is trace is None and all(
+            len(text or b"") <= MAX_HEADER_LENGTH for text in (agent, forwarded)
+        )
         if usual and len(found.callers) < MAX_DESCRIBED:
             found.callers[beside] = caller
     request.scope["grantledger.caller"] = caller
     return caller
 
 
-def _said(request: Request) -> tuple[bytes | None, bytes | None]:
-    """Return the first user agent and request id, as they were sent."""
-    agent: bytes | None = None
-    correlation: bytes | None = None
+_Header = bytes | None
+
+
+def _said(request: Request) -> tuple[_Header, _Header, _Header, _Header]:
+    """Return user agent, request id, X-Forwarded-For and traceparent, as first sent."""
+    agent: _Header = None
+    correlation: _Header = None
+    forwarded: _Header = None
+    trace: _Header = None
     for name, value in request.scope["headers"]:
         if name == b"user-agent":
             agent = agent or value
         elif name == b"x-request-id":
             correlation = correlation or value
-    return agent, correlation
+        elif name == FORWARDED:
+            forwarded = forwarded or value
+        elif name == b"traceparent":
+            trace = trace or value
+    return agent, correlation, forwarded, trace
 
 
 def known_caller(request: Request) -> Caller | None:

@@ -18,7 +18,7 @@ from cryptography import x509
 
 from grantledger.adapters.http.unauthenticated import NotAuthenticatedError
 from grantledger.adapters.settings.proxied import CERT
-from grantledger.adapters.settings.shape import HttpCertificateSettings
+from grantledger.adapters.settings.shape_http import HttpCertificateSettings
 from grantledger.domain.errors import InvalidRequest
 
 MAX_CERTIFICATE_BYTES = 16 * 1024

@@ -146,7 +146,9 @@ class ConsentRoutes:
 
 def browser_of(request: Request) -> Caller:
     """Return who acts in a browser: a user, whoever it is."""
-    return replace(described(request, Identity(BROWSER)), kind=ActorKind.USER)
+    return replace(
+        described(request, Identity(BROWSER, "browser_session")), kind=ActorKind.USER
+    )
 
 
 def _carried(

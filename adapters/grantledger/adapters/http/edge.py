@@ -23,6 +23,7 @@ from grantledger.domain.errors import InvalidRequest, RateLimited
 
 FORWARDED = b"x-forwarded-for"
 SCOPE = "grantledger.edge"
+CERTIFICATE, UNIX_SOCKET = "certificate", "unix_socket"
 ONE_WAY = "authenticate in one way, not in two"
 
 _Address = IPv4Address | IPv6Address
@@ -107,8 +108,10 @@ class Edge:
 
     # -- who
 
-    def caller_id(self, request: Request) -> str | None:
-        """Return who calls by what brings the request, None where that is nobody known.
+    def caller_id(self, request: Request) -> tuple[str, str] | None:
+        """Return who calls by what brings the request, and what that was.
+
+        None where that is nobody known.
 
         Raises:
             InvalidRequest: a certificate that cannot be believed or read, or a second
@@ -117,10 +120,12 @@ class Edge:
         """
         if not self._knows:
             return None
-        found = self._by_certificate(request) or self._by_socket(request)
+        found, way = self._by_certificate(request), CERTIFICATE
+        if found is None:
+            found, way = self._by_socket(request), UNIX_SOCKET
         if found is not None and "authorization" in request.headers:
             raise InvalidRequest(ONE_WAY, "authorization")
-        return found
+        return None if found is None else (found, way)
 
     def _by_socket(self, request: Request) -> str | None:
         found = peer(request)

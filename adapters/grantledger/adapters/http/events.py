@@ -150,7 +150,7 @@ class EventRoutes:
 
 def _caller(request: Request, sender: Transmitter, jti: str | None) -> Caller:
     """Return the transmitter as the record has it, with the event that it sent."""
-    known = described(request, Identity(f"set:{sender.name}"))
+    known = described(request, Identity(f"set:{sender.name}", "signed_event"))
     caller = replace(known, correlation_id=jti)
     request.scope["grantledger.caller"] = caller
     return caller

@@ -42,6 +42,7 @@ MAX_VERIFIED = 10_000
 VERIFIED_SECONDS = 300.0
 MAX_SECRET_LENGTH = 512
 TYPES = frozenset({"at+jwt"})
+JWT, CLIENT_SECRET = "jwt", "client_secret"
 LAX_TYPES = frozenset({"at+jwt", "jwt", ""})
 
 __all__ = [
@@ -82,11 +83,13 @@ class Identity:
 
     Attributes:
         id: of the caller, as the policy and the record name it.
+        method: how that was proven.
         user: whose own token it brought, None for a service's.
         user_providers: the providers whose subject that is.
     """
 
     id: str
+    method: str
     user: str | None = None
     user_providers: frozenset[str] = frozenset()
     party: ActingParty | None = None
@@ -170,7 +173,7 @@ class Authenticator:
         if not await self._hashes.matches(client_id, secret, marked):
             raise NotAuthenticatedError("invalid_client")
         party = ActingParty(client_id, subject=client_id, client_id=client_id)
-        found = Identity(client_id, party=party)
+        found = Identity(client_id, CLIENT_SECRET, party=party)
         self._remember(marked, found, now + timedelta(seconds=VERIFIED_SECONDS))
         return found
 
@@ -186,7 +189,7 @@ class Authenticator:
             issuer, claims, party = await self._verified_party(token)
         except InvalidSubjectToken:
             raise NotAuthenticatedError("invalid_token") from None
-        found = Identity(party.name, *_user_of(issuer, claims), party)
+        found = Identity(party.name, JWT, *_user_of(issuer, claims), party)
         limit = now + timedelta(seconds=VERIFIED_SECONDS)
         self._remember(marked, found, min(expiry(claims), limit))
         return found

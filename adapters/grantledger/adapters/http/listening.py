@@ -52,7 +52,7 @@ def listening(settings: Settings) -> Generator[list[socket.socket]]:
     remove: Callable[[], None] = _nothing
     try:
         if where is not None:
-            bound += _tcp(said.listen, *where)
+            bound += bound_to(said.listen, *where)
         if path is not None:
             one, remove = _unix(path, int(said.socket_mode, 8))
             bound.append(one)
@@ -92,7 +92,12 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-def _tcp(listen: str, host: str, port: int) -> list[socket.socket]:
+def bound_to(listen: str, host: str, port: int) -> list[socket.socket]:
+    """Return sockets that listen on every address of a host.
+
+    Raises:
+        Unavailable: one is taken, or cannot be bound; names `listen`.
+    """
     bound: list[socket.socket] = []
     try:
         found = socket.getaddrinfo(

@@ -15,7 +15,7 @@ from typing import Protocol
 from starlette.requests import Request
 
 from grantledger.adapters.settings.proxied import UNIX
-from grantledger.adapters.settings.shape import HttpPeerSettings
+from grantledger.adapters.settings.shape_http import HttpPeerSettings
 
 STATE = "grantledger.peer"
 _CREDENTIALS = struct.Struct("=iII")

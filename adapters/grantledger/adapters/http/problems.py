@@ -53,6 +53,7 @@ MEANINGS: Mapping[type[GrantledgerError], Meaning] = {
     errors.ReauthorizationRequired: Meaning(409, "invalid_grant"),
     errors.GrantRevoked: Meaning(410, "invalid_grant"),
     errors.Denied: Meaning(403, "unauthorized_client"),
+    errors.LegalHoldInForce: Meaning(409, "invalid_request"),
     errors.InvalidRequest: Meaning(400, "invalid_request"),
     errors.InvalidScope: Meaning(400, "invalid_scope"),
     errors.InvalidTarget: Meaning(400, "invalid_target"),

@@ -44,7 +44,7 @@ from grantledger.adapters.http.service import Service
 from grantledger.adapters.http.transmitting import transmitters
 from grantledger.adapters.settings import CallerIssuerSettings, Settings
 from grantledger.adapters.settings.listening import address
-from grantledger.adapters.settings.shape import HttpSettings
+from grantledger.adapters.settings.shape_http import HttpSettings
 from grantledger.adapters.telemetry.watch import UNWATCHED, Watch
 from grantledger.adapters.upstream.http import BoundedHttp
 from grantledger.adapters.upstream.signed import SignedTokens

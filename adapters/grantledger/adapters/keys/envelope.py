@@ -171,6 +171,14 @@ class DataKey:
             raise self._refusal(event_id, entry, field, "contradicts its commitment")
         return plaintext
 
+    def commit_key(self, event_id: UUID, entry: int | None, field: str) -> bytes:
+        """Return key("commit" context), 32 bytes: what one field is checked with.
+
+        Whoever gets it with the plaintext can check the leaf's commitment to that one
+        field. It opens no ciphertext and tells nothing of another field's key.
+        """
+        return self._expand(b"commit" + self._context(event_id, entry, field))
+
     def state_seal(self, version: int, plaintext: bytes, nonce: bytes) -> bytes:
         """Return the grant's row state at `version`, sealed: nonce and ciphertext.
 

@@ -179,7 +179,11 @@ class LeafMapper(Mapper[UUID]):
         return self.decode(stored_event)
 
     def decode(
-        self, stored: StoredEvent, only: UUID | None = None, gone: Gone | None = None
+        self,
+        stored: StoredEvent,
+        only: UUID | None = None,
+        gone: Gone | None = None,
+        numbers: frozenset[int] | None = None,
     ) -> OfStream | AccessRecorded | AccessPruned:
         """Return the event that the stored bytes say, nothing else.
 
@@ -191,6 +195,7 @@ class LeafMapper(Mapper[UUID]):
             only: of a journal event, the entries of this grant alone; no other
                 grant's part is opened.
             gone: what the log says may be missing.
+            numbers: of a journal event, open the entries with these numbers alone.
 
         Raises:
             IntegrityError: bytes and columns differ, a sealed part is missing, or one
@@ -206,7 +211,7 @@ class LeafMapper(Mapper[UUID]):
         if parts.keys() - refs.keys():
             raise IntegrityError(f"event {leaf.event_id} has sealed parts too many")
         if leaf.type == AccessRecorded.TOPIC:
-            return self._journal(leaf, refs.values(), parts, only, gone)
+            return self._journal(leaf, refs.values(), parts, only, gone, numbers)
         cls = EVENTS_BY_TOPIC.get(leaf.type)
         if cls is None:
             raise IntegrityError(f"unknown event type {leaf.type!r}")
@@ -259,6 +264,7 @@ class LeafMapper(Mapper[UUID]):
         parts: Parts,
         only: UUID | None,
         gone: Gone,
+        numbers: frozenset[int] | None,
     ) -> AccessRecorded:
         private: dict[int, EntryPrivate] = {}
         for ref in refs:
@@ -268,7 +274,10 @@ class LeafMapper(Mapper[UUID]):
             owner = leaf.entries[number].grant_id
             if ref.field != ENTRY_FIELD or ref.grant_id != (owner or leaf.stream):
                 raise IntegrityError(f"event {leaf.event_id} seals another's entry")
-            if (only is None or owner == only) and not gone.erased(ref.grant_id):
+            asked = (only is None or owner == only) and (
+                numbers is None or number in numbers
+            )
+            if asked and not gone.erased(ref.grant_id):
                 plain = self._open(leaf, ref, parts)
                 private[number] = decoded(_PRIVATE, plain, leaf.event_id)
         said = decoded(_JOURNAL_FIELDS, leaf.fields, leaf.event_id)

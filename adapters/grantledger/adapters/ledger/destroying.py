@@ -14,8 +14,10 @@ from uuid import UUID
 
 from eventsourcing.sqlite import SQLiteCursor
 
+from grantledger.adapters.ledger import audit_writes
 from grantledger.adapters.ledger.connections import LedgerConnection, LedgerDatastore
 from grantledger.adapters.ledger.faults import STORAGE_ERRORS, code_of
+from grantledger.adapters.ledger.held import held_of
 from grantledger.adapters.ledger.tombstones import is_erased
 from grantledger.domain.errors import LedgerError
 
@@ -38,6 +40,7 @@ def destroy(store: LedgerDatastore, grant_id: UUID) -> int:
 
     Raises:
         LedgerError: the log does not say that the grant is erased.
+        LegalHoldInForce: the log says that it is held.
     """
     with store.transaction(commit=False) as c:
         # Found before the write lock is taken: for an erased grant nothing is sealed
@@ -52,9 +55,11 @@ def destroy(store: LedgerDatastore, grant_id: UUID) -> int:
             (grant_id.hex,),
         )
         tokens = [tuple(row) for row in c.fetchall()]
+        terms = audit_writes.terms_of_grant(c, grant_id)
     with store.transaction(commit=True) as c:
         if not is_erased(c, grant_id):
             raise LedgerError(f"the log does not say that grant {grant_id} is erased")
+        held_of(c).check(grant_id)
         c.execute("DELETE FROM data_keys WHERE grant_id=?", (grant_id.hex,))
         c.executemany(
             "DELETE FROM sealed WHERE leaf_index=? AND entry=? AND field=?", parts
@@ -62,6 +67,7 @@ def destroy(store: LedgerDatastore, grant_id: UUID) -> int:
         c.executemany(
             "DELETE FROM token_index WHERE leaf_index=? AND entry=? AND kind=?", tokens
         )
+        audit_writes.forget(c, terms)
     return len(parts)
 
 
@@ -72,6 +78,7 @@ def prune(c: SQLiteCursor, chosen: Sequence[int]) -> int:
     c.executemany("DELETE FROM sealed WHERE leaf_index=?", rows)
     c.executemany("DELETE FROM token_index WHERE leaf_index=?", rows)
     c.executemany("DELETE FROM journal_index WHERE leaf_index=?", rows)
+    audit_writes.prune(c, chosen)
     return len(rows)
 
 

@@ -1,25 +1,24 @@
 """What workers look up and claim (the Duties port), whatever kind of store.
 
-Beside it, what the service takes once among all replicas. A store says how it is read,
-and has four writes of its own.
+Beside it, what the service takes once among all replicas, and the outbox of security
+events. A store says how it is read, and has its own writes.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
-from typing import Protocol, TypeVar
 from uuid import UUID
 
 from eventsourcing.persistence import Cursor
 
+from grantledger.adapters.ledger.doing import InThread, Reads
+from grantledger.adapters.ledger.outbox import StoredOutbox
 from grantledger.adapters.ledger.rows import micros
 from grantledger.adapters.ledger.schedule_rows import Scheduled, scheduled
 from grantledger.domain.user_grant import UserGrant
-
-T = TypeVar("T")
 
 COMPLETED_AT_ONCE = 2000
 
@@ -34,23 +33,7 @@ UNKEPT = (
 )
 
 
-class Reads(Protocol):
-    """Reads in a transaction of the store, apart from the event loop."""
-
-    def __call__(self, work: Callable[[Cursor], T]) -> Awaitable[T]:
-        """Return what the work reads."""
-        ...
-
-
-class InThread(Protocol):
-    """Does work of the store, apart from the event loop."""
-
-    def __call__(self, work: Callable[[], T]) -> Awaitable[T]:
-        """Return what the work gives."""
-        ...
-
-
-class StoredDuties(ABC):
+class StoredDuties(StoredOutbox):
     """Base of the stores' duties.
 
     Args:

@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 from eventsourcing.persistence import Cursor, StoredEvent
 
+from grantledger.adapters.ledger.held import Held, held_of
 from grantledger.adapters.ledger.leaves import decoded, read_leaf
 from grantledger.adapters.ledger.reading import LogSql
 from grantledger.adapters.ledger.rows import GrantRows, micros
@@ -51,6 +52,7 @@ class JournalEntry(msgspec.Struct):
     """What is read of an entry."""
 
     outcome: Outcome
+    grant_id: UUID | None = None
 
 
 class JournalLeaf(msgspec.Struct):
@@ -124,7 +126,8 @@ class Maintained(ABC):
     ) -> Prunable:
         """Return what a pruning may destroy; see `Maintenance.prunable`."""
         size = await self._read(_size)
-        counted = _Counted(before, frozenset(outcomes), micros(now))
+        held = await self._read(held_of)
+        counted = _Counted(before, frozenset(outcomes), micros(now), held)
         for start in range(0, size, WINDOW):
 
             def look(c: Cursor, start: int = start) -> None:
@@ -178,6 +181,8 @@ class Maintained(ABC):
     def chosen(self, c: Cursor, version: int, start: int, count: int) -> list[int]:
         """Return the leaves that a Pruned event covers, of so many from `start` on."""
         end, said = self.covering(c, version)
+        held = held_of(c)
+        held.check_journal()
         outcomes = frozenset(said.outcomes)
         expired = micros(said.occurred_at)
         return [
@@ -185,7 +190,9 @@ class Maintained(ABC):
             for index, leaf, live_until in self._journal(
                 c, start, min(start + count, end)
             )
-            if live_until <= expired and _only(leaf, outcomes)
+            if live_until <= expired
+            and _only(leaf, outcomes)
+            and not _is_held(leaf, held)
         ]
 
     def _journal(
@@ -243,8 +250,9 @@ class _Counted:
     """
 
     def __init__(
-        self, before: datetime, outcomes: frozenset[Outcome], now: int
+        self, before: datetime, outcomes: frozenset[Outcome], now: int, held: Held
     ) -> None:
+        self._held = held
         self._before = before
         self._outcomes = outcomes
         self._now = now
@@ -257,7 +265,11 @@ class _Counted:
             if leaf.recorded_at >= self._before:
                 self.below = index
                 return
-            if live_until <= self._now and _only(leaf, self._outcomes):
+            if (
+                live_until <= self._now
+                and _only(leaf, self._outcomes)
+                and not _is_held(leaf, self._held)
+            ):
                 self.leaves += 1
                 self.entries += len(leaf.entries)
             else:
@@ -275,6 +287,10 @@ def _leaf(index: int, state: bytes, hashed: bytes) -> JournalLeaf:
 
 def _only(leaf: JournalLeaf, outcomes: frozenset[Outcome]) -> bool:
     return all(entry.outcome in outcomes for entry in leaf.entries)
+
+
+def _is_held(leaf: JournalLeaf, held: Held) -> bool:
+    return bool(held.whole) or any(e.grant_id in held.grants for e in leaf.entries)
 
 
 def _size(c: Cursor) -> int:

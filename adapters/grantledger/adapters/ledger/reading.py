@@ -34,11 +34,13 @@ class LogSql:
         number: the column of `stored_events e` with the leaf index plus one.
         stream: the stream of `stored_events e` as hexadecimal text.
         speaks_of: whether `journal_index j` holds the bytes of one parameter.
+        inside: whether the text `{0}` is in the text `{1}`.
     """
 
     number: str
     stream: str
     speaks_of: str
+    inside: str
 
     @property
     def leaf(self) -> str:
@@ -49,7 +51,10 @@ class LogSql:
         )
 
 
-SQLITE = LogSql("rowid", "e.originator_id", "instr(j.grants, ?)")
+_EVERY = 2**62
+"""More than any log has leaves."""
+
+SQLITE = LogSql("rowid", "e.originator_id", "instr(j.grants, ?)", "instr({1}, {0}) > 0")
 
 
 class LeafReader:
@@ -67,9 +72,30 @@ class LeafReader:
         """How the store says it."""
         return self._sql
 
-    def events_of(self, c: Cursor, grant_id: UUID) -> Iterator[tuple[int, GrantEvent]]:
-        """Yield (leaf index, event) of the grant's stream, in order."""
-        for index, event in self._stream(c, grant_id):
+    @property
+    def keys(self) -> DataKeys:
+        """What opens sealed parts."""
+        return self._keys
+
+    def events_of(
+        self,
+        c: Cursor,
+        grant_id: UUID,
+        *,
+        after: int = 0,
+        size: int | None = None,
+        limit: int | None = None,
+    ) -> Iterator[tuple[int, GrantEvent]]:
+        """Yield (leaf index, event) of the grant's stream, in order.
+
+        Args:
+            c: in a transaction.
+            grant_id: whose.
+            after: the version before the first.
+            size: leaves of the log; later ones are left out.
+            limit: so many at most.
+        """
+        for index, event in self._stream(c, grant_id, after, size, limit):
             if not isinstance(event, GrantEvent):
                 raise IntegrityError(f"leaf {index} is no event of a grant")
             yield index, event
@@ -112,12 +138,23 @@ class LeafReader:
         return LogView(named[0], tree, leaves, LedgerLife(self.life(c)).state)
 
     def _stream(
-        self, c: Cursor, stream: UUID
+        self,
+        c: Cursor,
+        stream: UUID,
+        after: int = 0,
+        size: int | None = None,
+        limit: int | None = None,
     ) -> Iterator[tuple[int, GrantEvent | LedgerEvent | AccessRecorded | AccessPruned]]:
         c.execute(
             f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
-            " WHERE e.originator_id=? ORDER BY e.originator_version",
-            (stream.hex,),
+            f" WHERE e.originator_id=? AND e.originator_version > ?"
+            f" AND e.{self._sql.number} <= ? ORDER BY e.originator_version LIMIT ?",
+            (
+                stream.hex,
+                after,
+                _EVERY if size is None else size,
+                _EVERY if limit is None else limit,
+            ),
         )
         gone = Tombstones(c, self._sql.number)
         for row in c.fetchall():
@@ -159,6 +196,7 @@ class LeafReader:
         row: Sequence[Any],
         only: UUID | None = None,
         gone: Tombstones | None = None,
+        numbers: frozenset[int] | None = None,
     ) -> GrantEvent | LedgerEvent | AccessRecorded | AccessPruned:
         """Return the event of a row of `stored_events`.
 
@@ -167,6 +205,7 @@ class LeafReader:
             row: number, stream, version, topic, state and leaf hash.
             only: of a journal event, the entries of this grant alone.
             gone: what the log says may be missing, as far as it was asked before.
+            numbers: of a journal event, open the entries with these numbers alone.
 
         Raises:
             IntegrityError: the leaf does not prove itself.
@@ -189,4 +228,4 @@ class LeafReader:
             if not gone.erased(grant_id):
                 self._keys.load(c, grant_id)
         stored = SealedStoredEvent(UUID(hex=row[1]), row[2], row[3], row[4], parts)
-        return self._mapper.decode(stored, only, gone)
+        return self._mapper.decode(stored, only, gone, numbers)

@@ -7,13 +7,21 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from grantledger.adapters.ledger.connections import LedgerDatastore
-from grantledger.adapters.ledger.duties import InThread, Reads, StoredDuties
+from grantledger.adapters.ledger.doing import InThread, Reads
+from grantledger.adapters.ledger.duties import StoredDuties
 from grantledger.adapters.ledger.recorders import closed, refuse_closed
 from grantledger.adapters.ledger.rows import micros
 from grantledger.adapters.ledger.schedule_rows import (
     COMPLETE,
     Scheduled,
     write_schedule,
+)
+from grantledger.domain.announcing import Owed
+from grantledger.domain.grant_events import Revoked
+
+LOOKED = (
+    "SELECT o.next_index, h.next_index FROM outbox_heads o, log_head h"
+    " WHERE o.receiver = ?"
 )
 
 
@@ -71,6 +79,50 @@ class SqliteDuties(StoredDuties):
             )
             c.execute("SELECT changes()")
             return int(c.fetchone()[0]) > 0
+
+    def _look(self, receiver: str, limit: int) -> int:
+        with self._store.transaction(commit=True) as c:
+            refuse_closed(closed(c))
+            c.execute(
+                "INSERT INTO outbox_heads SELECT ?, next_index FROM log_head"
+                " WHERE true ON CONFLICT DO NOTHING",
+                (receiver,),
+            )
+            c.execute(LOOKED, (receiver,))
+            start, end = c.fetchone()
+            till = min(end, start + limit)
+            if till <= start:
+                return 0
+            c.execute(
+                "INSERT INTO outbox SELECT ?, rowid - 1, originator_id, 0, 0"
+                " FROM stored_events WHERE rowid > ? AND rowid <= ? AND topic = ?"
+                " ON CONFLICT DO NOTHING",
+                (receiver, start, till, Revoked.TOPIC),
+            )
+            c.execute(
+                "UPDATE outbox_heads SET next_index = ? WHERE receiver = ?",
+                (till, receiver),
+            )
+            return int(till - start)
+
+    def _lease(self, owed: Owed, due_at: int, tries: int) -> bool:
+        with self._store.transaction(commit=True) as c:
+            refuse_closed(closed(c))
+            c.execute(
+                "UPDATE outbox SET attempts = attempts + ?, due_at = ?"
+                " WHERE receiver = ? AND leaf_index = ? AND due_at = ?",
+                (tries, due_at, owed.receiver, owed.leaf_index, micros(owed.due_at)),
+            )
+            c.execute("SELECT changes()")
+            return int(c.fetchone()[0]) > 0
+
+    def _done(self, owed: Owed) -> None:
+        with self._store.transaction(commit=True) as c:
+            refuse_closed(closed(c))
+            c.execute(
+                "DELETE FROM outbox WHERE receiver = ? AND leaf_index = ?",
+                (owed.receiver, owed.leaf_index),
+            )
 
     def _schedule(self, row: Scheduled) -> None:
         with self._store.transaction(commit=True) as c:

@@ -11,8 +11,9 @@ from eventsourcing.persistence import Cursor
 from eventsourcing.sqlite import SQLiteCursor
 
 from grantledger.adapters.keys.ring import KeyRing, Random
+from grantledger.adapters.ledger import audit_writes, destroying, rekeying, token_rows
 from grantledger.adapters.ledger import datastore as files
-from grantledger.adapters.ledger import destroying, token_rows
+from grantledger.adapters.ledger.audit_table import AuditBatch
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.connections import LedgerDatastore
 from grantledger.adapters.ledger.data_keys import DataKeys
@@ -22,8 +23,10 @@ from grantledger.adapters.ledger.log_memory import LogView, restored
 from grantledger.adapters.ledger.rates import Rates
 from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.recorders import closed, refuse_closed
+from grantledger.adapters.ledger.rekeyed import Recoded, Rewrapped
 from grantledger.adapters.ledger.rows import SELECT, GrantRows
 from grantledger.adapters.ledger.sqlite_duties import SqliteDuties
+from grantledger.adapters.ledger.sqlite_log import SqliteLog
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.adapters.ledger.token_rows import TokenRow
 from grantledger.adapters.ledger.transaction import LedgerTransaction
@@ -65,6 +68,7 @@ class SqliteLedger(StoredLedger):
             str(path),
             rows,
             LeafReader(mapper, self._keys),
+            clock,
             STORAGE_ERRORS,
             SELECT,
             READERS,
@@ -86,6 +90,7 @@ class SqliteLedger(StoredLedger):
         )
         self._writer.on_change(self._waiting.notify)
         self._duties = SqliteDuties(self._store, self._read, self._in_thread)
+        self._published = SqliteLog(self._store, self._read, self._in_thread)
 
     @classmethod
     def open(
@@ -174,6 +179,11 @@ class SqliteLedger(StoredLedger):
         """What workers look up and claim."""
         return self._duties
 
+    @property
+    def published(self) -> SqliteLog:
+        """The log as others use it."""
+        return self._published
+
     def _reading(self, work: Callable[[Cursor], T]) -> T:
         with self._store.transaction(commit=False) as c:
             return work(c)
@@ -208,6 +218,31 @@ class SqliteLedger(StoredLedger):
             )
             token_rows.write_missing(c, rows)
 
+    def extend_audit(self, side: int, batch: AuditBatch) -> bool:
+        """Store rows that come next in a side of the audit trail."""
+        with self._store.transaction(commit=True) as c:
+            return audit_writes.extend(c, side, batch)
+
+    def _fill_audit(self, side: int, batch: AuditBatch) -> None:
+        with self._store.transaction(commit=True) as c:
+            audit_writes.put(c, side, batch)
+
+    def _reached_audit(self, side: int, size: int) -> None:
+        with self._store.transaction(commit=True) as c:
+            audit_writes.reached(c, side, size)
+
+    def _clear_audit(self, side: int, leaves: int) -> bool:
+        with self._store.transaction(commit=True) as c:
+            return audit_writes.clear(c, side, leaves)
+
+    def _swap_audit(self, side: int) -> bool:
+        with self._store.transaction(commit=True) as c:
+            return audit_writes.swap(c, side)
+
+    def _mend_tokens(self, start: int, end: int, rows: Sequence[TokenRow]) -> None:
+        with self._store.transaction(commit=True) as c:
+            token_rows.mend(c, start, end, rows)
+
     def _ready(self) -> None:
         """Whoever may write the file may do this, too."""
 
@@ -220,6 +255,22 @@ class SqliteLedger(StoredLedger):
 
     def _scrub(self, *, journal: bool, thorough: bool) -> bool:  # noqa: ARG002 - one file holds all
         return destroying.scrub(self._store, self.path, thorough=thorough)
+
+    def _rewrap(self, keys: Sequence[Rewrapped]) -> int:
+        with self._store.transaction(commit=True) as c:
+            return rekeying.rewrap(c, keys)
+
+    def _recode(self, rows: Sequence[Recoded]) -> int:
+        with self._store.transaction(commit=True) as c:
+            return rekeying.recode(c, rows)
+
+    def _reseal_client(self, provider: str, old: bytes, new: bytes) -> bool:
+        with self._store.transaction(commit=True) as c:
+            return rekeying.reseal_client(c, provider, old, new)
+
+    def _retire_key(self, key_id: str) -> None:
+        with self._store.transaction(commit=True) as c:
+            rekeying.retire_key(c, key_id)
 
     def _close(self) -> None:
         self._writer.close()

@@ -16,13 +16,18 @@ from uuid import UUID
 
 from eventsourcing.persistence import Cursor
 
+from grantledger.adapters.ledger.audit_reads import AuditReads
+from grantledger.adapters.ledger.disclosing import Disclosing
 from grantledger.adapters.ledger.duties import StoredDuties
 from grantledger.adapters.ledger.fleet_reads import FleetReads
 from grantledger.adapters.ledger.group_commit import CommitWatch, GroupCommit
 from grantledger.adapters.ledger.log_memory import LogMemory, LogView
 from grantledger.adapters.ledger.maintained import Maintained
+from grantledger.adapters.ledger.published_log import PublishedLog
 from grantledger.adapters.ledger.reading import LeafReader
+from grantledger.adapters.ledger.rebuilding import Rebuilds
 from grantledger.adapters.ledger.recorders import refuse_closed
+from grantledger.adapters.ledger.rekeyed import Rekeyed
 from grantledger.adapters.ledger.rows import GrantRows, micros
 from grantledger.adapters.ledger.shared_reads import SharedReads, Stopped
 from grantledger.adapters.ledger.standing import Standing
@@ -32,7 +37,8 @@ from grantledger.domain.errors import GrantledgerError, IntegrityError, Unavaila
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.journal import AccessEntry, AccessRecorded
 from grantledger.domain.ledger_life import LedgerLife
-from grantledger.domain.ports import AppendVerdict, Lane, Recorded
+from grantledger.domain.legal_hold import LegalHold
+from grantledger.domain.ports import AppendVerdict, Clock, Lane, Recorded
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import GrantKey, Outcome
 
@@ -40,13 +46,14 @@ T = TypeVar("T")
 POLL_SECONDS = 0.05
 
 
-class StoredLedger(FleetReads, Maintained):
+class StoredLedger(FleetReads, AuditReads, Rebuilds, Rekeyed, Maintained):
     """Base of the stores' ledgers.
 
     Safe in threads; may be used from several event loops.
 
     Args:
         name: of the ledger, for messages; it holds no password.
+        clock: tells how old something is.
         failures: what the store raises when it fails.
         select: the query for rows of grants (see `rows.selecting`).
         readers: how many threads read.
@@ -58,6 +65,7 @@ class StoredLedger(FleetReads, Maintained):
         name: str,
         rows: GrantRows,
         leaves: LeafReader,
+        clock: Clock,
         failures: tuple[type[Exception], ...],
         select: str,
         readers: int,
@@ -67,6 +75,7 @@ class StoredLedger(FleetReads, Maintained):
         self._rows = rows
         self._leaves = leaves
         self._sql = leaves.sql
+        self._clock = clock
         self._failures = failures
         self._select = select
         self.memory = LogMemory(name)
@@ -83,6 +92,11 @@ class StoredLedger(FleetReads, Maintained):
     @abstractmethod
     def duties(self) -> StoredDuties:
         """What workers look up and claim."""
+
+    @property
+    @abstractmethod
+    def published(self) -> PublishedLog:
+        """The log as others use it: tiles, proofs, published checkpoints."""
 
     @abstractmethod
     def _reading(self, work: Callable[[Cursor], T]) -> T:
@@ -272,6 +286,11 @@ class StoredLedger(FleetReads, Maintained):
         self.memory.admit()
         refuse_closed(await self._read(self._closed))
 
+    @property
+    def disclosing(self) -> Disclosing:
+        """Leaves with what of their sealed fields may be shown: for evidence."""
+        return Disclosing(self._read, self._leaves)
+
     async def standing(self) -> Standing:
         """Return the schema and key checks that are stored now."""
 
@@ -290,6 +309,10 @@ class StoredLedger(FleetReads, Maintained):
     async def life(self) -> LedgerLife:
         """Return what was done to the ledger itself, rebuilt from its events."""
         return await self._read(lambda c: LedgerLife(self._leaves.life(c)))
+
+    async def holds(self) -> Sequence[LegalHold]:
+        """Return the legal holds in force; see `Maintenance.holds`."""
+        return (await self.life()).state.holds
 
     async def log(self, *sizes: int) -> LogView:
         """Return the log's head, and the leaves that ended it at these sizes."""

@@ -21,7 +21,7 @@ from grantledger.domain.grant_events import (
     Rotated,
 )
 from grantledger.domain.journal import AccessEntry
-from grantledger.domain.values import TokenFingerprint, TokenKind
+from grantledger.domain.values import ERASED_TEXT, TokenFingerprint, TokenKind
 
 OF_EVENT = -1
 """Stands for the entry where an event of a grant records the token."""
@@ -55,7 +55,10 @@ class TokenRow(NamedTuple):
 
 
 def rows_of_event(index: int, event: GrantEvent, jti_mark: JtiMark) -> list[TokenRow]:
-    """Return the rows of a grant's event, whose leaf has that index."""
+    """Return the rows of a grant's event, whose leaf has that index.
+
+    Of an erased grant, whose tokens nobody can name, there are none.
+    """
     marks: list[tuple[str, TokenFingerprint | None]] = []
     match event:
         case Provisioned() | Rotated():
@@ -73,7 +76,7 @@ def rows_of_event(index: int, event: GrantEvent, jti_mark: JtiMark) -> list[Toke
     return [
         TokenRow(index, OF_EVENT, str(kind), mark, grant, generation)
         for kind, mark in marks
-        if mark is not None
+        if mark is not None and mark != ERASED_TEXT
     ]
 
 
@@ -103,6 +106,14 @@ def write(c: Cursor, rows: Iterable[TokenRow]) -> None:
     """Store rows beside the leaves that they come with."""
     for row in rows:
         c.execute(_INSERT, tuple(row))
+
+
+def mend(c: Cursor, start: int, end: int, rows: Iterable[TokenRow]) -> None:
+    """Make these the rows of the leaves, unless they are to be forgotten."""
+    c.execute(
+        "DELETE FROM token_index WHERE leaf_index >= ? AND leaf_index < ?", (start, end)
+    )
+    write_missing(c, rows)
 
 
 def write_missing(c: Cursor, rows: Iterable[TokenRow]) -> None:

@@ -5,6 +5,7 @@ Relative paths count from the file's own directory. A wrong setting is refused b
 name, before anything is opened.
 """
 
+from grantledger.adapters.settings.bounds import MAX_LISTED
 from grantledger.adapters.settings.reading import (
     CONFIG_ENV,
     DEFAULT_CONFIG,
@@ -23,22 +24,27 @@ from grantledger.adapters.settings.resolved import (
     Settings,
 )
 from grantledger.adapters.settings.shape import (
-    MAX_LISTED,
     BrokerSettings,
-    CallerIssuerSettings,
     CallerSettings,
     FileSettings,
-    HttpClientSettings,
-    HttpSettings,
     KeySettings,
     LedgerSettings,
-    LogSettings,
     ProviderSettings,
     TelemetrySettings,
-    TransmitterSettings,
     UnknownOutcomeSettings,
     WorkerSettings,
 )
+from grantledger.adapters.settings.shape_events import (
+    AnnouncementSettings,
+    ReceiverSettings,
+    TransmitterSettings,
+)
+from grantledger.adapters.settings.shape_http import (
+    CallerIssuerSettings,
+    HttpClientSettings,
+    HttpSettings,
+)
+from grantledger.adapters.settings.shape_log import LogSettings, WitnessSettings
 
 __all__ = [
     "CONFIG_ENV",
@@ -50,6 +56,7 @@ __all__ = [
     "LISTEN_ENV",
     "MAX_LISTED",
     "SQLITE_PREFIX",
+    "AnnouncementSettings",
     "BrokerSettings",
     "CallerIssuerSettings",
     "CallerSettings",
@@ -60,10 +67,12 @@ __all__ = [
     "LedgerSettings",
     "LogSettings",
     "ProviderSettings",
+    "ReceiverSettings",
     "Settings",
     "TelemetrySettings",
     "TransmitterSettings",
     "UnknownOutcomeSettings",
+    "WitnessSettings",
     "WorkerSettings",
     "config_path",
     "load",

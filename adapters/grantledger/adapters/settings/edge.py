@@ -5,10 +5,13 @@ from __future__ import annotations
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
-from grantledger.adapters.settings.shape import FileSettings, HttpSettings
+from grantledger.adapters.settings.shape import FileSettings
+from grantledger.adapters.settings.shape_http import HttpSettings
 from grantledger.domain.errors import ConfigurationError
 
-RESERVED_ISSUERS = frozenset({"browser", "cert", "cli", "connect", "set", "unix"})
+RESERVED_ISSUERS = frozenset(
+    {"browser", "cert", "cli", "connect", "receiver", "set", "unix"}
+)
 """What begins the ids of all other callers; no issuer's callers are called so."""
 
 RESERVED_PROVIDERS = frozenset({"session", "logout"})
@@ -28,6 +31,7 @@ def check_edge(file: FileSettings) -> None:
             raise ConfigurationError(f"{field}: {issuer.name!r} is reserved", field)
     _check_browsers(said, file)
     _check_transmitters(said, file)
+    _check_receivers(file)
 
 
 def _check_browsers(said: HttpSettings, file: FileSettings) -> None:
@@ -63,13 +67,39 @@ def _check_transmitters(said: HttpSettings, file: FileSettings) -> None:
             raise ConfigurationError(
                 f"{at}.providers: name at least one", f"{at}.providers"
             )
-        for name in one.providers:
-            if name not in file.providers:
-                raise ConfigurationError(
-                    f"{at}.providers: unknown provider {name!r}; "
-                    f"known: {', '.join(file.providers) or 'none'}",
-                    f"{at}.providers",
-                )
+        _check_known(one.providers, file, f"{at}.providers")
+
+
+def _check_receivers(file: FileSettings) -> None:
+    said = file.announcements
+    if said.issuer is not None:
+        _safe(said.issuer, "announcements.issuer")
+    names = [one.name for one in said.receivers]
+    callers = [one.caller for one in said.receivers if one.caller is not None]
+    for number, one in enumerate(said.receivers):
+        at = f"announcements.receivers[{number}]"
+        if names.count(one.name) > 1:
+            raise ConfigurationError(f"{at}.name: it stands twice", f"{at}.name")
+        if one.caller is not None and callers.count(one.caller) > 1:
+            raise ConfigurationError(f"{at}.caller: it stands twice", f"{at}.caller")
+        if (one.url is None) == (one.caller is None):
+            raise ConfigurationError(
+                f"{at}.url: say where events are pushed, or which caller polls",
+                f"{at}.url",
+            )
+        if one.url is not None:
+            _safe(one.url, f"{at}.url")
+        _check_known(one.providers, file, f"{at}.providers")
+
+
+def _check_known(names: list[str], file: FileSettings, field: str) -> None:
+    for name in names:
+        if name not in file.providers:
+            raise ConfigurationError(
+                f"{field}: unknown provider {name!r}; "
+                f"known: {', '.join(file.providers) or 'none'}",
+                field,
+            )
 
 
 def _safe(url: str, field: str) -> SplitResult:

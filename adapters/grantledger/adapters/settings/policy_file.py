@@ -15,14 +15,14 @@ from typing import Annotated, Literal, cast
 
 import msgspec
 
-from grantledger.adapters.settings.shape import (
+from grantledger.adapters.settings.bounds import (
     MAX_LISTED,
     MAX_TEXT_LENGTH,
-    CallerSettings,
     Name,
     Roles,
     Text,
 )
+from grantledger.adapters.settings.shape import CallerSettings
 from grantledger.domain.errors import ConfigurationError
 from grantledger.domain.policy import CallerRule, Policy, Role
 from grantledger.domain.values import MAX_NAME_LENGTH, MAX_SUBJECT_LENGTH, parse_scopes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from grantledger.adapters.settings.shape import HttpProxySettings, HttpSettings
+from grantledger.adapters.settings.shape_http import HttpProxySettings, HttpSettings
 from grantledger.domain.errors import ConfigurationError
 
 CERT, UNIX = "cert", "unix"

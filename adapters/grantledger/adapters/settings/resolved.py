@@ -6,19 +6,21 @@ import os
 import re
 import socket
 from collections.abc import Collection, Mapping
+from importlib.metadata import version
 from pathlib import Path
 
+from grantledger.adapters.settings.bounds import MAX_TEXT_LENGTH
 from grantledger.adapters.settings.edge import check_edge
 from grantledger.adapters.settings.policy_file import inline_policy, read_policy
 from grantledger.adapters.settings.proxied import check_proxied
 from grantledger.adapters.settings.shape import (
-    MAX_TEXT_LENGTH,
     CallerSettings,
     FileSettings,
-    HttpSettings,
     KeySettings,
     ProviderSettings,
 )
+from grantledger.adapters.settings.shape_http import HttpSettings
+from grantledger.domain.audit import node_with_build
 from grantledger.domain.errors import ConfigurationError
 from grantledger.domain.policy import Policy
 from grantledger.domain.values import MAX_NAME_LENGTH, Secret, parse_scopes
@@ -157,6 +159,11 @@ class Settings:
     def node(self) -> str:
         """The name of this replica."""
         return self.file.broker.node or f"{socket.gethostname()}-{os.getpid()}"
+
+    @property
+    def recorded_node(self) -> str:
+        """The replica as events name it, with the version that it runs."""
+        return node_with_build(self.node, version("grantledger"))
 
     @property
     def has_policy(self) -> bool:

@@ -151,6 +151,32 @@ class Metrics:
             "The longest life left of a token whose revocation is owed.",
             "livemax",
         )
+        self._untold = self._gauge(
+            "grantledger_security_events_waiting",
+            "Security events that receivers have not acknowledged yet.",
+            "livemax",
+        )
+        self._checkpoints = Counter(
+            "grantledger_checkpoints",
+            "Checkpoints by what became of them; `failed` calls for an operator.",
+            ("outcome",),
+            registry=registry,
+        )
+        self._checkpoint_age = self._gauge(
+            "grantledger_checkpoint_age_seconds",
+            "For how long the log has leaves that no published checkpoint covers.",
+            "livemax",
+        )
+        self._audit_leaves = self._gauge(
+            "grantledger_audit_lag_leaves",
+            "Leaves of the log that the audit trail lacks.",
+            "livemax",
+        )
+        self._audit_seconds = self._gauge(
+            "grantledger_audit_lag_seconds",
+            "For how long the oldest leaf that the audit trail lacks is there.",
+            "livemax",
+        )
         self._spooled = self._gauge(
             "grantledger_spooled_answers",
             "Answers on disk that the ledger has not taken yet.",
@@ -227,6 +253,10 @@ class Metrics:
         """Count a request to a server; see `HttpWatch`."""
         self._sent.labels(server, what, outcome).inc()
 
+    def checkpoint(self, word: str) -> None:
+        """Count a checkpoint by what became of it."""
+        self._checkpoints.labels(word).inc()
+
     def worked(self, work: str, *, well: bool) -> None:
         """Count a round of a worker."""
         self._rounds.labels(work, "done" if well else "failed").inc()
@@ -245,6 +275,10 @@ class Metrics:
                 self._open.labels(provider).set(sample.obligations.get(provider, 0))
             self._overdue.set(sample.overdue)
             self._exposure.set(sample.exposure_seconds)
+            self._untold.set(sample.untold)
+            self._audit_leaves.set(sample.audit_leaves)
+            self._audit_seconds.set(sample.audit_seconds)
+        self._checkpoint_age.set(sample.checkpoint_age_seconds)
         self._spooled.set(sample.spooled)
         for provider, answered in sample.reached.items():
             self._up.labels(provider).set(int(answered))

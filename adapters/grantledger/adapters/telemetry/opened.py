@@ -70,6 +70,11 @@ class Telemetry(Watch):
         if self.metrics is not None:
             self.metrics.commit_failed()
 
+    def checkpoint(self, word: str) -> None:
+        """See `Watch.checkpoint`."""
+        if self.metrics is not None:
+            self.metrics.checkpoint(word)
+
     def worked(self, work: str, *, well: bool) -> None:
         """Count a round of a worker."""
         if self.metrics is not None:

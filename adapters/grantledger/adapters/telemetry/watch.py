@@ -24,7 +24,11 @@ class Sample:
         obligations: open ones by provider, None where that could not be read.
         overdue: those of them whose next try is over an hour late.
         exposure_seconds: the longest life that is left of a token that is owed.
+        untold: security events that receivers are owed.
+        checkpoint_age_seconds: for how long leaves are in no published checkpoint.
         spooled: answers on disk that the ledger has not taken yet.
+        audit_leaves: leaves that the audit trail lacks; `audit_seconds` since when the
+            oldest of them is there.
         reached: of each provider asked so far, whether its server answered last.
     """
 
@@ -34,7 +38,11 @@ class Sample:
     obligations: Mapping[str, int] | None = None
     overdue: int = 0
     exposure_seconds: float = 0.0
+    untold: int = 0
+    checkpoint_age_seconds: float = 0.0
     spooled: int = 0
+    audit_leaves: int = 0
+    audit_seconds: float = 0.0
     reached: Mapping[str, bool] = field(default_factory=dict[str, bool])
 
 
@@ -62,6 +70,9 @@ class Watch:
 
     def commit_failed(self) -> None:
         """Take note of a group commit that failed; called in the same thread."""
+
+    def checkpoint(self, word: str) -> None:
+        """Take note of a checkpoint: `published`, `failed`, `cosigned` and so on."""
 
     def worked(self, work: str, *, well: bool) -> None:
         """Take note of a round of a worker."""

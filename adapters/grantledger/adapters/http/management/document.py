@@ -13,10 +13,16 @@ from fastapi import FastAPI
 from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from grantledger.adapters.http.management import models
+from grantledger.adapters.http.management import events_document, log_document, models
 from grantledger.domain.values import MAX_NAME_LENGTH, MAX_SUBJECT_LENGTH
 
-BODIES = (models.Import, models.Revoke, models.BulkRevoke, models.BulkLineOut)
+BODIES = (
+    models.Import,
+    models.Revoke,
+    models.BulkRevoke,
+    models.BulkLineOut,
+    models.EvidenceIn,
+)
 PROBLEM = "application/problem+json"
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -72,12 +78,6 @@ _TOKEN: dict[str, Any] = {
         "request_id": _TEXT,
         "token_ref": {"type": "integer", "minimum": 0},
     },
-}
-_PUSH_ERROR: dict[str, Any] = {
-    "type": "object",
-    "description": "RFC 8935 section 2.3.",
-    "required": ["err", "description"],
-    "properties": {"err": _TEXT, "description": _TEXT},
 }
 _SCOPES = {
     "anyOf": [
@@ -231,34 +231,8 @@ def _others() -> dict[str, Any]:
                 },
             }
         },
-        "/events/{transmitter}": {
-            "post": {
-                "summary": "Push a security event (RFC 8935)",
-                "operationId": "push_event",
-                "security": [{}, {"jwt": []}],
-                "parameters": [
-                    {
-                        "name": "transmitter",
-                        "in": "path",
-                        "required": True,
-                        "schema": _SEGMENTS["provider"],
-                    }
-                ],
-                "requestBody": {
-                    "required": True,
-                    "content": {"application/secevent+jwt": {"schema": _TEXT}},
-                },
-                "responses": {
-                    "202": {"description": "It is durable here."},
-                    "400": _answer(_PUSH_ERROR, "It is not taken, and why."),
-                    **{
-                        status: said
-                        for status, said in _problems().items()
-                        if status != "400"
-                    },
-                },
-            }
-        },
+        **log_document.paths(_problems()),
+        **events_document.paths(_problems(), _SEGMENTS["provider"]),
         "/healthz": {
             "get": {
                 "summary": "Whether the process turns",

@@ -27,6 +27,7 @@ from grantledger.domain.values import (
     MAX_SCOPES,
     MAX_SUBJECT_LENGTH,
     GrantStatus,
+    HoldScope,
     Purpose,
     ReauthorizationReason,
     RevocationReason,
@@ -137,6 +138,25 @@ class Select(_Asked):
     token: Token | Unsaid = None
 
 
+class EvidenceIn(_Asked):
+    """What a bundle is to prove: of a grant, a token, a user, an erasure or a time.
+
+    Attributes:
+        token: the grant that it is of.
+        recorded_from, recorded_until: what the log gained between.
+        complete: with every leaf between, so that none can be missing.
+    """
+
+    grant_id: UUID | Unsaid = None
+    token: Token | Unsaid = None
+    provider: Name | Unsaid = None
+    subject: Subject | Unsaid = None
+    erasure: UUID | Unsaid = None
+    recorded_from: Time | Unsaid = None
+    recorded_until: Time | Unsaid = None
+    complete: bool = False
+
+
 class BulkRevoke(_Asked):
     """Many grants to be ended; nothing is, unless `dry_run` is false."""
 
@@ -145,6 +165,44 @@ class BulkRevoke(_Asked):
     reason: RevocationReason = RevocationReason.INCIDENT
     reason_text: Words | Unsaid = None
     ticket: Words | Unsaid = None
+
+
+class SetHold(_Asked):
+    """What is to be held: one grant, or one user, or everything."""
+
+    grant_id: UUID | Unsaid = None
+    provider: Name | Unsaid = None
+    subject: Subject | Unsaid = None
+    everything: bool = False
+    reason: Words
+    ticket: Words | Unsaid = None
+
+
+class ReleaseHold(_Asked):
+    """Why a hold ends; the words are stored sealed."""
+
+    reason: Words
+    ticket: Words | Unsaid = None
+
+
+class HoldOut(BaseModel):
+    """A legal hold; one on a user covers the grants that come later, too."""
+
+    hold_id: UUID
+    scope: HoldScope
+    grants: list[UUID]
+    provider: str | None
+    subject: str | None
+    set_at: datetime
+    by: str
+    reason: str
+    ticket: str | None
+
+
+class HoldsOut(BaseModel):
+    """The holds in force that the caller may see."""
+
+    holds: list[HoldOut]
 
 
 class RefreshTokenOut(BaseModel):

@@ -43,20 +43,38 @@ WITH_LEAVES = (
     Table("sealed", _LEAF_RANGE),
     Table("journal_index", _LEAF_RANGE),
     Table("token_index", _LEAF_RANGE),
+    Table("grant_states", _LEAF_RANGE),
     # A row goes with its newest leaf: changed later, it comes again with that one.
     Table("current_grants", f"{_LEAF_RANGE} AND grant_id IN {_STREAMS})"),
     # Made with a stream's first event.
     Table("data_keys", f"grant_id IN {_STREAMS} AND originator_version = 1)"),
 )
 
-AS_A_WHOLE = ("data_keys", "key_checks", "provider_clients", "once")
+AS_A_WHOLE = (
+    "data_keys",
+    "key_checks",
+    "provider_clients",
+    "once",
+    "outbox",
+    "outbox_heads",
+    "checkpoints",
+    "cosignatures",
+)
 """Tables with rows that may change, or go, without a leaf; none has a NULL in it."""
 
 BY_ITSELF = ("log_head", "meta", "token_index_missing")
 """Tables that the end of a copy writes."""
 
-MADE_ANEW = ("claims", "upkeep")
-"""Tables that a broker fills by itself: when to look at a grant, and who does."""
+MADE_ANEW = (
+    "claims",
+    "upkeep",
+    "log_nodes",
+    "audit_position",
+    "audit_rows",
+    "audit_terms",
+)
+"""Tables that a broker fills by itself: who looks at which grant when, the roots of
+tiles, and the rows of the audit trail."""
 
 
 @dataclass(slots=True)

@@ -73,6 +73,7 @@ _APPEND = (
     f" FROM ledger_append({_SIZE}, %s::timestamptz, {_ARRAYS})"
 )
 APPEND = _APPEND.encode()
+MEND_TOKENS = f"SELECT ledger_mend_tokens(%s, %s, {_INDEXED})"
 COMPLETE_TOKENS = f"SELECT ledger_complete_tokens(%s, %s, {_INDEXED})".encode()
 
 

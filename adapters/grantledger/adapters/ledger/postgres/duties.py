@@ -11,10 +11,13 @@ from uuid import UUID
 
 import psycopg
 
-from grantledger.adapters.ledger.duties import InThread, Reads, StoredDuties
+from grantledger.adapters.ledger.doing import InThread, Reads
+from grantledger.adapters.ledger.duties import StoredDuties
 from grantledger.adapters.ledger.postgres.columns import SCHEDULE, only_row
 from grantledger.adapters.ledger.postgres.connections import Connection, Place
+from grantledger.adapters.ledger.rows import micros
 from grantledger.adapters.ledger.schedule_rows import Scheduled
+from grantledger.domain.announcing import Owed
 
 # LATERAL, ordered and limited: the planner would take a third of all grants to be due.
 UNUSED = (
@@ -79,6 +82,23 @@ class PostgresDuties(StoredDuties):
             b"SELECT ledger_once(%s, %s, %s)", [kind, digest, float(seconds)]
         )
         return bool(first)
+
+    def _look(self, receiver: str, limit: int) -> int:
+        (leaves,) = self._call(b"SELECT ledger_outbox_look(%s, %s)", [receiver, limit])
+        return int(leaves)
+
+    def _lease(self, owed: Owed, due_at: int, tries: int) -> bool:
+        was = micros(owed.due_at)
+        (leased,) = self._call(
+            b"SELECT ledger_outbox_lease(%s, %s, %s, %s, %s)",
+            [owed.receiver, owed.leaf_index, was, due_at, tries],
+        )
+        return bool(leased)
+
+    def _done(self, owed: Owed) -> None:
+        self._call(
+            b"SELECT ledger_outbox_done(%s, %s)", [owed.receiver, owed.leaf_index]
+        )
 
     def _schedule(self, row: Scheduled) -> None:
         self._call(SCHEDULE, [[value] for value in row])

@@ -10,13 +10,19 @@ import psycopg
 from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.keys.ring import KeyRing, Random
+from grantledger.adapters.ledger.audit_table import AuditBatch
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.data_keys import DataKeys
 from grantledger.adapters.ledger.group_commit import GroupCommit
 from grantledger.adapters.ledger.postgres import schema
+from grantledger.adapters.ledger.postgres.audit_columns import (
+    EXTEND_AUDIT,
+    audit_columns,
+)
 from grantledger.adapters.ledger.postgres.clock import DatabaseClock
 from grantledger.adapters.ledger.postgres.columns import (
     COMPLETE_TOKENS,
+    only_row,
     token_columns,
 )
 from grantledger.adapters.ledger.postgres.connections import (
@@ -28,11 +34,13 @@ from grantledger.adapters.ledger.postgres.connections import (
 from grantledger.adapters.ledger.postgres.duties import PostgresDuties
 from grantledger.adapters.ledger.postgres.faults import STORAGE_ERRORS, translated
 from grantledger.adapters.ledger.postgres.listening import Listener, can_listen
+from grantledger.adapters.ledger.postgres.log import PostgresLog
 from grantledger.adapters.ledger.postgres.maintenance import PostgresMaintenance
 from grantledger.adapters.ledger.postgres.readers import CUT_OFF, Readers
 from grantledger.adapters.ledger.postgres.transaction import PostgresTransaction
 from grantledger.adapters.ledger.rates import Rates
 from grantledger.adapters.ledger.reading import LeafReader, LogSql
+from grantledger.adapters.ledger.rekeyed import Recoded, Rewrapped
 from grantledger.adapters.ledger.rows import GrantRows, selecting
 from grantledger.adapters.ledger.stored_ledger import POLL_SECONDS, StoredLedger
 from grantledger.adapters.ledger.token_rows import TokenRow
@@ -45,7 +53,10 @@ CHORES = 2
 READ_TRIES = READERS + 1
 RARE_POLL_SECONDS = 1.0
 POSTGRES = LogSql(
-    "notification_id", "e.originator_id::text", "position(? in j.grants) > 0"
+    "notification_id",
+    "e.originator_id::text",
+    "position(? in j.grants) > 0",
+    "position({0} in {1}) > 0",
 )
 SELECT = selecting("g.grant_id::uuid")
 
@@ -72,14 +83,14 @@ class PostgresLedger(StoredLedger):
         maintenance: Place | None = None,
     ) -> None:
         self.place = place
-        self._clock = clock
+        self._time = clock
         self._maintenance = PostgresMaintenance(maintenance or place)
         keys = DataKeys(ring, random)
         rows = GrantRows(ring, keys, random)
         mapper = LeafMapper(keys.cached, random)
         leaves = LeafReader(mapper, keys, POSTGRES)
         super().__init__(
-            place.name, rows, leaves, STORAGE_ERRORS, SELECT, READERS, CHORES
+            place.name, rows, leaves, clock, STORAGE_ERRORS, SELECT, READERS, CHORES
         )
         self._transaction = PostgresTransaction(
             place, mapper, rows, keys, clock, ids, node, self.memory
@@ -90,6 +101,7 @@ class PostgresLedger(StoredLedger):
         )
         self._writer.on_change(self._waiting.notify)
         self._duties = PostgresDuties(place, self._read, self._in_thread)
+        self._published = PostgresLog(place, self._read, self._in_thread, POSTGRES)
         at = listen_at or (None if place.pooled else place)
         self._listener = Listener(at, self._heard) if listen and at else None
 
@@ -158,6 +170,11 @@ class PostgresLedger(StoredLedger):
         """What workers look up and claim."""
         return self._duties
 
+    @property
+    def published(self) -> PostgresLog:
+        """The log as others use it."""
+        return self._published
+
     def _reading(self, work: Callable[[Cursor], T]) -> T:
         """Read in one snapshot, on another connection if the first was cut off."""
         for _ in range(READ_TRIES - 1):
@@ -176,8 +193,8 @@ class PostgresLedger(StoredLedger):
     def _read_on(self, connection: Connection, work: Callable[[Cursor], T]) -> T:
         with self.place.reading(connection):
             # A replica that only reads knows the time as well as one that writes.
-            if not self._clock.fresh:
-                self._clock.told(server_time(connection))
+            if not self._time.fresh:
+                self._time.told(server_time(connection))
             return work(PgCursor(connection))
 
     def _schema(self, c: Cursor) -> tuple[int, int]:
@@ -197,6 +214,29 @@ class PostgresLedger(StoredLedger):
         with place.connect() as connection, place.writing(connection):
             connection.execute(COMPLETE_TOKENS, (start, end, *token_columns(rows)))
 
+    def extend_audit(self, side: int, batch: AuditBatch) -> bool:
+        """Store rows that come next in a side of the audit trail."""
+        place = self.place
+        with place.connect() as connection, place.writing(connection):
+            values = (side, batch.start, batch.end, *audit_columns(batch))
+            row = connection.execute(EXTEND_AUDIT, values).fetchone()
+            return bool(only_row(row)[0])
+
+    def _fill_audit(self, side: int, batch: AuditBatch) -> None:
+        self._maintenance.fill_audit(side, batch)
+
+    def _reached_audit(self, side: int, size: int) -> None:
+        self._maintenance.reached_audit(side, size)
+
+    def _clear_audit(self, side: int, leaves: int) -> bool:
+        return self._maintenance.clear_audit(side, leaves)
+
+    def _swap_audit(self, side: int) -> bool:
+        return self._maintenance.swap_audit(side)
+
+    def _mend_tokens(self, start: int, end: int, rows: Sequence[TokenRow]) -> None:
+        self._maintenance.mend_tokens(start, end, rows)
+
     def _ready(self) -> None:
         self._maintenance.ready()
 
@@ -208,6 +248,18 @@ class PostgresLedger(StoredLedger):
 
     def _scrub(self, *, journal: bool, thorough: bool) -> bool:
         return self._maintenance.vacuum(journal=journal, thorough=thorough)
+
+    def _rewrap(self, keys: Sequence[Rewrapped]) -> int:
+        return self._maintenance.rewrap(keys)
+
+    def _recode(self, rows: Sequence[Recoded]) -> int:
+        return self._maintenance.recode(rows)
+
+    def _reseal_client(self, provider: str, old: bytes, new: bytes) -> bool:
+        return self._maintenance.reseal_client(provider, old, new)
+
+    def _retire_key(self, key_id: str) -> None:
+        self._maintenance.retire_key(key_id)
 
     def _heard(self, grant_id: UUID | None) -> None:
         """Wake who waits for the grant, or everybody."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from time import sleep
 from uuid import UUID
@@ -11,13 +11,28 @@ from uuid import UUID
 import psycopg
 from psycopg import errors, sql
 
+from grantledger.adapters.ledger.audit_table import AuditBatch
+from grantledger.adapters.ledger.postgres.audit_columns import (
+    FILL_AUDIT,
+    audit_columns,
+)
+from grantledger.adapters.ledger.postgres.columns import MEND_TOKENS, token_columns
 from grantledger.adapters.ledger.postgres.connections import Connection, Place
 from grantledger.adapters.ledger.postgres.faults import translated
-from grantledger.domain.errors import LedgerError, LedgerReadOnly
+from grantledger.adapters.ledger.rekeyed import Recoded, Rewrapped
+from grantledger.adapters.ledger.token_rows import TokenRow
+from grantledger.domain.errors import LedgerError, LedgerReadOnly, LegalHoldInForce
 
 KEYS = "data_keys"
-OF_GRANTS = (KEYS, "sealed", "current_grants", "token_index")
-OF_JOURNAL = ("stored_events", "journal_index")
+OF_GRANTS = (
+    KEYS,
+    "sealed",
+    "current_grants",
+    "grant_states",
+    "token_index",
+    "audit_terms",
+)
+OF_JOURNAL = ("stored_events", "journal_index", "audit_rows")
 REWRITTEN_BYTES = 64 * 1024 * 1024
 """A table up to this size is written anew at once; the others wait that long."""
 LOCK_MILLISECONDS = 1_000
@@ -65,6 +80,54 @@ class PostgresMaintenance:
         """Destroy what a Pruned event covers of so many leaves; return how many."""
         return self._called("SELECT ledger_prune(%s, %s, %s)", version, start, count)
 
+    def rewrap(self, keys: Sequence[Rewrapped]) -> int:
+        """Store wrappings of data keys; see `Rekeyed`."""
+        columns = ([k.grant_id for k in keys], [k.old for k in keys])
+        others = ([k.kek_id for k in keys], [k.new for k in keys])
+        return self._called("SELECT ledger_rewrap(%s, %b, %s, %b)", *columns, *others)
+
+    def recode(self, rows: Sequence[Recoded]) -> int:
+        """Store codes of grants' rows; see `Rekeyed`."""
+        return self._called(
+            "SELECT ledger_recode(%s, %b, %b)",
+            [row.grant_id for row in rows],
+            [row.old for row in rows],
+            [row.new for row in rows],
+        )
+
+    def reseal_client(self, provider: str, old: bytes, new: bytes) -> bool:
+        """Store a client as sealed anew; see `Rekeyed`."""
+        return bool(
+            self._called(
+                "SELECT ledger_reseal_client(%s, %b, %b)::integer", provider, old, new
+            )
+        )
+
+    def retire_key(self, key_id: str) -> None:
+        """Keep in mind that a key is retired; see `Rekeyed`."""
+        self._called("SELECT count(ledger_retire_key(%s))", key_id)
+
+    def fill_audit(self, side: int, batch: AuditBatch) -> None:
+        """Store rows of the audit trail in the side that is not live."""
+        values = (side, batch.start, batch.end, *audit_columns(batch))
+        self._called(FILL_AUDIT, *values)
+
+    def reached_audit(self, side: int, size: int) -> None:
+        """Say that the side that is not live has every leaf below `size`."""
+        self._called("SELECT ledger_audit_reached(%s, %s)", side, size)
+
+    def clear_audit(self, side: int, leaves: int) -> bool:
+        """Empty so many leaves of the side that is not live; tell if any is left."""
+        return self._called("SELECT ledger_audit_clear(%s, %s)", side, leaves) > 0
+
+    def swap_audit(self, side: int) -> bool:
+        """Make the side live, unless it is behind the one that is."""
+        return self._called("SELECT ledger_audit_swap(%s)", side) > 0
+
+    def mend_tokens(self, start: int, end: int, rows: Sequence[TokenRow]) -> None:
+        """Make these the rows of the index of tokens for the leaves."""
+        self._called(MEND_TOKENS, start, end, *token_columns(rows))
+
     def vacuum(self, *, journal: bool, thorough: bool) -> bool:
         """Free what was destroyed, where this role may; tell whether all of it was.
 
@@ -103,7 +166,7 @@ class PostgresMaintenance:
     def _called(self, statement: str, *values: object) -> int:
         with self._connected() as connection:
             found = connection.execute(statement.encode(), values).fetchone()
-        return 0 if found is None else int(found[0])
+        return 0 if found is None else int(found[0] or 0)
 
     @contextmanager
     def _connected(self) -> Generator[Connection]:
@@ -120,6 +183,8 @@ class PostgresMaintenance:
             raise LedgerError(
                 f"{self._place.name}: {cause.diag.message_primary}"
             ) from (cause)
+        except errors.ObjectInUse as cause:
+            raise LegalHoldInForce(str(cause.diag.message_primary)) from cause
         except psycopg.Error as cause:
             raise translated(cause, self._place.name) from cause
 

@@ -74,25 +74,39 @@ BEGIN
             'ledger_lock', 'ledger_append', 'ledger_keep_key_checks',
             'ledger_keep_client', 'ledger_schedule', 'ledger_complete_schedule',
             'ledger_claim', 'ledger_index_tokens', 'ledger_complete_tokens',
-            'ledger_once'
+            'ledger_once', 'ledger_outbox_look', 'ledger_outbox_lease',
+            'ledger_outbox_done', 'ledger_log_nodes', 'ledger_publish',
+            'ledger_cosigned', 'ledger_audit_extend'
         )
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO grantledger_app', thing.name);
     END LOOP;
 
     -- Maintenance.
-    GRANT EXECUTE ON FUNCTION ledger_erase(text) TO grantledger_maintenance;
-    GRANT EXECUTE ON FUNCTION ledger_prune(bigint, bigint, integer)
-        TO grantledger_maintenance;
+    FOR thing IN
+        SELECT p.oid::regprocedure AS name FROM pg_proc p
+        WHERE p.pronamespace = home::regnamespace AND p.proname IN (
+            'ledger_erase', 'ledger_prune', 'ledger_rewrap', 'ledger_recode',
+            'ledger_reseal_client', 'ledger_retire_key',
+            'ledger_audit_fill', 'ledger_audit_reached', 'ledger_audit_clear',
+            'ledger_audit_swap', 'ledger_mend_tokens'
+        )
+    LOOP
+        EXECUTE format(
+            'GRANT EXECUTE ON FUNCTION %s TO grantledger_maintenance', thing.name
+        );
+    END LOOP;
     IF current_setting('server_version_num')::integer >= 170000 THEN
         -- VACUUM, so that what was destroyed does not stay on the disk.
-        GRANT MAINTAIN ON data_keys, sealed, current_grants, stored_events,
-            journal_index, token_index TO grantledger_maintenance;
+        GRANT MAINTAIN ON data_keys, sealed, current_grants, grant_states,
+            stored_events, journal_index, token_index, audit_rows, audit_terms
+            TO grantledger_maintenance;
     END IF;
 
-    -- The auditor: the log itself. Data keys, ciphertexts and sealed states are left
-    -- out; whoever holds the key ring as well reads them as another role.
-    GRANT SELECT ON log_head, stored_events, journal_index, meta
-        TO grantledger_auditor;
+    -- The auditor: the log itself, and the rows of its audit trail. Data keys, ciphertexts
+    -- and sealed states are left out; whoever holds the key ring as well reads them as
+    -- another role.
+    GRANT SELECT ON log_head, stored_events, journal_index, meta, log_nodes,
+        checkpoints, cosignatures, audit_position, audit_rows TO grantledger_auditor;
 END
 $roles$;

@@ -1,0 +1,173 @@
+"""Reading the audit trail for somebody: who may, what leaves, on the record first.
+
+Rows come a page at a time, so that no answer needs more memory than a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+
+from grantledger.adapters.ledger.audit_reads import MAX_ENTRY
+from grantledger.domain.audit import (
+    MAX_ROWS,
+    AuditFilter,
+    AuditPage,
+    AuditPosition,
+    AuditRow,
+    AuditTrail,
+)
+from grantledger.domain.audit_access import AuditUse
+from grantledger.domain.broker import Broker
+from grantledger.domain.errors import InvalidRequest
+from grantledger.domain.policy import Operation, Policy
+from grantledger.domain.requests import Caller
+
+PORTION = 500
+POLL_SECONDS = 1.0
+
+OPERATIONS = {
+    AuditUse.READ: Operation.AUDIT,
+    AuditUse.FOLLOW: Operation.AUDIT,
+    AuditUse.EXPORT: Operation.EXPORT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One caller's reading of the trail, admitted and recorded."""
+
+    trail: AuditTrail
+    policy: Policy
+    caller: Caller
+    operation: Operation
+    wanted: AuditFilter
+
+    async def page(self, after: AuditPosition | None, limit: int) -> AuditPage:
+        """Return the next rows that the caller may see.
+
+        Raises:
+            InvalidRequest, IntegrityError, Unavailable: see `AuditTrail.audit`.
+        """
+        found = await self.trail.audit(self.wanted, after=after, limit=limit)
+        return replace(found, rows=self._seen(found.rows))
+
+    async def rows(
+        self, after: AuditPosition | None = None, *, most: int | None = None
+    ) -> AsyncGenerator[AuditPage]:
+        """Yield pages until the end of the trail as it was at the first of them.
+
+        Args:
+            after: where to begin.
+            most: rows at most; the last page's `after` says where to go on.
+        """
+        reading, taken = self, 0
+        while most is None or taken < most:
+            left = PORTION if most is None else min(PORTION, most - taken)
+            page = await reading.page(after, left)
+            if reading is self:
+                # What is recorded meanwhile, this reading among it, is another's.
+                below = min(page.size, self.wanted.below or page.size)
+                reading = replace(self, wanted=replace(self.wanted, below=below))
+            taken += len(page.rows)
+            after = page.after
+            yield page
+            if after is None:
+                return
+
+    async def following(
+        self, after: AuditPosition | None, rest: Callable[[], Awaitable[bool]]
+    ) -> AsyncGenerator[tuple[AuditPosition, Sequence[AuditRow]]]:
+        """Yield (position, rows) as they are recorded, empty ones too.
+
+        Args:
+            after: where to begin, None for now.
+            rest: waits a moment when there is nothing new; False ends it.
+        """
+        if after is None:
+            after = AuditPosition(await self._end(), MAX_ENTRY)
+        while True:
+            page = await self.page(after, PORTION)
+            end = AuditPosition(page.size - 1, MAX_ENTRY)
+            after = max(after, page.after or end)
+            yield after, page.rows
+            if page.after is None and not await rest():
+                return
+
+    async def _end(self) -> int:
+        """Return the index of the newest leaf, -1 for none."""
+        # Nothing is of an index below 0: no row is looked at.
+        page = await self.trail.audit(AuditFilter(below=0), limit=1)
+        return page.size - 1
+
+    def _seen(self, rows: Sequence[AuditRow]) -> list[AuditRow]:
+        return [row for row in rows if may_see(self.policy, self, row)]
+
+
+def may_see(policy: Policy, reading: Reading, row: AuditRow) -> bool:
+    """Tell whether a row is the caller's to see.
+
+    A rule that names providers or subjects shows no row without them: the rows of an
+    erased grant, and of the ledger itself, are for those whose rule narrows nothing.
+    """
+    return policy.permits(
+        reading.caller, reading.operation, row.provider, row.subject or ""
+    )
+
+
+async def admitted(
+    broker: Broker, caller: Caller, use: AuditUse, wanted: AuditFilter, how: str
+) -> Reading:
+    """Return a reading, once it is allowed and on the record.
+
+    Args:
+        broker: whose trail it is.
+        caller: who reads.
+        use: what for.
+        wanted: which rows.
+        how: in which form, in words.
+
+    Raises:
+        Denied: the policy does not let the caller.
+        InvalidRequest: there is no trail here, or a time to the end of a following.
+        Unavailable: it could not be recorded; nothing may leave.
+    """
+    operation = OPERATIONS[use]
+    await broker.authorise(caller, operation, wanted.provider, wanted.subject)
+    trail = broker.env.audit
+    if trail is None:
+        raise InvalidRequest("this ledger has no audit trail", "audit")
+    if use is AuditUse.FOLLOW and (wanted.recorded_until or wanted.below is not None):
+        raise InvalidRequest(
+            "what is followed has no end: leave out recorded_until and below",
+            "recorded_until",
+        )
+    asked = f"{how}: {in_words(wanted)}"
+    await broker.audit_access.record(caller, use, asked, grant_id=wanted.grant_id)
+    return Reading(trail, broker.env.policy, caller, operation, wanted)
+
+
+def in_words(wanted: AuditFilter) -> str:
+    """Return what was asked for; a token's fingerprint by its first digits."""
+    said: list[str] = []
+    for one in fields(wanted):
+        value = getattr(wanted, one.name)
+        if value is None:
+            continue
+        text = value.isoformat() if isinstance(value, datetime) else str(value)
+        if one.name == "fingerprint":
+            text = text.rpartition(":")[2][:8]
+        said.append(f"{one.name}={text}")
+    return ", ".join(said) or "everything"
+
+
+def check_limit(limit: int, most: int = MAX_ROWS) -> int:
+    """Return the limit.
+
+    Raises:
+        InvalidRequest: it is not 1 to `most`.
+    """
+    if not 1 <= limit <= most:
+        raise InvalidRequest(f"limit is {limit}; the limit is 1 to {most}", "limit")
+    return limit

@@ -1,0 +1,85 @@
+"""The audit trail's rows made by several processes, each with a ledger of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from grantledger.adapters.bootstrap.ledgers import clock_of, open_ledger
+from grantledger.adapters.bootstrap.opened import key_ring
+from grantledger.adapters.keys.clock import RandomIds, SystemClock
+from grantledger.adapters.ledger.rebuilding import Fill, Tell
+from grantledger.adapters.settings import load
+from grantledger.domain.errors import GrantledgerError, LedgerError
+
+RANGES_AT_ONCE = 8
+"""Ranges of leaves that one opened ledger makes before it is closed."""
+
+Ranges = Sequence[tuple[int, int]]
+
+
+def filling(config: Path | None, workers: int, tell: Tell) -> Fill:
+    """Return what fills a side with so many processes.
+
+    Args:
+        config: the settings' file, None for the usual ones; each process reads it.
+        workers: how many.
+        tell: is told how many leaves are done.
+    """
+
+    async def fill(side: int, ranges: Ranges) -> None:
+        await anyio.to_thread.run_sync(_fill, config, workers, side, ranges, tell)
+
+    return fill
+
+
+def _fill(
+    config: Path | None, workers: int, side: int, ranges: Ranges, tell: Tell
+) -> None:
+    size = ranges[-1][1] if ranges else 0
+    portions = [
+        ranges[at : at + RANGES_AT_ONCE] for at in range(0, len(ranges), RANGES_AT_ONCE)
+    ]
+    done = 0
+    # Spawned, not forked: a fork has the threads' locks and not the threads.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        left: dict[Future[str | None], int] = {
+            pool.submit(_portion, config, side, one): one[-1][1] - one[0][0]
+            for one in portions
+        }
+        while left:
+            for future in wait(left, return_when=FIRST_COMPLETED).done:
+                failure = future.result()
+                if failure is not None:
+                    for other in left:
+                        other.cancel()
+                    raise LedgerError(failure)
+                done += left.pop(future)
+                tell(done, size)
+
+
+def _portion(config: Path | None, side: int, ranges: Ranges) -> str | None:
+    """Make ranges in this process; return why it could not, None when it did."""
+    try:
+        asyncio.run(_made(config, side, ranges))
+    except GrantledgerError as failure:
+        return str(failure)
+    return None
+
+
+async def _made(config: Path | None, side: int, ranges: Ranges) -> None:
+    settings = load(config)
+    clock = clock_of(settings, SystemClock())
+    ledger, _ = open_ledger(settings, key_ring(settings), clock, RandomIds())
+    try:
+        for start, end in ranges:
+            await ledger.fill_audit(side, start, end)
+    finally:
+        await ledger.close()

@@ -1,0 +1,99 @@
+"""Who looks at the console: a sealed cookie, for an hour, of this browser alone.
+
+Any replica with the ring opens what another has sealed. A link that lets in once, and a
+session that was ended, are remembered by the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import msgspec
+
+from grantledger.adapters.keys.cookies import CookieSealer
+
+SESSION_SECONDS = 3600
+_KIND = "console"
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class ConsoleSession(msgspec.Struct, frozen=True):
+    """Somebody who has signed in.
+
+    Attributes:
+        id: of this session, for ending it everywhere.
+        csrf: what a form of this session brings along.
+        caller: id that the policy and the record know this person by.
+        name: shown on the pages.
+        method: how it was proven, such as `oidc`.
+        local: came by the one-time link of who runs this machine: may do everything.
+    """
+
+    id: str
+    csrf: str
+    caller: str
+    name: str
+    method: str
+    local: bool
+    issued_at: Time
+
+    def __repr__(self) -> str:
+        """Show nothing of a person."""
+        return f"ConsoleSession(method={self.method!r}, ***)"
+
+    @property
+    def ends_at(self) -> datetime:
+        """When it is over, as aware UTC."""
+        return self.issued_at + timedelta(seconds=SESSION_SECONDS)
+
+    @property
+    def digest(self) -> bytes:
+        """What the store remembers it by."""
+        return hashlib.sha256(self.id.encode()).digest()
+
+
+class Sessions:
+    """Writes and reads the console's cookie.
+
+    Args:
+        sealer: of the cookie.
+        secure: whether browsers reach it by https; else by http on a loopback host.
+    """
+
+    def __init__(self, sealer: CookieSealer, *, secure: bool) -> None:
+        self._sealer = sealer
+        self._secure = secure
+        # A name that browsers only take with Secure, Path=/ and no Domain.
+        self._name = f"{'__Host-' if secure else ''}grantledger-console"
+
+    def begin(self, session: ConsoleSession) -> str:
+        """Return the cookie to set."""
+        value = self._sealer.seal(_KIND, msgspec.json.encode(session))
+        return self._cookie(value, SESSION_SECONDS)
+
+    def current(
+        self, cookies: Mapping[str, str], now: datetime
+    ) -> ConsoleSession | None:
+        """Return the session, None where there is none or it is over."""
+        raw = self._sealer.open(_KIND, cookies.get(self._name, ""))
+        try:
+            found = (
+                None if raw is None else msgspec.json.decode(raw, type=ConsoleSession)
+            )
+        except msgspec.DecodeError:
+            return None  # sealed by another version of this program
+        return found if found is not None and now < found.ends_at else None
+
+    def end(self) -> str:
+        """Return the cookie that ends it in its browser."""
+        return self._cookie("", 0)
+
+    def _cookie(self, value: str, seconds: int) -> str:
+        secure = "; Secure" if self._secure else ""
+        return (
+            f"{self._name}={value}; Path=/; Max-Age={seconds}; HttpOnly"
+            f"; SameSite=Strict{secure}"
+        )

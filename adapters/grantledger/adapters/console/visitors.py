@@ -1,0 +1,167 @@
+"""Who visits the console, and what they may see."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from grantledger.adapters.bootstrap import OpenBroker
+from grantledger.adapters.console.rendering import render
+from grantledger.adapters.console.sessions import ConsoleSession, Sessions
+from grantledger.adapters.http import bodies, problems
+from grantledger.adapters.upstream.signed import same
+from grantledger.domain.audit_access import AuditUse
+from grantledger.domain.errors import Denied, GrantledgerError
+from grantledger.domain.policy import Operation
+from grantledger.domain.requests import Caller
+from grantledger.domain.values import ActorKind
+
+ROOT = "/console"
+ENDED = "console-session"
+MAX_FORM_BYTES = 65_536
+MAX_AGENT_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """What the pages work with.
+
+    Attributes:
+        opened: stays open as long as the console is served.
+        sessions: of its visitors.
+        origin: of this console, as browsers write it.
+        sign_in: where a visitor without a session is sent; None: by link alone.
+    """
+
+    opened: OpenBroker
+    sessions: Sessions
+    origin: str
+    sign_in: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request of somebody who has signed in."""
+
+    console: Console
+    request: Request
+    session: ConsoleSession
+    caller: Caller
+
+    def may(
+        self,
+        operation: Operation,
+        provider: str | None = None,
+        subject: str | None = None,
+    ) -> bool:
+        """Tell whether the visitor may do this; see `Policy.permits`."""
+        policy = self.console.opened.broker.env.policy
+        return self.session.local or policy.permits(
+            self.caller, operation, provider, subject
+        )
+
+    async def must(
+        self,
+        operation: Operation,
+        provider: str | None = None,
+        subject: str | None = None,
+    ) -> None:
+        """Refuse, recorded, what the visitor may not do.
+
+        Raises:
+            Denied: `reason` names the operation.
+        """
+        if not self.session.local:
+            await self.console.opened.broker.authorise(
+                self.caller, operation, provider, subject
+            )
+
+    async def record(self, use: AuditUse, asked: str, **about: object) -> None:
+        """Record what is about to be shown; see `AuditAccess.record`."""
+        access = self.console.opened.broker.audit_access
+        await access.record(self.caller, use, f"console: {asked}", **about)  # type: ignore[arg-type]  # passed on as they are
+
+    async def form(self) -> dict[str, str]:
+        """Return the form that this session's own page has sent.
+
+        Raises:
+            Denied: another has sent it, and that is recorded.
+        """
+        read = await bodies.form_of(self.request, MAX_FORM_BYTES)
+        said = {name: values[-1] for name, values in read.items()}
+        headers = self.request.headers
+        if (
+            not same(said.pop("csrf", ""), self.session.csrf)
+            or headers.get("origin", self.console.origin).lower() != self.console.origin
+            or headers.get("sec-fetch-site", "same-origin") != "same-origin"
+        ):
+            error = Denied("the form is not this session's", "csrf")
+            await self.console.opened.broker.refused(self.caller, error)
+            raise error
+        return said
+
+    def page(self, template: str, title: str, **values: object) -> Response:
+        """Return a page in the console's frame."""
+        return HTMLResponse(
+            render(template, title=title, visit=self, root=ROOT, **values)
+        )
+
+
+Page = Callable[[Visit], Awaitable[Response]]
+
+
+def visited(console: Console, page: Page) -> Callable[[Request], Awaitable[Response]]:
+    """Return a page for those who have signed in; others are sent to do so."""
+
+    async def answer(request: Request) -> Response:
+        session = await session_of(console, request)
+        if session is None:
+            return unknown(console, request)
+        visit = Visit(console, request, session, caller_of(request, session))
+        try:
+            return await page(visit)
+        except GrantledgerError as error:
+            await console.opened.broker.refused(visit.caller, error)
+            shown = visit.page(
+                "error.html",
+                "This cannot be shown",
+                said=str(error),
+                code=error.code,
+            )
+            shown.status_code = problems.meaning_of(error).status
+            return shown
+
+    return answer
+
+
+async def session_of(console: Console, request: Request) -> ConsoleSession | None:
+    """Return the session of a request, None where there is none or it was ended."""
+    opened = console.opened
+    session = console.sessions.current(request.cookies, opened.clock.now())
+    if session is None or await opened.ledger.duties.taken(ENDED, session.digest):
+        return None
+    return session
+
+
+def unknown(console: Console, request: Request) -> Response:
+    """Return the way in."""
+    if console.sign_in is not None and request.method == "GET":
+        return RedirectResponse(console.sign_in, 303)
+    return HTMLResponse(
+        render("entrance.html", title="Sign in", visit=None, root=ROOT), 401
+    )
+
+
+def caller_of(request: Request, session: ConsoleSession) -> Caller:
+    """Return the visitor as the record knows it."""
+    agent = request.headers.get("user-agent", "")[:MAX_AGENT_LENGTH]
+    return Caller(
+        id=session.caller,
+        kind=ActorKind.ADMIN,
+        peer_ip=request.client.host if request.client else None,
+        user_agent="".join(c for c in agent if c.isprintable()) or None,
+        auth_method=session.method,
+    )

@@ -1,0 +1,388 @@
+"""The audit trail over any store: brought up to the log, and read a page at a time.
+
+See `domain.audit.AuditTrail`. What a page shows is folded from the leaves again, so a
+row that was changed by hand is seen.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import groupby
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+from eventsourcing.persistence import Cursor
+
+from grantledger.adapters.ledger.audit_query import Driver, Query, query_of
+from grantledger.adapters.ledger.audit_streams import StoredStreams
+from grantledger.adapters.ledger.audit_table import (
+    COLUMNS,
+    EVENT,
+    AuditBatch,
+    batch_of,
+    columns_of,
+    position_of,
+)
+from grantledger.adapters.ledger.reading import LeafReader, LogSql
+from grantledger.adapters.ledger.rows import GrantRows
+from grantledger.adapters.ledger.touching import MARGIN, decoded
+from grantledger.domain.audit import (
+    MAX_ROWS,
+    AuditFilter,
+    AuditLag,
+    AuditPage,
+    AuditPosition,
+    AuditRow,
+)
+from grantledger.domain.errors import IntegrityError, InvalidRequest, LedgerReadOnly
+from grantledger.domain.event_base import GrantEvent
+from grantledger.domain.journal import AccessPruned
+from grantledger.domain.ports import Clock
+from grantledger.domain.user_grant import UserGrant
+from grantledger.projections.audit_folded import Folded, Logged
+from grantledger.projections.audit_ledger_rows import UNREADABLE, unreadable
+from grantledger.projections.audit_match import matches
+from grantledger.projections.audit_rows import rows_of
+
+T = TypeVar("T")
+Columns = tuple[Any, ...]
+BEFORE_ALL = AuditPosition(-1, -1)
+AT_ONCE = 20
+MAX_ENTRY = 2**31 - 1
+MAX_GRANTS = 200
+"""Grants of one subject that are looked for."""
+
+_ROW = ", ".join(f"r.{name}" for name in COLUMNS)
+
+
+class _When(msgspec.Struct):
+    recorded_at: datetime
+
+
+_WHEN = msgspec.json.Decoder(_When)
+
+
+class AuditReads(ABC):
+    """The part of a store's ledger that keeps the audit trail; safe in threads.
+
+    Attributes:
+        audited: leaves whose rows are made in one transaction; `made` rows at most,
+            and those of one leaf.
+        examined: positions that are looked at for one page.
+    """
+
+    audited = 500
+    made = 1_000
+    examined = 5_000
+
+    _rows: GrantRows
+    _leaves: LeafReader
+    _sql: LogSql
+    _clock: Clock
+
+    # -- what a store provides
+
+    @abstractmethod
+    def _read(self, work: Callable[[Cursor], T]) -> Awaitable[T]:
+        """Return what the work reads, in one transaction apart from the event loop."""
+
+    @abstractmethod
+    def _in_thread(self, work: Callable[[], T]) -> Awaitable[T]:
+        """Return what the work gives, apart from the event loop."""
+
+    @abstractmethod
+    def extend_audit(self, side: int, batch: AuditBatch) -> bool:
+        """Store rows that come next in a side; False where others were faster."""
+
+    @abstractmethod
+    def _size_at(self, c: Cursor, at: datetime) -> int:
+        """Return how many leaves the log had at a time."""
+
+    @abstractmethod
+    def _one(
+        self, c: Cursor, where: str, values: tuple[object, ...]
+    ) -> UserGrant | None:
+        """Return the grant of a row."""
+
+    # -- domain.audit.AuditTrail
+
+    async def audit(
+        self,
+        wanted: AuditFilter,
+        *,
+        after: AuditPosition | None = None,
+        limit: int = 100,
+    ) -> AuditPage:
+        """Return the next rows after a position; see `AuditTrail.audit`."""
+        if not 1 <= limit <= MAX_ROWS:
+            raise InvalidRequest(
+                f"limit is {limit}; the limit is 1 to {MAX_ROWS}", "limit"
+            )
+        await self.complete_audit()
+        return await self._read(
+            lambda c: self._audit_page(c, wanted, after or BEFORE_ALL, limit)
+        )
+
+    async def audit_lag(self) -> AuditLag:
+        """Return how far the trail is behind; see `AuditTrail.audit_lag`."""
+
+        def read(c: Cursor) -> tuple[int, datetime | None]:
+            _, reached = live_side(c)
+            size = _size(c)
+            since = self._recorded_at(c, reached) if reached < size else None
+            return size - reached, since
+
+        leaves, since = await self._read(read)
+        if since is None:
+            return AuditLag(leaves, timedelta())
+        behind = self._clock.now() - since
+        return AuditLag(leaves, max(behind, timedelta()))
+
+    async def complete_audit(self) -> int:
+        """Bring the trail up to the log as it is now; return how many leaves it took.
+
+        In portions, so that no transaction holds up the others for long. Of several
+        that do this at once one gets each portion; a ledger that cannot be written is
+        left as it is.
+        """
+        taken = 0
+        end = await self._read(_size)
+        while True:
+            batch = await self.next_audit_batch(end)
+            if batch is None:
+                return taken
+            side, rows = batch
+            try:
+                await self._in_thread(partial(self.extend_audit, side, rows))
+            except LedgerReadOnly:
+                return taken
+            taken += rows.end - rows.start
+
+    # -- making rows
+
+    async def next_audit_batch(self, end: int) -> tuple[int, AuditBatch] | None:
+        """Return the live side and what it lacks next of the leaves below `end`."""
+
+        def read(c: Cursor) -> tuple[int, AuditBatch] | None:
+            side, start = live_side(c)
+            if start >= end:
+                return None
+            return side, self.audit_batch(c, start, min(start + self.audited, end))
+
+        return await self._read(read)
+
+    def audit_batch(self, c: Cursor, start: int, end: int) -> AuditBatch:
+        """Return what leaves from `start` on put into the audit trail, up to `end`."""
+        streams = StoredStreams(c, self._leaves, None, self._current(c))
+        number = self._sql.number
+        folded: list[Folded] = []
+        reached = start
+        while reached < end and len(folded) < self.made:
+            # A few at a time: a journal leaf may have hundreds of entries.
+            c.execute(
+                f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
+                f" WHERE e.{number} > ? AND e.{number} <= ? ORDER BY e.{number}",
+                (reached, min(reached + AT_ONCE, end)),
+            )
+            rows = c.fetchall()
+            for row in rows:
+                folded += self._folded(c, row, streams, None)
+            # A leaf that is missing keeps nobody from the others: `verify` tells of it.
+            reached = int(rows[-1][0]) if rows else min(reached + AT_ONCE, end)
+        end = reached
+        return batch_of(start, end, folded, self._rows.term)
+
+    def _folded(
+        self,
+        c: Cursor,
+        row: Sequence[Any],
+        streams: StoredStreams,
+        numbers: frozenset[int] | None,
+    ) -> list[Folded]:
+        index = int(row[0]) - 1
+        try:
+            event = self._leaves.decode(c, row, gone=streams.gone, numbers=numbers)
+            if isinstance(event, AccessPruned):
+                return []
+            recorded_at = decoded(_WHEN, index, row[4], row[5]).recorded_at
+        except IntegrityError as damage:
+            return [unreadable(index, UUID(hex=row[1]), row[2], str(damage))]
+        if isinstance(event, GrantEvent):
+            streams.keep(event)
+        return rows_of(Logged(index, recorded_at, event), streams, numbers)
+
+    def _current(self, c: Cursor) -> Callable[[UUID], UserGrant | None]:
+        return lambda grant_id: self._one(c, "WHERE grant_id=?", (grant_id.hex,))
+
+    def _recorded_at(self, c: Cursor, index: int) -> datetime | None:
+        c.execute(
+            f"SELECT state, leaf_hash FROM stored_events WHERE {self._sql.number}=?",  # noqa: S608 - constants only
+            (index + 1,),
+        )
+        row = c.fetchone()
+        if row is None or not row[0]:
+            return None
+        when: datetime = decoded(_WHEN, index, row[0], row[1]).recorded_at
+        return when
+
+    # -- reading pages
+
+    def _audit_page(
+        self, c: Cursor, wanted: AuditFilter, after: AuditPosition, limit: int
+    ) -> AuditPage:
+        side, size = live_side(c)
+        end = size if wanted.below is None else min(size, wanted.below)
+        if wanted.recorded_from is not None:
+            first = self._size_at(c, wanted.recorded_from - MARGIN)
+            after = max(after, AuditPosition(first - 1, MAX_ENTRY))
+        if wanted.recorded_until is not None:
+            end = min(end, self._size_at(c, wanted.recorded_until + MARGIN))
+        grants = self._of_subject(c, side, wanted)
+        query = query_of(wanted, self._rows.term, self._sql.inside, grants)
+        bounds = [self._bound(c, side, one, after, end) for one in query.drivers]
+        ends = [bound for bound in bounds if bound is not None]
+        last = AuditPosition(end - 1, MAX_ENTRY)
+        until = min([*ends, last])
+        found: set[Columns] = set()
+        for driver in query.drivers:
+            found.update(self._selected(c, side, query, driver, after, until, limit))
+        chosen = sorted(found, key=position_of)[:limit]
+        rows = self._opened(c, side, wanted, chosen)
+        following = until if ends else None
+        if len(chosen) == limit:
+            following = position_of(chosen[-1])
+        return AuditPage(rows, following, size)
+
+    def _bound(
+        self, c: Cursor, side: int, driver: Driver, after: AuditPosition, end: int
+    ) -> AuditPosition | None:
+        """Return where a page has looked at enough; None: nothing is left then."""
+        where = f" AND {driver.where}" if driver.where else ""
+        c.execute(
+            f"SELECT d.leaf_index, d.entry FROM {driver.table} d"  # noqa: S608 - constants only
+            f" WHERE d.side=? AND (d.leaf_index, d.entry) > (?, ?)"
+            f" AND d.leaf_index < ?{where}"
+            " ORDER BY d.leaf_index, d.entry LIMIT 1 OFFSET ?",
+            (side, *after, end, *driver.values, self.examined - 1),
+        )
+        row = c.fetchone()
+        return None if row is None else position_of(row)
+
+    def _selected(
+        self,
+        c: Cursor,
+        side: int,
+        query: Query,
+        driver: Driver,
+        after: AuditPosition,
+        until: AuditPosition,
+        limit: int,
+    ) -> list[Columns]:
+        inner = f" AND {driver.where}" if driver.where else ""
+        outer = "".join(f" AND {where}" for where in query.wheres)
+        # The positions first, by the one index that has them in order.
+        c.execute(
+            f"SELECT {_ROW} FROM ("  # noqa: S608 - constants and question marks
+            f"SELECT d.leaf_index, d.entry FROM {driver.table} d"
+            " WHERE d.side=? AND (d.leaf_index, d.entry) > (?, ?)"
+            f" AND (d.leaf_index, d.entry) <= (?, ?){inner}"
+            " ORDER BY d.leaf_index, d.entry LIMIT ?"
+            ") w JOIN audit_rows r ON r.side=? AND r.leaf_index = w.leaf_index"
+            f" AND r.entry = w.entry WHERE 1=1{outer}"
+            " ORDER BY r.leaf_index, r.entry LIMIT ?",
+            (
+                side,
+                *after,
+                *until,
+                *driver.values,
+                self.examined,
+                side,
+                *query.values,
+                limit,
+            ),
+        )
+        return [tuple(row) for row in c.fetchall()]
+
+    def _opened(
+        self, c: Cursor, side: int, wanted: AuditFilter, chosen: Sequence[Columns]
+    ) -> list[AuditRow]:
+        streams = StoredStreams(c, self._leaves, side, self._current(c))
+        found: list[AuditRow] = []
+        for index, group in groupby(chosen, key=lambda columns: int(columns[0])):
+            stored = {position_of(columns): columns for columns in group}
+            numbers = frozenset(at.entry for at in stored)
+            # Then it was not some entry that could not be opened, but any.
+            whole = any(columns[EVENT] == UNREADABLE for columns in stored.values())
+            c.execute(
+                f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
+                f" WHERE e.{self._sql.number} = ?",
+                (index + 1,),
+            )
+            leaf: Any = c.fetchone()
+            opened = None if whole else numbers
+            folded = self._folded(c, leaf, streams, opened) if leaf else []
+            made = {one.row.at: one for one in folded}
+            for at, columns in stored.items():
+                one = made.get(at)
+                if one is None or columns_of(one) != columns:
+                    raise IntegrityError(
+                        f"the audit trail contradicts leaf {index}, entry {at.entry}; "
+                        "`grantledger rebuild audit` makes it again"
+                    )
+                if matches(one.row, wanted):
+                    found.append(one.row)
+                elif one.owner is None or not streams.gone.erased(one.owner):
+                    raise IntegrityError(
+                        f"the audit trail finds leaf {index}, entry {at.entry}, by "
+                        "what it does not say; `grantledger rebuild audit` makes it "
+                        "again"
+                    )
+        return found
+
+    def _of_subject(
+        self, c: Cursor, side: int, wanted: AuditFilter
+    ) -> list[UUID] | None:
+        """Return the grants of the subject that is asked for, None where none is."""
+        if wanted.provider is None or wanted.subject is None:
+            return None
+        c.execute(
+            "SELECT DISTINCT r.grant_id FROM audit_terms t JOIN audit_rows r"
+            " ON r.side = t.side AND r.leaf_index = t.leaf_index AND r.entry = t.entry"
+            " WHERE t.side=? AND t.term=? LIMIT ?",
+            (
+                side,
+                self._rows.term(("consent", wanted.provider, wanted.subject)),
+                MAX_GRANTS,
+            ),
+        )
+        found = [UUID(hex=row[0]) for row in c.fetchall()]
+        if wanted.label is None:
+            return found
+        streams = StoredStreams(c, self._leaves, side, self._current(c))
+        return [
+            grant_id
+            for grant_id in found
+            if (first := streams.first(grant_id)) and first.label == wanted.label
+        ]
+
+
+def live_side(c: Cursor) -> tuple[int, int]:
+    """Return the side that is live, and the index below which it has every leaf.
+
+    Raises:
+        IntegrityError: none is.
+    """
+    c.execute("SELECT side, next_index FROM audit_position WHERE live")
+    rows = c.fetchall()
+    if len(rows) != 1:
+        raise IntegrityError("the audit trail has no live side, or two")
+    return int(rows[0][0]), int(rows[0][1])
+
+
+def _size(c: Cursor) -> int:
+    c.execute("SELECT next_index FROM log_head")
+    return int(c.fetchone()[0])

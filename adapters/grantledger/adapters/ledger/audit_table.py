@@ -1,0 +1,131 @@
+"""The rows of `audit_rows` and `audit_terms`, as they are stored.
+
+A row holds what stands in its leaf in the clear. What is personal and searched for is a
+keyed digest beside it; it is made under the ring's subject key, which never changes, so
+that the tables that are made anew are the same as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+from grantledger.adapters.ledger.rows import micros
+from grantledger.domain.audit import AuditPosition
+from grantledger.projections.audit_folded import Folded, terms_of
+
+COLUMNS = (
+    "leaf_index",
+    "entry",
+    "recorded_at",
+    "occurred_at",
+    "grant_id",
+    "stream",
+    "stream_seq",
+    "event",
+    "outcome",
+    "provider",
+    "caller",
+    "actor_kind",
+    "generation",
+    "request_id",
+    "node",
+    "policy",
+    "reason",
+    "audience",
+    "scopes",
+    "expires_at",
+)
+EVENT = COLUMNS.index("event")
+NUMBERS = frozenset(
+    {
+        "leaf_index",
+        "entry",
+        "recorded_at",
+        "occurred_at",
+        "stream_seq",
+        "generation",
+        "expires_at",
+    }
+)
+"""Columns that hold integers; the others hold text."""
+
+Digest = Callable[[tuple[str, ...]], bytes]
+
+
+class TermRow(NamedTuple):
+    """One digest that a row is found by.
+
+    Attributes:
+        grant_id: whose key seals what it is made of, in hexadecimal; not stored.
+    """
+
+    leaf_index: int
+    entry: int
+    term: bytes
+    grant_id: str | None
+
+
+class AuditBatch(NamedTuple):
+    """What a range of leaves puts into the tables."""
+
+    start: int
+    end: int
+    rows: list[tuple[object, ...]]
+    terms: list[TermRow]
+
+
+def columns_of(folded: Folded) -> tuple[object, ...]:
+    """Return a row's columns, in the order of `COLUMNS`."""
+    row = folded.row
+    return (
+        row.at.leaf_index,
+        row.at.entry,
+        micros(row.recorded_at),
+        micros(row.occurred_at),
+        None if row.grant_id is None else row.grant_id.hex,
+        row.stream.hex,
+        row.stream_seq,
+        row.event,
+        str(row.outcome),
+        _text(row.provider),
+        _text(row.caller),
+        None if folded.clear_kind is None else str(folded.clear_kind),
+        row.generation,
+        _text(row.request_id),
+        _text(row.node),
+        _text(row.policy),
+        _text(row.reason),
+        _text(row.audience),
+        _text(" ".join(folded.clear_scopes)),
+        None if row.expires_at is None else micros(row.expires_at),
+    )
+
+
+def batch_of(
+    start: int, end: int, folded: Iterable[Folded], digest: Digest
+) -> AuditBatch:
+    """Return what the rows of the leaves `start` to `end` put into the tables."""
+    batch = AuditBatch(start, end, [], [])
+    # Who acts acts often.
+    digest = cache(digest)
+    for one in folded:
+        batch.rows.append(columns_of(one))
+        at: AuditPosition = one.row.at
+        owner = None if one.owner is None else one.owner.hex
+        batch.terms.extend(
+            TermRow(at.leaf_index, at.entry, term, owner)
+            for term in {digest(said) for said in terms_of(one)}
+        )
+    return batch
+
+
+def position_of(columns: Sequence[Any]) -> AuditPosition:
+    """Return where the row stands whose columns these are."""
+    return AuditPosition(int(columns[0]), int(columns[1]))
+
+
+def _text(value: str | None) -> str | None:
+    # PostgreSQL's text holds no NUL; no name has one, and a leaf may say anything.
+    return value if value is None else value.replace("\0", "\N{REPLACEMENT CHARACTER}")

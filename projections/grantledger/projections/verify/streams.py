@@ -1,0 +1,292 @@
+"""The streams of a log: versions without a gap, and what each grant has come to.
+
+A grant's status follows from the topics of its stream, its attempts and its
+generations; all of them stand in the leaves in the clear. `Streams` folds that over
+one part of a log; parts that were folded by themselves are joined.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from grantledger.projections.verify.findings import Findings, Refuted
+from grantledger.projections.verify.leaves import (
+    CONTINUED,
+    GRANT_TOPICS,
+    JOURNAL,
+    PRUNED,
+    integer,
+    read_leaf,
+    text,
+)
+
+ACTIVE = "active"
+REFRESHING = "refreshing"
+QUARANTINED = "reauthorization_required"
+REVOKED = "revoked"
+ERASED = "erased"
+
+PROVISIONED_TOPIC = f"{GRANT_TOPICS}provisioned.v1"
+ERASED_TOPIC = f"{GRANT_TOPICS}erased.v1"
+_STEPS = {
+    f"{GRANT_TOPICS}{name}.v1": name
+    for name in (
+        "redemption-intended",
+        "rotated",
+        "exchanged",
+        "redemption-failed",
+        "late-answer-kept",
+        "reauthorization-required",
+        "revoked",
+    )
+}
+_KNOWN_WITHOUT_EFFECT = frozenset(
+    f"{GRANT_TOPICS}{name}.v1"
+    for name in (
+        "access-token-ended",
+        "upstream-revocation-confirmed",
+        "upstream-revocation-failed",
+        "upstream-revocation-abandoned",
+    )
+)
+_ATTEMPT = b'"attempt_id":"'
+_STORED = b'"reason":"stored"'
+_UUID_LENGTH = 36
+
+
+class Stream:
+    """One stream so far.
+
+    Attributes:
+        first: version of its first leaf in this part; `last` of the last.
+        leaf: index of the last; `began` of the first.
+        head: the bytes by which a leaf of it names it.
+        steps: what has to be applied to the state before this part, until `status`
+            is known.
+        status: None until an event says it whatever came before.
+        attempt: of the redemption under way, None without.
+    """
+
+    __slots__ = (
+        "attempt",
+        "began",
+        "first",
+        "generation",
+        "grant",
+        "head",
+        "last",
+        "leaf",
+        "provider",
+        "status",
+        "steps",
+        "unknown",
+    )
+
+    def __init__(self, stream: str, version: int, index: int, *, grant: bool) -> None:
+        dashed = str(UUID(hex=stream))
+        self.head = f'","stream":"{dashed}","stream_seq":'.encode()
+        self.first = self.last = version
+        self.began = self.leaf = index
+        self.grant = grant
+        self.steps: list[tuple[str, bytes | None]] = []
+        self.status: str | None = None
+        self.attempt: bytes | None = None
+        self.generation: int | None = None
+        self.provider: str | None = None
+        self.unknown = False
+
+    def step(self, name: str, attempt: bytes | None) -> None:
+        """Apply an event, or keep it until the state before it is known."""
+        if name == "provisioned":
+            self._set(ACTIVE)
+        elif name == "redemption-intended":
+            self._set(REFRESHING, attempt)
+        elif name == "revoked":
+            self._set(REVOKED)
+        elif name == "erased":
+            self._set(ERASED)
+        elif self.status is None:
+            self.steps.append((name, attempt))
+        else:
+            self._applied(name, attempt)
+
+    def _set(self, status: str, attempt: bytes | None = None) -> None:
+        self.steps.clear()
+        self.status, self.attempt = status, attempt
+
+    def _applied(self, name: str, attempt: bytes | None) -> None:
+        current = attempt is not None and attempt == self.attempt
+        if name == "stored" or (current and name != "reauthorization-required"):
+            self.attempt = None
+        if name == "late-answer-kept" or (name == "redemption-failed" and not current):
+            return
+        if self.status in (REVOKED, ERASED):
+            return
+        if name == "reauthorization-required":
+            self.status = QUARANTINED
+        else:
+            self.status = ACTIVE if self.attempt is None else REFRESHING
+
+    def join(self, after: Stream) -> None:
+        """Go on with what the next part of the log holds of this stream."""
+        for name, attempt in after.steps:
+            self.step(name, attempt)
+        if after.status is not None:
+            self._set(after.status, after.attempt)
+        self.last, self.leaf = after.last, after.leaf
+        self.grant = self.grant or after.grant
+        self.unknown = self.unknown or after.unknown
+        if after.generation is not None:
+            self.generation = after.generation
+        if after.provider is not None:
+            self.provider = after.provider
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """A `Pruned` event: where it stands, and what it covers."""
+
+    leaf: int
+    below: int
+    leaves: int
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """A `LogContinued` event: origins before and after, and the size found."""
+
+    leaf: int
+    origin: str
+    previous: str
+    found_size: int
+
+
+@dataclass(slots=True)
+class Streams:
+    """All streams of a part of the log.
+
+    Attributes:
+        unknown: topics that are not known here, with how often they came.
+        gaps: leaves without bytes are of journal streams, nobody knows of which.
+    """
+
+    by_id: dict[str, Stream] = field(default_factory=dict[str, Stream])
+    prunings: list[Pruning] = field(default_factory=list[Pruning])
+    continuations: list[Continuation] = field(default_factory=list[Continuation])
+    unknown: dict[str, int] = field(default_factory=dict[str, int])
+    gaps: bool = False
+
+    def place(
+        self, index: int, stream: str, version: int, topic: str, findings: Findings
+    ) -> Stream | None:
+        """Take note of a leaf's place in its stream; None where it names none."""
+        found = self.by_id.get(stream)
+        if found is None:
+            try:
+                found = Stream(
+                    stream, version, index, grant=topic.startswith(GRANT_TOPICS)
+                )
+            except (ValueError, TypeError, AttributeError):
+                findings.add(f"leaf {index}", "names no stream")
+                return None
+            self.by_id[stream] = found
+            return found
+        if version != found.last + 1 and not (
+            self.gaps and topic == JOURNAL and version > found.last
+        ):
+            findings.add(
+                f"leaf {index}",
+                f"is version {version} of stream {stream}; {found.last} came before",
+            )
+        found.last, found.leaf = version, index
+        return found
+
+    def take(
+        self, index: int, stream: Stream, topic: str, state: bytes, findings: Findings
+    ) -> None:
+        """Fold the event of a leaf that agrees with its columns."""
+        if topic == JOURNAL:
+            return
+        name = _STEPS.get(topic)
+        if name is not None:
+            at = state.find(_ATTEMPT) + len(_ATTEMPT)
+            known = at >= len(_ATTEMPT)
+            attempt = state[at : at + _UUID_LENGTH] if known else None
+            if name == "rotated" and _STORED in state:
+                name = "stored"
+            stream.step(name, attempt)
+        elif topic not in _KNOWN_WITHOUT_EFFECT:
+            try:
+                self._rare(index, stream, topic, state)
+            except Refuted as refuted:
+                findings.add(refuted.finding.where, refuted.finding.message)
+
+    def _rare(self, index: int, stream: Stream, topic: str, state: bytes) -> None:
+        where = f"leaf {index}"
+        said = read_leaf(state, where).fields
+        try:
+            if topic == PROVISIONED_TOPIC:
+                stream.step("provisioned", None)
+                stream.generation = integer(said["generation"])
+                stream.provider = text(said["provider"])
+            elif topic == ERASED_TOPIC:
+                stream.step("erased", None)
+            elif topic == PRUNED:
+                below, leaves = integer(said["below"]), integer(said["leaves"])
+                self.prunings.append(Pruning(index, below, leaves))
+            elif topic == CONTINUED:
+                self.continuations.append(
+                    Continuation(
+                        index,
+                        text(said["origin"]),
+                        text(said["previous_origin"]),
+                        integer(said["found_size"]),
+                    )
+                )
+            elif not topic.startswith("grantledger.ledger."):
+                stream.unknown = True
+                self.unknown[topic] = self.unknown.get(topic, 0) + 1
+        except (KeyError, TypeError):
+            raise Refuted(where, f"lacks what a leaf of type {topic} says") from None
+
+    def join(self, after: Streams, findings: Findings) -> None:
+        """Go on with the next part of the log."""
+        for name, stream in after.by_id.items():
+            before = self.by_id.get(name)
+            if before is None:
+                self.by_id[name] = stream
+                continue
+            if stream.first != before.last + 1:
+                findings.add(
+                    f"leaf {stream.began}",
+                    f"is version {stream.first} of stream {name}; "
+                    f"{before.last} came before",
+                )
+            before.join(stream)
+        self.prunings += after.prunings
+        self.continuations += after.continuations
+        for topic, count in after.unknown.items():
+            self.unknown[topic] = self.unknown.get(topic, 0) + count
+
+    def check_first(self, findings: Findings) -> None:
+        """See that every stream begins with version 1."""
+        for name, stream in self.by_id.items():
+            if stream.first != 1 and (stream.grant or not self.gaps):
+                findings.add(
+                    f"leaf {stream.began}",
+                    f"is the first of stream {name} and has version {stream.first}",
+                )
+
+    def erased(self, grant: str) -> bool:
+        """Tell whether the log says that the grant is erased."""
+        stream = self.by_id.get(grant)
+        return stream is not None and stream.status == ERASED
+
+    def grants(self) -> dict[str, Stream]:
+        """Return the streams of grants by id."""
+        return {name: stream for name, stream in self.by_id.items() if stream.grant}
+
+    def covered(self, index: int) -> bool:
+        """Tell whether a `Pruned` event says that this leaf's bytes may be gone."""
+        return any(index < min(p.leaf, p.below) for p in self.prunings)

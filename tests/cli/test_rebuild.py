@@ -1,0 +1,55 @@
+"""`grantledger rebuild` compares what is derived with the log, and makes it good."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from grantledger.adapters.devserver import DevServer
+from tests.cli.terminal import Terminal
+
+
+@pytest.fixture
+def kept(place: Terminal, server: DevServer) -> Terminal:
+    """A ledger with some history."""
+    place.consented(server, "alice")
+    place.ok("token", "nc", "alice", "--reason", "because")
+    return place
+
+
+def changed(place: Terminal, statement: str) -> None:
+    path = place.directory / "grantledger.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(statement)
+
+
+def test_a_trail_that_is_whole_is_replaced_by_the_same(kept: Terminal) -> None:
+    said = kept.json("rebuild")
+    assert (said["what"], said["differing"], said["replaced"]) == ("audit", 0, True)
+    assert said["rows"] == said["leaves"] == kept.leaves
+    assert "is what the log says" in kept.ok("rebuild", "audit", "--compare")
+
+
+def test_a_row_that_differs_is_named_and_made_good(kept: Terminal) -> None:
+    kept.ok("rebuild")
+    changed(kept, "UPDATE audit_rows SET caller = 'other' WHERE entry = 0")
+    done = kept.run("rebuild", "--compare", "--json")
+    assert done.code == 1
+    assert [one["what"] for one in done.json["differences"]] == ["changed"]
+    assert "differs from the log in 1 places" in kept.run("rebuild", "--compare").out
+    assert "is made good" in kept.ok("rebuild")
+    assert kept.json("rebuild", "--compare")["differing"] == 0
+
+
+def test_the_index_of_tokens_is_made_good(kept: Terminal) -> None:
+    changed(kept, "DELETE FROM token_index WHERE leaf_index = 0")
+    assert kept.run("rebuild", "tokens", "--compare").code == 1
+    assert kept.json("rebuild", "tokens")["differing"] == 1
+    assert kept.json("rebuild", "tokens", "--compare")["differing"] == 0
+
+
+def test_a_file_has_one_writer(kept: Terminal) -> None:
+    said = kept.refused(20, "rebuild", "--workers", "2")
+    assert said["field"] == "workers"

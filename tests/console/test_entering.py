@@ -1,0 +1,76 @@
+"""Who comes into the console, and who does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from grantledger.domain.values import Outcome
+from tests.console.scene import CALLER, LINK, looking
+
+
+async def test_a_link_lets_in_once(tmp_path: Path) -> None:
+    async with looking(tmp_path, enter=False) as there:
+        assert (await there.client.get("/console")).status_code == 401
+        said = await there.enter()
+        assert (said.status_code, said.headers["location"]) == (303, "/console")
+        cookie = said.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Strict" in cookie
+        assert (await there.client.get("/console")).status_code == 200
+        there.client.cookies.clear()
+        assert (await there.enter()).status_code == 401
+
+
+async def test_no_other_secret_lets_in(tmp_path: Path) -> None:
+    async with looking(tmp_path, enter=False) as there:
+        for secret in ("", LINK[:-1], LINK + "x", "\ud800"):
+            body = {"secret": secret.encode("utf-8", "replace").decode()}
+            said = await there.client.post("/console/enter", data=body)
+            assert said.status_code == 401
+        assert (await there.enter()).status_code == 303
+
+
+async def test_who_leaves_is_out_everywhere(tmp_path: Path) -> None:
+    async with looking(tmp_path) as there:
+        kept = dict(there.client.cookies)
+        csrf = await there.csrf()
+        said = await there.client.post("/console/leave", data={"csrf": csrf})
+        assert said.status_code == 200
+        there.client.cookies.update(kept)
+        assert (await there.client.get("/console")).status_code == 401
+
+
+async def test_a_form_of_another_page_changes_nothing(tmp_path: Path) -> None:
+    async with looking(tmp_path) as there:
+        csrf = await there.csrf()
+        for headers, sent in (
+            ({}, "0" * 64),
+            ({"Origin": "https://evil.example"}, csrf),
+            ({"Sec-Fetch-Site": "cross-site"}, csrf),
+        ):
+            said = await there.client.post(
+                "/console/leave", data={"csrf": sent}, headers=headers
+            )
+            assert said.status_code == 403
+        assert (await there.client.get("/console")).status_code == 200
+        denied = [e for e in there.service.journal() if e["outcome"] == Outcome.DENIED]
+        assert {(e["caller"], e["reason"]) for e in denied} == {(CALLER, "csrf")}
+
+
+async def test_what_is_looked_at_is_recorded_first(tmp_path: Path) -> None:
+    async with looking(tmp_path) as there:
+        assert (await there.client.get("/console")).status_code == 200
+        entry = there.service.journal()[-1]
+        assert (entry["outcome"], entry["caller"]) == (Outcome.AUDIT_READ, CALLER)
+
+
+async def test_every_answer_keeps_browsers_to_this_place(tmp_path: Path) -> None:
+    async with looking(tmp_path) as there:
+        for path in ("/console", "/console/nowhere", "/console/static/console.css"):
+            said = await there.client.get(path)
+            policy = said.headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert said.headers["x-content-type-options"] == "nosniff"
+        assert (await there.client.get("/console/static/../app.py")).status_code == 404
+        assert (await there.client.get("/console/static/none.css")).status_code == 404

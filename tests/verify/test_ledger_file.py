@@ -1,0 +1,190 @@
+"""A whole ledger file: what holds, and that every change is found where it is."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from grantledger.projections.checkpoints import Checkpoint, read_note, signed_note
+from tests.verify.scene import Verifier, Written, change, note_of, rehead
+from tests.verify.tampering import COLUMNS, GRANTS, HEAD, LOG, SEALED, cases
+
+SIZE = 28
+
+
+def test_a_whole_ledger_holds_against_an_older_checkpoint(
+    written: Written, verifier: Verifier
+) -> None:
+    said = verifier.holds(
+        "ledger", written.path, "--older", written.older, "--key", written.key
+    )
+    assert (said["grants"], said["erased_grants"], said["pruned_leaves"]) == (5, 1, 2)
+    assert (said["leaves"], said["older"]) == (SIZE, [22])
+    root = read_note(written.newest.read_bytes()).checkpoint.root
+    assert said["root"] == root.hex()
+
+
+def test_without_a_checkpoint_it_says_what_is_not_proven(
+    written: Written, verifier: Verifier
+) -> None:
+    said = verifier.holds("ledger", written.path)
+    assert any("rewritten" in limit for limit in said["not_proven"])
+
+
+def test_two_processes_find_what_one_finds(
+    written: Written, verifier: Verifier, tmp_path: Path
+) -> None:
+    """Both halves are joined: streams, missing parts, and the tree."""
+    one = verifier.holds("ledger", written.path, "--processes", 1)
+    two = verifier.holds("ledger", written.path, "--processes", 2, "--shared-from", 1)
+    assert one == two
+    path = written.copy(tmp_path)
+    change(path, "DELETE FROM sealed", "UPDATE stored_events SET topic='x'")
+    found = verifier.found("ledger", path, "--processes", 1)
+    assert found == verifier.found("ledger", path, "--shared-from", 1)
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"), cases(LOG, COLUMNS, HEAD, SEALED, GRANTS)
+)
+def test_a_change_is_found_with_its_position(
+    written: Written, verifier: Verifier, tmp_path: Path, statement: str, found: str
+) -> None:
+    path = written.copy(tmp_path)
+    change(path, statement)
+    findings = verifier.found("ledger", path)
+    assert any(found in each for each in findings), findings
+
+
+def test_leaves_that_changed_places_are_found(
+    written: Written, verifier: Verifier, tmp_path: Path
+) -> None:
+    path = written.copy(tmp_path)
+    change(
+        path,
+        "UPDATE stored_events SET rowid = 99 WHERE rowid = 10",
+        "UPDATE stored_events SET rowid = 10 WHERE rowid = 11",
+        "UPDATE stored_events SET rowid = 11 WHERE rowid = 99",
+    )
+    findings = verifier.found("ledger", path)
+    assert any(each.startswith("leaf 9: is version 3") for each in findings)
+    rehead(path)
+    findings = verifier.found("ledger", path)
+    assert any(each.startswith("leaf 9: is version 3") for each in findings)
+
+
+def test_a_rewritten_log_is_found_by_the_older_checkpoint_alone(
+    written: Written, verifier: Verifier, tmp_path: Path
+) -> None:
+    """Hashes, head and a new signature are right: whoever did it has the key."""
+    path = written.copy(tmp_path)
+    change(
+        path,
+        "UPDATE stored_events SET state = CAST(replace(CAST(state AS TEXT),"
+        ' \'"caller":"scanner"\', \'"caller":"nobody!"\') AS BLOB)'
+        " WHERE rowid = 19",
+    )
+    rehead(path)
+    verifier.holds("ledger", path)
+    signed = tmp_path / "signed.checkpoint"
+    signed.write_text(note_of(path, written.ring))
+    verifier.holds("ledger", path, "--older", signed, "--key", written.key)
+    findings = verifier.found(
+        "ledger", path, "--older", written.older, "--key", written.key
+    )
+    assert len(findings) == 1
+    assert "leaves 0 to 21 are not those it covers" in findings[0]
+    assert "fork or was rewritten" in findings[0]
+
+
+def test_a_fork_is_found(written: Written, verifier: Verifier, tmp_path: Path) -> None:
+    """Another end after the same beginning: only a newer checkpoint tells."""
+    path = written.copy(tmp_path)
+    change(
+        path,
+        "DELETE FROM stored_events WHERE rowid > 27",
+        "DELETE FROM sealed WHERE leaf_index > 26",
+    )
+    rehead(path)
+    key = ("--key", written.key)
+    verifier.holds("ledger", path, "--older", written.older, *key)
+    findings = verifier.found("ledger", path, "--older", written.newest, *key)
+    assert any("the ledger has 27" in each for each in findings), findings
+
+
+def test_an_older_copy_is_found(written: Written, verifier: Verifier) -> None:
+    key = ("--key", written.key)
+    verifier.holds("ledger", written.old, "--older", written.older, *key)
+    findings = verifier.found("ledger", written.old, "--older", written.newest, *key)
+    assert len(findings) == 1
+    assert "checkpoint of 28 leaves: the ledger has 22: it is an older" in findings[0]
+    assert "leaves 22 to 27" in findings[0]
+
+
+def test_a_checkpoint_that_nobody_known_has_signed_counts_for_nothing(
+    written: Written, verifier: Verifier, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    asked = ("ledger", written.path, "--older", kept, "--key", written.key)
+    text = written.older.read_text()
+    kept.write_text(text.replace("\n22\n", "\n21\n"))
+    findings = verifier.found(*asked)
+    assert "is wrong" in findings[0]
+    kept.write_text(
+        signed_note(Checkpoint("other.example", 0, bytes(32)), written.signer())
+    )
+    findings = verifier.found(*asked)
+    assert "no known key of the log 'other.example'" in findings[0]
+    assert verifier("ledger", written.path, "--older", written.older)["code"] == 2
+
+
+def test_a_ledger_that_is_being_written_is_checked_as_it_was(
+    written: Written, verifier: Verifier, tmp_path: Path
+) -> None:
+    """What is not committed is not there; what is, is found in the write-ahead log."""
+    path = written.copy(tmp_path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("UPDATE log_head SET next_index = 3")
+        verifier.holds("ledger", path)
+        writer.execute("COMMIT")
+        assert verifier.found("ledger", path)
+
+
+def test_nothing_is_left_beside_a_ledger_that_was_checked(
+    written: Written, verifier: Verifier, tmp_path: Path
+) -> None:
+    path = written.copy(tmp_path)
+    before = path.read_bytes()
+    verifier.holds("ledger", path)
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_what_is_no_ledger_is_neither_proven_nor_refuted(
+    written: Written, verifier: Verifier, tmp_path: Path
+) -> None:
+    view = "CREATE VIEW log_head AS SELECT 1 AS one, 0 AS next_index, x'' AS frontier"
+    lacking, viewing = written.copy(tmp_path), tmp_path / "viewing.db"
+    shutil.copy(lacking, viewing)
+    change(lacking, "DROP TABLE sealed")
+    change(viewing, "DROP TABLE log_head", view)
+    (tmp_path / "empty.db").write_bytes(b"")
+    (tmp_path / "other.db").write_bytes(b"no database at all" * 99)
+    for name in (lacking.name, viewing.name, "empty.db", "other.db", "none.db"):
+        said = verifier("ledger", tmp_path / name)
+        assert said["code"] == 2
+        assert name in said["error"]
+
+
+def test_a_file_cut_short_does_not_verify(
+    written: Written, verifier: Verifier, tmp_path: Path
+) -> None:
+    path = tmp_path / "cut.db"
+    shutil.copy(written.path, path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert verifier("ledger", path)["code"] in {1, 2}
