@@ -14,6 +14,7 @@ from grantledger.adapters.cli.console import console
 from grantledger.adapters.cli.continuing import continue_log
 from grantledger.adapters.cli.copying import copy
 from grantledger.adapters.cli.demo.command import demo
+from grantledger.adapters.cli.diff import diff
 from grantledger.adapters.cli.doctor.command import doctor
 from grantledger.adapters.cli.evidence import evidence
 from grantledger.adapters.cli.grants import (
@@ -61,6 +62,7 @@ for _command, _name in (
     (status, "status"),
     (history, "history"),
     (trace, "trace"),
+    (diff, "diff"),
     (ask, "ask"),
     (audit, "audit"),
     (rotate, "rotate"),

@@ -203,7 +203,7 @@ class TimeTravel(ABC):
         after: UUID | None,
         first: int = 0,
     ) -> list[tuple[UUID, int]]:
-        """Return (id, newest leaf) of the next grants by id, changed from `first` on."""
+        """Return (id, newest leaf) of the next grants, by id, changed since `first`."""
         narrowed = "" if provider is None else " AND provider=?"
         c.execute(
             "SELECT grant_id, leaf_index FROM current_grants WHERE grant_id > ?"  # noqa: S608 - constants only

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from grantledger.domain.bulk import MAX_FINGERPRINT_LENGTH, BulkOutcome
+from grantledger.domain.bulk import MAX_FINGERPRINT_LENGTH, MAX_GRANTS, BulkOutcome
 from grantledger.domain.fleet import MAX_YEAR, MIN_YEAR
 from grantledger.domain.journal import MAX_REASON_LENGTH
 from grantledger.domain.values import (
@@ -71,7 +71,7 @@ def _refuse_null(value: object) -> None:
                 raise ValueError(f"{name[:40]} is null; leave it out")
 
 
-class _Asked(BaseModel):
+class Asked(BaseModel):
     """Base of bodies: an unknown name is a mistake, not a hint."""
 
     model_config = ConfigDict(extra="forbid")
@@ -84,7 +84,7 @@ class _Asked(BaseModel):
         return value
 
 
-class Import(_Asked):
+class Import(Asked):
     """A refresh token that was obtained elsewhere, to be kept here.
 
     Attributes:
@@ -99,7 +99,7 @@ class Import(_Asked):
     expires_at: Time | Unsaid = None
 
 
-class Revoke(_Asked):
+class Revoke(Asked):
     """Why a grant is ended; the words are stored sealed."""
 
     reason: RevocationReason = RevocationReason.OPERATOR
@@ -107,13 +107,14 @@ class Revoke(_Asked):
     ticket: Words | Unsaid = None
 
 
-class Select(_Asked):
+class Select(Asked):
     """Which grants: all that is said has to hold, and something has to be said.
 
     Attributes:
         caller: that was handed a token, in the window if there is one.
         since: begins the window in which something happened to the grant.
         token: that the grant had, of any kind and generation.
+        grant_ids: of these alone.
     """
 
     model_config = ConfigDict(
@@ -136,9 +137,10 @@ class Select(_Asked):
         Annotated[str, Field(min_length=1, max_length=MAX_FINGERPRINT_LENGTH)] | Unsaid
     ) = None
     token: Token | Unsaid = None
+    grant_ids: Annotated[list[UUID], Field(min_length=1, max_length=MAX_GRANTS)] = []
 
 
-class EvidenceIn(_Asked):
+class EvidenceIn(Asked):
     """What a bundle is to prove: of a grant, a token, a user, an erasure or a time.
 
     Attributes:
@@ -157,7 +159,7 @@ class EvidenceIn(_Asked):
     complete: bool = False
 
 
-class BulkRevoke(_Asked):
+class BulkRevoke(Asked):
     """Many grants to be ended; nothing is, unless `dry_run` is false."""
 
     selection: Select
@@ -167,7 +169,7 @@ class BulkRevoke(_Asked):
     ticket: Words | Unsaid = None
 
 
-class SetHold(_Asked):
+class SetHold(Asked):
     """What is to be held: one grant, or one user, or everything."""
 
     grant_id: UUID | Unsaid = None
@@ -178,7 +180,7 @@ class SetHold(_Asked):
     ticket: Words | Unsaid = None
 
 
-class ReleaseHold(_Asked):
+class ReleaseHold(Asked):
     """Why a hold ends; the words are stored sealed."""
 
     reason: Words
@@ -287,10 +289,15 @@ class GrantOut(BaseModel):
 
 
 class PageOut(BaseModel):
-    """Some grants; `next` is the cursor of the next page, null at the end."""
+    """Some grants; `next` is the cursor of the next page, null at the end.
+
+    Attributes:
+        log_size: how many leaves the log had, where grants are told as they were.
+    """
 
     grants: list[GrantOut]
     next: str | None
+    log_size: int | None
 
 
 class AsOfOut(BaseModel):
