@@ -43,7 +43,9 @@ class Change:
     @property
     def differences(self) -> tuple[Difference, ...]:
         """What differs, in the order of `facts_of`; what only one has is at the end."""
-        before = {} if self.before is None else facts_of(self.before)
+        before: Mapping[str, Told] = {}
+        if self.before is not None:
+            before = facts_of(self.before)
         after = facts_of(self.after)
         return tuple(
             Difference(name, before.get(name), after.get(name))

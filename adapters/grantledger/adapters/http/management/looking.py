@@ -35,8 +35,8 @@ from grantledger.projections.audit_trail import HistoryLine, history_lines
 MAX_VERSION = 2**31 - 1
 MAX_LEAF = 2**53
 MAX_CURSOR = 64
-ID_AND_SIZE = 24
-"""Bytes of a cursor that holds how many leaves the log had, behind the id."""
+ID_BYTES, SIZE_BYTES = 16, 8
+"""A cursor holds an id, and how many leaves the log had where grants are of then."""
 
 _Name = Annotated[str | None, Query(min_length=1, max_length=MAX_NAME_LENGTH)]
 _Long = Annotated[str | None, Query(min_length=1, max_length=MAX_SUBJECT_LENGTH)]
@@ -92,7 +92,7 @@ def add_to(router: APIRouter, service: Service) -> None:
             modified_from,
             modified_until,
         )
-        after, size = (None, None) if cursor is None else _place(cursor)
+        after, size = (None, None) if cursor is None else _place(cursor, sized=then)
         if then:
             size = await point_of(opened.ledger, at, at_leaf, known=size)
             said = f"every grant when there were {size} leaves"
@@ -296,20 +296,25 @@ async def point_of(
 
 
 def _cursor(after: UUID, size: int | None = None) -> str:
-    more = b"" if size is None else size.to_bytes(8)
+    more = b"" if size is None else size.to_bytes(SIZE_BYTES)
     return base64.urlsafe_b64encode(after.bytes + more).decode().rstrip("=")
 
 
-def _place(cursor: str) -> tuple[UUID, int | None]:
+def _place(cursor: str, *, sized: bool) -> tuple[UUID, int | None]:
     """Return where a page begins, and how many leaves the log had for the first one.
 
+    Args:
+        cursor: as it was given out.
+        sized: it was given out for grants as they were.
+
     Raises:
-        InvalidRequest: it is no cursor of ours.
+        InvalidRequest: it is no cursor of ours, or of another list.
     """
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         raw = base64.b64decode(padded, altchars=b"-_", validate=True)
-        size = int.from_bytes(raw[16:]) if len(raw) == ID_AND_SIZE else None
-        return UUID(bytes=raw[:16] if size is not None else raw), size
+        size = int.from_bytes(raw[ID_BYTES:][:SIZE_BYTES]) if sized else None
+        last = raw[:-SIZE_BYTES] if sized else raw
+        return UUID(bytes=last), size
     except (ValueError, binascii.Error):
         raise InvalidRequest("cursor is none that was given out", "cursor") from None
