@@ -121,6 +121,13 @@ id = "auditor:ines"
 roles = ["auditor"]
 """
 
+ASKING = """
+[[callers]]
+id = "*"
+roles = ["auditor", "responder"]
+"""
+"""A rule for whoever asks afterwards."""
+
 
 @dataclass
 class Told:

@@ -16,7 +16,7 @@ from grantledger.adapters.ledger.copying.moving import Step
 from grantledger.domain.values import Actor, ActorKind
 from tests.cli.terminal import Terminal
 from tests.contract.stores import PostgresStore
-from tests.incident.cast import SETTINGS, Told
+from tests.incident.cast import Told
 from tests.incident.story import tell
 
 
@@ -63,7 +63,8 @@ def copied_to_postgres(
     said = f'[ledger]\nurl = "{store.conninfo}"\nschema = "{store.name}"\n'
     source = place / "grantledger.toml"
     target = place / "target.toml"
-    target.write_text(SETTINGS.replace("[ledger]\n", said), encoding="utf-8")
+    text = source.read_text(encoding="utf-8").replace("[ledger]\n", said)
+    target.write_text(text, encoding="utf-8")
     mover = Actor(id="test", kind=ActorKind.ADMIN)
     copy_to(source, Destination(config=target), mover, _quiet)
     target.rename(source)

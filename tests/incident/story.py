@@ -39,6 +39,7 @@ from grantledger.domain.values import (
 )
 from tests.incident.cast import (
     AGENT_CALLER,
+    ASKING,
     BACKUP,
     CLIENT_ID,
     CLOCK_BACK,
@@ -125,6 +126,8 @@ async def tell(directory: Path) -> Told:
         await story.insider()
         await story.theft()
         await story.aftermath()
+    with (directory / "grantledger.toml").open("a", encoding="utf-8") as settings:
+        settings.write(ASKING)
     return told
 
 

@@ -251,7 +251,8 @@ def test_question_23_who_read_or_took_out_the_audit_data(desk: Terminal) -> None
 def test_asking_is_on_the_record_before_it_is_answered(desk: Terminal) -> None:
     asked(desk, "readers", "--until", rfc(END))
     last = asked(desk, "readers")["lines"][-1]
-    assert (last["use"], last["asked"]) == ("audit_read", "question 23, readers")
+    assert last["use"] == "audit_read"
+    assert last["asked"].startswith("question 23, readers: ")
 
 
 def test_question_24_a_clock_step_and_an_outage_of_checkpoints(desk: Terminal) -> None:

@@ -99,7 +99,7 @@ def test_a_question_says_what_it_lacks(question: Question) -> None:
         ("days", {"days": 0}),
         ("address", {"address": "x" * 65}),
         ("key_id", {"key_id": ""}),
-        ("until", {"since": NOW, "until": NOW}),
+        ("recorded_until", {"since": NOW, "until": NOW}),
         ("at", {"at": datetime(2025, 1, 1)}),  # noqa: DTZ001 - the case
     ],
 )

@@ -63,8 +63,8 @@ class Asked:
         check_text("caller", self.caller, MAX_NAME_LENGTH)
         check_text("address", self.address, MAX_ADDRESS_LENGTH)
         check_text("key_id", self.key_id, MAX_NAME_LENGTH)
-        check_window("from", self.since, "until", self.until)
-        check_window("at", self.at, "until", None)
+        check_window("recorded_from", self.since, "recorded_until", self.until)
+        check_window("at", self.at, "recorded_until", None)
         if not 0 < self.days <= MAX_DAYS:
             raise InvalidRequest(
                 f"days is {self.days}; the limit is 1 to {MAX_DAYS}", "days"

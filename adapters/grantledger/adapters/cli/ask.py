@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from grantledger.adapters.bootstrap import OpenBroker
-from grantledger.adapters.bootstrap.inquiring import Answered, answered
+from grantledger.adapters.bootstrap.inquiring import Answered, answer_data, answered
 from grantledger.adapters.cli import output
 from grantledger.adapters.cli.identity import local_caller
 from grantledger.adapters.cli.options import DEFAULT_LABEL, Config, Json, Label
@@ -100,7 +100,7 @@ def ask(
         return await answered(opened, local_caller(), question, asked)
 
     found = with_broker(config, work, tend=False)
-    output.show(as_json, _data(found), *_view(found))
+    output.show(as_json, answer_data(found), *_view(found))
 
 
 def _now_if(opened: OpenBroker, name: str) -> datetime | None:
@@ -124,30 +124,6 @@ def _list(*, as_json: bool) -> None:
         ]
     }
     output.show(as_json, data, table)
-
-
-def _data(found: Answered) -> dict[str, object]:
-    answer, asked = found.answer, found.asked
-    names = [column.replace(" ", "_").replace("-", "_") for column in answer.columns]
-    said = {
-        "grant_id": asked.grant_id,
-        "at": asked.at,
-        "from": asked.since,
-        "until": asked.until,
-        "caller": asked.caller,
-        "address": asked.address,
-        "key_id": asked.key_id,
-    }
-    return {
-        "number": found.question.number,
-        "question": found.question.words,
-        "asked": {name: value for name, value in said.items() if value is not None},
-        "answer": list(answer.says),
-        "lines": [dict(zip(names, line, strict=True)) for line in answer.lines],
-        "left_out": answer.more,
-        "log_size": found.size,
-        "complete": found.complete,
-    }
 
 
 def _view(found: Answered) -> list[RenderableType]:

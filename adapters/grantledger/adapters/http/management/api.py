@@ -19,6 +19,7 @@ from grantledger.adapters.http.management import (
     evidence,
     holds,
     looking,
+    questioning,
     tracing,
 )
 from grantledger.adapters.http.management.asking import route_of
@@ -85,6 +86,7 @@ def management(service: Service) -> Management:
     changing.add_to(router, service)
     holds.add_to(router, service)
     evidence.add_to(router, service)
+    questioning.add_to(router, service)
     app.include_router(router)
     app.state.routes = router.routes
     app.add_exception_handler(HTTPException, _refused)

@@ -28,6 +28,7 @@ BODIES = (
     models.BulkLineOut,
     models.EvidenceIn,
     trace_models.TraceIn,
+    models.QuestionIn,
 )
 PROBLEM = "application/problem+json"
 JSON = "application/json"

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
+from grantledger.domain.audit import MAX_ADDRESS_LENGTH
 from grantledger.domain.bulk import MAX_FINGERPRINT_LENGTH, MAX_GRANTS, BulkOutcome
 from grantledger.domain.fleet import MAX_YEAR, MIN_YEAR
 from grantledger.domain.journal import MAX_REASON_LENGTH
@@ -33,6 +34,7 @@ from grantledger.domain.values import (
     RevocationReason,
     TokenKind,
 )
+from grantledger.projections.inquiry import MAX_DAYS
 
 MAX_TOKEN_LENGTH = 16 * 1024
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
@@ -157,6 +159,29 @@ class EvidenceIn(Asked):
     recorded_from: Time | Unsaid = None
     recorded_until: Time | Unsaid = None
     complete: bool = False
+
+
+class QuestionIn(Asked):
+    """What a question is about; which of it is needed, the question says.
+
+    Attributes:
+        at: the moment that it turns on; now by default.
+        recorded_from, recorded_until: when what is looked at was recorded.
+        caller: id of a service; `address` as the broker saw it.
+        key_id: of a fingerprint key.
+        days: how long unused is too long.
+    """
+
+    grant_id: UUID | Unsaid = None
+    at: Time | Unsaid = None
+    recorded_from: Time | Unsaid = None
+    recorded_until: Time | Unsaid = None
+    caller: Name | Unsaid = None
+    address: Annotated[
+        str | Unsaid, Field(min_length=1, max_length=MAX_ADDRESS_LENGTH)
+    ] = None
+    key_id: Name | Unsaid = None
+    days: Annotated[int, Field(ge=1, le=MAX_DAYS)] = 90
 
 
 class BulkRevoke(Asked):
