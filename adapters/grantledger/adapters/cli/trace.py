@@ -102,11 +102,8 @@ def _grant(one: GrantTrace) -> Iterator[RenderableType]:
     if not one.must_end:
         yield Text("Nothing that is known of it has to be ended.")
         return
-    yield Text(
-        f"To end: {_names(one.must_end)}, by"
-        f" grantledger incident revoke --dry-run --grant {state.grant_id}",
-        style="bold",
-    )
+    yield Text(f"To end: {_names(one.must_end)}", style="bold")
+    yield Text(f"  grantledger incident revoke --dry-run --grant {state.grant_id}")
     for lost in one.breaks:
         until = output.utc(lost.live_until)
         yield Text(
