@@ -124,8 +124,10 @@ async def tell(directory: Path) -> Told:
         await story.outage()
         await story.wednesday()
         await story.insider()
+        await story.keep_checkpoint("wednesday")
         await story.theft()
         await story.aftermath()
+        await story.keep_checkpoint("friday")
     with (directory / "grantledger.toml").open("a", encoding="utf-8") as settings:
         settings.write(ASKING)
     return told
@@ -137,13 +139,14 @@ async def _opened(
 ) -> AsyncGenerator[Story]:
     settings = parse(SETTINGS, directory, {})
     async with open_broker(settings, clock=clock, tend=False) as opened:
-        yield Story(opened, clock, server, told)
+        yield Story(directory, opened, clock, server, told)
 
 
 @dataclass
 class Story:
     """The acts, in their order."""
 
+    directory: Path
     opened: OpenBroker
     clock: StoryClock
     server: StoryServer
@@ -285,6 +288,11 @@ class Story:
         await self.office_day(4, range(11, 17))
         self.clock.to(END - timedelta(minutes=30))
         await record(INES, AuditUse.READ, "everything since Monday")
+
+    async def keep_checkpoint(self, name: str) -> None:
+        """Have somebody else keep a checkpoint of now."""
+        note = await self.opened.guard.checkpoint()
+        (self.directory / f"{name}.checkpoint").write_text(note, encoding="utf-8")
 
     # -- what happens in them
 

@@ -149,7 +149,7 @@ QUESTIONS: tuple[Question, ...] = (
         19,
         "integrity",
         "Is the record complete and unchanged between two points?",
-        "grantledger verify --against CHECKPOINT",
+        "grantledger verify --checkpoint CHECKPOINT_FILE",
     ),
     Question(
         20,
