@@ -306,6 +306,9 @@ class Story:
         line: str = "",
     ) -> None:
         name = who if label == DEFAULT_LABEL else f"{who}/{label}"
+        token = self.server.consent(line or name)
+        if name == "alice" and not self.told.first_refresh:
+            self.told.first_refresh = token
         grant = await self.a.provision(
             caller,
             Consent(
@@ -313,8 +316,12 @@ class Story:
                 client_id=CLIENT_ID,
                 flow="authorization_code" if caller is PORTAL else "import",
                 scopes=parse_scopes(scopes),
-                refresh_token=RefreshToken(self.server.consent(line or name)),
-                refresh_expires_at=self.clock.now() + timedelta(days=30),
+                refresh_token=RefreshToken(token),
+                refresh_expires_at=(
+                    None
+                    if name in self.server.endless
+                    else self.clock.now() + timedelta(days=30)
+                ),
             ),
         )
         self.told.grants[name] = grant.id
