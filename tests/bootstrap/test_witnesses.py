@@ -107,6 +107,24 @@ async def test_a_witness_that_is_known_to_nobody_any_more_says_its_size(
         assert await here.cosigners() == ["witness.example/w0"]
 
 
+async def test_who_published_has_it_cosigned_and_else_another_replica_does(
+    home: Home,
+) -> None:
+    """One that died in between leaves a checkpoint without cosignatures."""
+    async with (
+        scene(home) as here,
+        open_broker(home.settings(), clock=here.clock, tend=False) as other,
+    ):
+        await other.publisher.publish()
+        await other.publisher.spread()
+        assert here.witness.statuses == []
+        here.clock.seconds += 16
+        await other.publisher.spread()
+        assert here.witness.statuses == [200]
+        await here.opened.publisher.spread()
+        assert here.witness.statuses == [200]
+
+
 async def test_while_one_witness_is_down_the_others_cosign(home: Home) -> None:
     async with scene(home, of=3) as here:
         here.witnesses[1].down = True

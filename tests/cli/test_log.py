@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -54,6 +57,30 @@ def test_an_export_proves_itself_without_the_ledger(backed_up: Terminal) -> None
     assert len(files) == said["files"] + 2
 
 
+def verified(directory: Path, *arguments: str) -> int:
+    """Return what the verifier says in a process of its own, without the broker."""
+    command = Path(sys.executable).with_name("grantledger-verify")
+    done = subprocess.run(
+        [command, *arguments], cwd=directory, capture_output=True, check=False
+    )
+    return done.returncode
+
+
+def test_the_stand_alone_verifier_takes_export_and_proof(backed_up: Terminal) -> None:
+    place = backed_up.directory
+    backed_up.ok("log", "export", "out")
+    keys = ("--keys", "out/keys.txt")
+    assert verified(place, "tiles", "out", *keys) == 0
+    backed_up.ok("log", "proof", "3", "--out", "p", "--leaf-out", "leaf")
+    assert verified(place, "proof", "p", "--leaf", "leaf", *keys) == 0
+    backed_up.ok("log", "proof", "4", "--out", "q", "--leaf-out", "other")
+    assert verified(place, "proof", "p", "--leaf", "other", *keys) == 1
+    assert backed_up.leaves == 9, "each leaf that was shown is one more"
+    tile = next((place / "out" / "tile" / "0").rglob("7"))
+    tile.write_bytes(tile.read_bytes()[::-1])
+    assert verified(place, "tiles", "out", *keys) == 1
+
+
 def test_an_exports_tables_are_those_of_the_ledger(backed_up: Terminal) -> None:
     backed_up.ok("log", "export", "out")
     out = backed_up.directory / "out"
@@ -85,6 +112,23 @@ def test_an_exports_tables_are_those_of_the_ledger(backed_up: Terminal) -> None:
     ]
     written = {(row["grant_id"], row["version"]) for row in rows(out, "current_grants")}
     assert written == set(grants)
+
+
+def test_a_pruned_leaf_is_exported_by_its_hash_and_still_proven(
+    backed_up: Terminal,
+) -> None:
+    with closing(sqlite3.connect(backed_up.directory / "grantledger.db")) as c, c:
+        # As if long ago: a token that lives keeps its leaf.
+        c.execute("UPDATE journal_index SET live_until = 0")
+    before = datetime.now(UTC).isoformat()
+    backed_up.ok("prune", "--before", before, "--reason", "old")
+    assert backed_up.json("log", "export", "out")["pruned"] == 1
+    out = backed_up.directory / "out"
+    size = read_note((out / "checkpoint").read_bytes()).checkpoint.size
+    hashes = split_hashes((out / "tile" / "0" / f"000.p/{size}").read_bytes())
+    entries = read_entries((out / "tile/entries" / f"000.p/{size}").read_bytes())
+    (index,) = (n for n, entry in enumerate(entries) if entry == b"")
+    read_proof(backed_up.ok("log", "proof", str(index)).encode()).check(hashes[index])
 
 
 def test_nothing_personal_and_no_key_is_exported(backed_up: Terminal) -> None:

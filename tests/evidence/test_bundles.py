@@ -179,3 +179,12 @@ def test_a_zip_holds_what_the_directory_does(made: Made, tmp_path: Path) -> None
         p.name for p in made.of("window").iterdir()
     }
     assert not list(made.folder.glob(".*"))
+
+
+def test_the_report_says_whether_something_may_be_missing(made: Made) -> None:
+    for name, word in (
+        ("grant", "A selection."),
+        ("window", "Complete."),
+        ("whole", "Complete."),
+    ):
+        assert word in (made.of(name) / "report.html").read_text()

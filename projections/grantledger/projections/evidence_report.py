@@ -191,10 +191,11 @@ def _grants(grants: Sequence[GrantNamed]) -> str:
 def _picture(picture: str) -> str:
     return (
         f'<section><h2>Timeline</h2><figure><div class="scroll">{picture}</div>'
-        "<figcaption>Time runs to the right. A bar is how long a token was held, or "
-        "good; a shape is an event, one with a number several close together. What was "
-        "refused or failed stands on a corner, what ended something is square. The "
-        "table below says the same.</figcaption></figure></section>\n"
+        "<figcaption>Time runs to the right; what came after all else stands at the "
+        "edge. A bar is how long a token was held, or good; a shape is an event, one "
+        "with a number several close together. What was refused or failed stands on a "
+        "corner, what ended something is square. The table below says the same."
+        "</figcaption></figure></section>\n"
     )
 
 

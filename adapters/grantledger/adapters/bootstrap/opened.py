@@ -255,6 +255,8 @@ async def open_broker(
             fleet=ledger,
             audit=ledger,
             erasures=erasures,
+            backup_days=said.ledger.backup_days,
+            archive_days=said.ledger.archive_days,
             lives=ledger,
         )
         broker = Broker(env)

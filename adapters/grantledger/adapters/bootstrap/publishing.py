@@ -26,10 +26,10 @@ from grantledger.adapters.settings import LogSettings
 from grantledger.adapters.telemetry.watch import UNWATCHED, Watch
 from grantledger.adapters.upstream.witnesses import Witness
 from grantledger.domain.context import Context
-from grantledger.domain.errors import GrantledgerError, IntegrityError
+from grantledger.domain.errors import GrantledgerError, IntegrityError, WrongKey
 from grantledger.domain.log_identity import KnownLog
 from grantledger.domain.ports import Clock
-from grantledger.projections.checkpoints import read_note
+from grantledger.projections.checkpoints import key_id, read_note
 from grantledger.projections.proofs import check_consistency
 
 BEATS = 10
@@ -80,7 +80,9 @@ class Publisher:
     watch: Watch = UNWATCHED
     _uncovered: _Since = field(init=False)
     _unwitnessed: _Since = field(init=False)
+    # The newest that was seen in the store, and the newest made here.
     _last: Published | None = None
+    _made: Published | None = None
     _exported: dict[str, int] = field(default_factory=dict[str, int])
     _exported_at: dict[str, float] = field(default_factory=dict[str, float])
     _looked: float = float("-inf")
@@ -186,7 +188,7 @@ class Publisher:
         ):
             return None, view  # another replica was faster
         self.watch.checkpoint("published")
-        self._last = new
+        self._last = self._made = new
         self._uncovered.so(False)
         return new, view
 
@@ -213,11 +215,7 @@ class Publisher:
 
     async def _prove(self, newest: Published, log: KnownLog) -> None:
         """See that the log begins with what was published under one of our keys."""
-        if not self._signed(newest):
-            raise IntegrityError(
-                f"the stored checkpoint of {newest.size} leaves is not signed by a key "
-                "of the ring: it was changed, or its key is gone from the ring"
-            )
+        self._refuse_unsigned(newest)
         proof = await self.ledger.published.consistency(newest.size, log.size)
         try:
             check_consistency(
@@ -229,18 +227,31 @@ class Publisher:
                 f"that were published: {cause}"
             ) from cause
 
-    def _signed(self, newest: Published) -> bool:
-        """Tell whether a key of the ring has signed what stands in the store."""
+    def _refuse_unsigned(self, newest: Published) -> None:
+        """See that a key of the ring has signed what stands in the store."""
+        where = f"the published checkpoint of {newest.size} leaves"
         try:
             note = read_note(newest.note.encode())
-        except ValueError:
-            return False
-        said = (note.checkpoint.origin, note.checkpoint.size, note.checkpoint.root)
-        return said == (newest.origin, newest.size, newest.root) and any(
+        except ValueError as cause:
+            raise IntegrityError(f"{where} is no checkpoint: {cause}") from cause
+        said = note.checkpoint
+        if (said.origin, said.size, said.root) != (
+            newest.origin,
+            newest.size,
+            newest.root,
+        ):
+            raise IntegrityError(f"{where} says something else than its row")
+        ours = [
             is_signed(key, note.signed, line.signature)
             for key in self.guard.public_keys()
             for line in note.signatures
-        )
+            if line.key_id == key_id(newest.origin, key)
+        ]
+        if not ours:
+            # Its successor signed alone, and this process does not know it yet.
+            raise WrongKey(f"this key ring lacks the key that has signed {where}")
+        if not any(ours):
+            raise IntegrityError(f"{where} is not rightly signed: it was changed")
 
     # -- outages
 
@@ -275,7 +286,7 @@ class Publisher:
         newest = await self.ledger.published.newest(origin)
         if newest is None:
             return
-        mine = self._last is not None and self._last.note == newest.note
+        mine = self._made is not None and self._made.note == newest.note
         old = self.clock.now() - newest.at > timedelta(seconds=ABANDONED_SECONDS)
         failures: list[GrantledgerError] = []
         if mine or old:

@@ -148,6 +148,12 @@ def publish(config: Config = None, *, as_json: Json = False) -> None:
 def proof(
     index: Annotated[int, typer.Argument(metavar="INDEX", help="Of the leaf.", min=0)],
     out: Out = None,
+    leaf_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the leaf itself to a new file as well.", show_default=False
+        ),
+    ] = None,
     config: Config = None,
     *,
     as_json: Json = False,
@@ -159,7 +165,8 @@ def proof(
     """
 
     async def work(opened: OpenBroker) -> PortableProof:
-        await opened.broker.authorise(local_caller(), Operation.READ_LOG)
+        caller = local_caller()
+        await opened.broker.authorise(caller, Operation.READ_LOG)
         log = opened.ledger.published
         newest = await log.newest(opened.guard.known(await opened.ledger.log()).origin)
         if newest is not None and newest.size > index:
@@ -173,6 +180,15 @@ def proof(
             made.check(leaf.hashed)
         except ValueError as cause:
             raise IntegrityError(f"{opened.ledger.name}: {cause}") from cause
+        if leaf_out is not None:
+            if not leaf.state:
+                raise InvalidRequest(
+                    f"leaf {index} was pruned: it has no bytes", "leaf"
+                )
+            await opened.broker.audit_access.record(
+                caller, AuditUse.LOG, f"leaf {index}"
+            )
+            write_private(leaf_out, leaf.state.decode())
         return made
 
     made = with_broker(config, work, tend=False)

@@ -16,6 +16,7 @@ from grantledger.adapters.cli.leaf_check import LeafReport, check_leaves
 from grantledger.adapters.cli.options import Config, Json
 from grantledger.adapters.cli.published_check import PublishedReport, check_published
 from grantledger.adapters.cli.running import with_broker
+from grantledger.adapters.cli.token_check import check_tokens
 
 
 def verify(
@@ -40,7 +41,7 @@ def verify(
 
     async def work(
         opened: OpenBroker,
-    ) -> tuple[str, LeafReport, PublishedReport, GrantReport]:
+    ) -> tuple[str, LeafReport, PublishedReport, GrantReport, int]:
         name = opened.ledger.name
         kept = None
         if checkpoint is not None:
@@ -54,9 +55,10 @@ def verify(
         )
         await opened.ledger.life()  # opens every event of the ledger itself
         grants = await check_grants(opened.ledger, leaves.grant_streams)
-        return name, leaves, published, grants
+        tokens = await check_tokens(opened.ledger)
+        return name, leaves, published, grants, tokens
 
-    name, leaves, published, grants = with_broker(config, work, tend=False)
+    name, leaves, published, grants, tokens = with_broker(config, work, tend=False)
     data = {
         "ok": True,
         "ledger": name,
@@ -68,6 +70,7 @@ def verify(
         "grants": grants.grants,
         "grant_events": grants.events,
         "history_lines": grants.lines,
+        "indexed_tokens": tokens,
         "tiles": published.tiles,
         "published_checkpoints": published.checkpoints,
         "checkpoint": str(checkpoint) if checkpoint else None,
@@ -92,6 +95,7 @@ def verify(
                 ("grants", f"{grants.grants}, each row as its code says"),
                 ("replay", f"{grants.events} events give the very same rows"),
                 ("opened", f"{grants.lines} events and journal entries"),
+                ("tokens", f"{tokens} in the index, each as its leaf says"),
             ]
         ),
         Text(kept, style="dim"),

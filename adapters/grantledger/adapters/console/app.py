@@ -13,9 +13,18 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from grantledger.adapters.console import entering, grants, leaf, overview, trail
+from grantledger.adapters.console import (
+    entering,
+    evidence,
+    grants,
+    leaf,
+    overview,
+    signing_in,
+    trail,
+)
 from grantledger.adapters.console.entering import OneTimeLink
 from grantledger.adapters.console.rendering import PACKAGE, render
+from grantledger.adapters.console.signing_in import SignIn
 from grantledger.adapters.console.visitors import ROOT, Console
 from grantledger.adapters.http.guarding import noticed
 
@@ -24,6 +33,7 @@ PAGES: tuple[Callable[[Console], Sequence[BaseRoute]], ...] = (
     grants.routes,
     trail.routes,
     leaf.routes,
+    evidence.routes,
 )
 """What each part of the console answers."""
 
@@ -49,11 +59,16 @@ _WORDS = {
 }
 
 
-def build_console(console: Console, link: OneTimeLink | None = None) -> ASGIApp:
+def build_console(
+    console: Console,
+    link: OneTimeLink | None = None,
+    sign_in: SignIn | None = None,
+) -> ASGIApp:
     """Return the application; its paths all begin with `/console`."""
     routes: list[BaseRoute] = [
         Route(f"{STATIC}{{name}}", static, methods=["GET"]),
         *entering.routes(console, link),
+        *signing_in.routes(console, sign_in),
         *(route for part in PAGES for route in part(console)),
     ]
     app = Starlette(

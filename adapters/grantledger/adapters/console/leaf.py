@@ -33,7 +33,7 @@ def routes(console: Console) -> Sequence[BaseRoute]:
 async def leaf(visit: Visit) -> Response:
     """Answer `GET /console/leaf/{index}.{entry}`."""
     at = _place(visit.request.path_params["place"])
-    await visit.must(Operation.AUDIT)
+    await visit.must_see_all(Operation.AUDIT)
     await visit.record(AuditUse.READ, f"leaf {at.leaf_index}")
     stored = await _stored(visit, at.leaf_index)
     row = await _row(visit, at)
@@ -57,7 +57,7 @@ async def proof(visit: Visit) -> Response:
     Against the newest published checkpoint that covers it, else one signed now.
     """
     index = visit.request.path_params["index"]
-    await visit.must(Operation.AUDIT)
+    await visit.must_see_all(Operation.AUDIT)
     await visit.record(AuditUse.READ, f"proof of leaf {index}")
     stored = await _stored(visit, index)
     opened = visit.console.opened

@@ -15,7 +15,7 @@ from grantledger.adapters.bootstrap.sampling import sampled
 from grantledger.adapters.console.asking import said, time_of
 from grantledger.adapters.console.visitors import ROOT, Console, Visit, visited
 from grantledger.adapters.keys.signing import is_signed
-from grantledger.adapters.ledger.tallying import Activities
+from grantledger.adapters.ledger.tallying import Activity
 from grantledger.domain.audit import AuditOutcome
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.policy import Operation
@@ -57,9 +57,20 @@ async def overview(visit: Visit) -> Response:
         checkpoint=await _checkpoint(visit, now),
         sample=await sampled(opened, spool_of(visit.console.settings)),
         statuses=_STATUS,
-        by_provider=_by_provider(await opened.ledger.grants_by_status()),
+        by_provider=[
+            one
+            for one in _by_provider(await opened.ledger.grants_by_status())
+            if visit.may(Operation.LIST, one[0])
+        ],
         since=activity.since,
-        charts=_charts(activity, now),
+        charts=_charts(
+            [
+                one
+                for one in activity.counts
+                if visit.may(Operation.LIST, one.provider or None)
+            ],
+            now,
+        ),
     )
 
 
@@ -101,11 +112,11 @@ def _by_provider(
     return found
 
 
-def _charts(activity: Activities, now: datetime) -> list[dict[str, object]]:
+def _charts(counts: Sequence[Activity], now: datetime) -> list[dict[str, object]]:
     """Return the pictures, each with its numbers for a table."""
     handed: Counter[datetime] = Counter()
     failed: dict[str, Counter[datetime]] = {}
-    for one in activity.counts:
+    for one in counts:
         if one.event == "HandedOut":
             handed[one.at] += one.count
         if one.outcome in {AuditOutcome.FAILED, AuditOutcome.UNKNOWN}:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from grantledger.adapters.console.asking import (
+    one_of,
     position_of,
     rows_asked,
     said,
@@ -18,14 +19,19 @@ from grantledger.adapters.console.visitors import ROOT, Console, Visit, visited
 from grantledger.domain.audit import AuditOutcome
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.policy import Operation
+from grantledger.projections.exports.formats import MEDIA_TYPES, ExportFormat, writing
 
 PAGE_SIZE = 100
+_FORMATS = (ExportFormat.CSV, ExportFormat.NDJSON, ExportFormat.OCSF, ExportFormat.OTEL)
 _OUTCOMES = tuple(str(outcome) for outcome in AuditOutcome)
 
 
 def routes(console: Console) -> Sequence[BaseRoute]:
     """Return the route."""
-    return [Route(f"{ROOT}/trail", visited(console, trail), methods=["GET"])]
+    return [
+        Route(f"{ROOT}/trail", visited(console, trail), methods=["GET"]),
+        Route(f"{ROOT}/export", visited(console, export), methods=["GET"]),
+    ]
 
 
 async def trail(visit: Visit) -> Response:
@@ -33,10 +39,8 @@ async def trail(visit: Visit) -> Response:
     query = visit.request.query_params
     wanted = rows_asked(query)
     after = position_of(said(query, "after"))
-    await visit.must(Operation.AUDIT)
-    fields = ", ".join(sorted(name for name in query if query[name].strip()))
-    await visit.record(AuditUse.READ, f"audit trail: {fields or 'all'}")
-    page = await visit.console.opened.ledger.audit(wanted, after=after, limit=PAGE_SIZE)
+    reading = await visit.reading(AuditUse.READ, wanted, "trail")
+    page = await reading.page(after, PAGE_SIZE)
     following = None
     if page.after is not None:
         place = f"{page.after.leaf_index}.{page.after.entry}"
@@ -50,5 +54,29 @@ async def trail(visit: Visit) -> Response:
         following=following,
         first=None if after is None else with_fields(query, after=None),
         size=page.size,
-        complete=wanted.complete,
+        complete=wanted.complete and visit.sees_all(Operation.AUDIT),
+        exports=_FORMATS if visit.may(Operation.EXPORT) else (),
+        kept=with_fields(query, after=None),
+    )
+
+
+async def export(visit: Visit) -> Response:
+    """Answer `GET /console/export?format=csv&…`: the rows of a filtered view."""
+    query = visit.request.query_params
+    form = one_of(ExportFormat, said(query, "format"), "format") or ExportFormat.CSV
+    wanted = rows_asked(query)
+    reading = await visit.reading(AuditUse.EXPORT, wanted, f"export as {form}")
+    writer = writing(form)
+
+    async def body() -> AsyncGenerator[bytes]:
+        yield writer.begin()
+        async for page in reading.rows():
+            yield writer.rows(page.rows)
+        yield writer.end()
+
+    kind = "csv" if form is ExportFormat.CSV else "ndjson"
+    return StreamingResponse(
+        body(),
+        media_type=MEDIA_TYPES[form],
+        headers={"Content-Disposition": f'attachment; filename="audit.{form}.{kind}"'},
     )

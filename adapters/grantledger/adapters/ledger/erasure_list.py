@@ -28,7 +28,8 @@ from grantledger.domain.maintenance import Erasure
 
 T = TypeVar("T")
 FILE_MODE = 0o600
-VERSION = 1
+VERSIONS = (1, 2)
+"""Form 2 says until when backups or archives are kept; form 1 does not."""
 MAX_LINE_BYTES = 4096
 _PURPOSE = b"grantledger erasure list 1"
 
@@ -41,6 +42,8 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     receipt: str
     at: datetime
     reason: str
+    backups_until: datetime | msgspec.UnsetType = msgspec.UNSET
+    archives_until: datetime | msgspec.UnsetType = msgspec.UNSET
     code: str = ""
 
 
@@ -172,7 +175,16 @@ class FileErasures:
             if not self._ring.check_mac(code, _parts(line, before)):
                 raise self._changed(number)
             before = code
-            found.append(Erasure(line.grant_id, line.receipt, line.at, line.reason))
+            found.append(
+                Erasure(
+                    line.grant_id,
+                    line.receipt,
+                    line.at,
+                    line.reason,
+                    line.backups_until or None,
+                    line.archives_until or None,
+                )
+            )
         return found, end, before
 
     def _line(self, raw: bytes, number: int) -> tuple[Line, bytes]:
@@ -182,10 +194,10 @@ class FileErasures:
         except (ValueError, UnicodeDecodeError, RecursionError):
             # `from None`: nothing of it is quoted.
             raise self._changed(number) from None
-        if line.v != VERSION:
+        if line.v not in VERSIONS:
             raise LedgerError(
                 f"line {number} of {self.path} has form {line.v}; "
-                f"this program knows {VERSION}"
+                f"this program knows {VERSIONS[-1]}"
             )
         return line, code
 
@@ -201,8 +213,15 @@ class FileErasures:
         Raises:
             LedgerError: it is over a line's limit.
         """
+        until = (erasure.backups_until, erasure.archives_until)
         line = Line(
-            VERSION, erasure.grant_id, erasure.receipt, erasure.at, erasure.reason
+            VERSIONS[any(until)],
+            erasure.grant_id,
+            erasure.receipt,
+            erasure.at,
+            erasure.reason,
+            until[0] or msgspec.UNSET,
+            until[1] or msgspec.UNSET,
         )
         code = self._ring.mac(_parts(line, before))
         full = msgspec.structs.replace(line, code=b64encode(code).decode())

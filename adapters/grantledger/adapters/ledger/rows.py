@@ -161,12 +161,15 @@ class GrantRows:
         """Return the grant that the row describes.
 
         Raises:
-            IntegrityError: the code does not match, or the row is not its stream's
-                newest version.
+            IntegrityError: it names no grant, the code does not match, or the row is
+                not its stream's newest version.
         """
         values = tuple(row)
         version, code, newest = values[1], values[10], values[11]
-        grant_id = UUID(hex=values[0])
+        try:
+            grant_id = UUID(hex=values[0])
+        except (ValueError, TypeError, AttributeError) as cause:
+            raise IntegrityError("a row of a grant names none") from cause
         if not self._ring.check_mac(code, _parts(values[:10])):
             raise IntegrityError(f"the row of grant {grant_id} was changed")
         if version != newest:

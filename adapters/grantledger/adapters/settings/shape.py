@@ -19,6 +19,8 @@ from grantledger.adapters.settings.shape_http import HttpSettings
 from grantledger.adapters.settings.shape_log import LogSettings
 from grantledger.domain.policy import Role
 
+AuthMethodName = Literal["client_secret_basic", "client_secret_post"]
+
 
 class _Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Base: an unknown name is a mistake, not a hint."""
@@ -36,7 +38,8 @@ class LedgerSettings(_Settings):
             erase and prune, where the broker's own may not.
         erasures: the erasure list; beside the ledger's file, or the settings', by
             default.
-        backup_days: how long backups and archived logs are kept, for receipts.
+        backup_days: how long backups are kept, for receipts; archive_days likewise
+            of archived write-ahead logs.
         guard: what this replica last saw of the log, kept outside the database.
         queue_limit: appends, and likewise entries, that wait at most.
         hand_outs_per_second: of one caller; denials likewise.
@@ -50,6 +53,7 @@ class LedgerSettings(_Settings):
     maintenance_url: Text | None = None
     erasures: Text | None = None
     backup_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] | None = None
+    archive_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] | None = None
     guard: Text | None = None
     queue_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 8192
     hand_outs_per_second: Annotated[float, msgspec.Meta(ge=1, le=1e9)] = 10_000.0
@@ -201,6 +205,27 @@ class TelemetrySettings(_Settings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
 
 
+class ConsoleSettings(_Settings):
+    """The console of `serve`, and where its visitors sign in (OpenID Connect).
+
+    Attributes:
+        issuer: of the server; without one the service has no console.
+        client_id: of the console there; its redirect URI is `/console/signed-in`.
+        client_secret_file: a file with the secret; likewise `client_secret_env`.
+        scopes: asked for beside `openid`.
+    """
+
+    issuer: Text | None = None
+    client_id: Text | None = None
+    client_secret_file: Text | None = None
+    client_secret_env: Text | None = None
+    auth_method: AuthMethodName = "client_secret_basic"
+    discovery_url: Text | None = None
+    internal_base_url: Text | None = None
+    ca_file: Text | None = None
+    scopes: list[str] = []
+
+
 class FileSettings(_Settings):
     """The whole file."""
 
@@ -216,5 +241,6 @@ class FileSettings(_Settings):
     )
     providers: dict[str, ProviderSettings] = {}
     callers: Annotated[list[CallerSettings], msgspec.Meta(max_length=MAX_LISTED)] = []
+    console: ConsoleSettings = msgspec.field(default_factory=ConsoleSettings)
     policy: PolicySettings = msgspec.field(default_factory=PolicySettings)
     policy_version: Name | None = None
