@@ -1,4 +1,4 @@
-"""The walk through the questions in docs/auditors.md: its commands say what it shows."""
+"""The walk through the questions in docs/auditors.md says what its commands say."""
 
 from __future__ import annotations
 
@@ -75,5 +75,7 @@ def test_a_command_of_the_page_says_what_the_page_shows(
     arguments = [stands_for.get(word, word) for word in shlex.split(command)[1:]]
     given = (desk.directory / name).read_text(encoding="utf-8") if name else ""
     said = desk.ok(*arguments, given=given)
+    for token in (told.first_refresh, told.stolen_access, told.exchanged):
+        assert token not in said
     for line in one.lines:
         assert re.search(pattern(line), said), (line, said)
