@@ -43,6 +43,26 @@ def test_a_row_that_differs_is_named_and_made_good(kept: Terminal) -> None:
     assert kept.json("rebuild", "--compare")["differing"] == 0
 
 
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ("UPDATE audit_rows SET outcome = 'denied'", "leaf 0, entry -1, was changed"),
+        ("DELETE FROM audit_rows WHERE leaf_index = 1", "leaf 1, entry -1, is missing"),
+        ("DELETE FROM audit_terms WHERE leaf_index = 1", "is found by other things"),
+        ("UPDATE audit_rows SET entry = 5 WHERE entry = 0", "entry 0, is missing"),
+        ("UPDATE audit_position SET next_index = next_index + 9", "there are"),
+        ("UPDATE audit_position SET live = 1", "no live side, or two"),
+    ],
+)
+def test_verify_finds_a_change_of_the_trail(
+    kept: Terminal, change: str, found: str
+) -> None:
+    kept.ok("rebuild")
+    assert kept.json("verify")["audit_rows"] == kept.leaves
+    changed(kept, change)
+    assert found in kept.refused(52, "verify")["message"]
+
+
 def test_the_index_of_tokens_is_made_good(kept: Terminal) -> None:
     changed(kept, "DELETE FROM token_index WHERE leaf_index = 0")
     assert kept.run("rebuild", "tokens", "--compare").code == 1

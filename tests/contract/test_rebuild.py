@@ -17,7 +17,7 @@ from grantledger.adapters.cli.entry import run
 from grantledger.adapters.ledger.rebuilding import Difference
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.audit import AuditFilter
-from grantledger.domain.errors import LedgerError
+from grantledger.domain.errors import IntegrityError, LedgerError
 from grantledger.domain.journal import EntryPrivate
 from grantledger.domain.pruning import prune
 from grantledger.domain.user_grant import UserGrant
@@ -359,3 +359,23 @@ async def test_an_erasure_that_goes_on_is_no_difference(ledger: StoredLedger) ->
     assert (await ledger.compare_audit(silent)).differing == 0
     await ledger.destroy(draft.id)
     assert (await ledger.compare_audit(silent)).differing == 0
+
+
+async def test_rows_of_leaves_that_are_not_there_are_named(
+    ledger: StoredLedger, store: Store
+) -> None:
+    await lived(ledger)
+    await ledger.complete_audit()
+    store.sql("UPDATE audit_rows SET leaf_index = 99 WHERE leaf_index = 5")
+    found = await ledger.compare_audit(silent)
+    assert found.differences[-1] == Difference(99, 0, "extra")
+
+
+async def test_a_position_beyond_the_log_is_refused(
+    ledger: StoredLedger, store: Store
+) -> None:
+    """Otherwise no row would be made of what is to come."""
+    await lived(ledger)
+    store.sql("UPDATE audit_position SET next_index = 99 WHERE live")
+    with pytest.raises(IntegrityError, match="99 leaves; there are 6"):
+        await ledger.audit(AuditFilter())

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import anyio
 
+from grantledger.adapters.bootstrap.beside import works_beside
 from grantledger.adapters.bootstrap.consenting import consent_of, failed, give_back
 from grantledger.adapters.bootstrap.guarding import LogGuard
 from grantledger.adapters.bootstrap.ledgers import (
@@ -272,7 +273,9 @@ async def open_broker(
             said.worker,
             ledger.writable,
             watch,
-            {"announce": announcing.tend} if receivers.by_name else {},
+            works_beside(
+                announcing, receivers, env, said.retention if rotate else None
+            ),
         )
         if tend:
             worker.start(rotating=rotate)

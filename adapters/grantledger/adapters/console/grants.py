@@ -29,7 +29,8 @@ from grantledger.projections.timeline import Timeline
 
 PAGE_SIZE = 50
 MAX_DRAWN = 2_000
-"""Rows of a grant that its picture and table show; the newest of more."""
+MAX_LISTED = 50
+"""Rows of a grant that its picture and its table show; the newest of more."""
 
 _STATUS = tuple(str(status) for status in GrantStatus)
 
@@ -106,8 +107,8 @@ async def grant(visit: Visit) -> Response:
         now=visit.console.opened.clock.now(),
         # Made by us, of names and numbers: nothing in it is anybody's text.
         picture=Markup(timeline.svg()),  # noqa: S704 - see above
-        rows=shown_rows(reversed(rows)),
-        more=more,
+        rows=shown_rows(reversed(rows[-MAX_LISTED:])),
+        more=more or len(rows) > MAX_LISTED,
         live=await ledger.hand_outs(grant_id, at or visit.console.opened.clock.now()),
     )
 

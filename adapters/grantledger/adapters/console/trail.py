@@ -21,7 +21,7 @@ from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.policy import Operation
 from grantledger.projections.exports.formats import MEDIA_TYPES, ExportFormat, writing
 
-PAGE_SIZE = 100
+PAGE_SIZE = 50
 _FORMATS = (ExportFormat.CSV, ExportFormat.NDJSON, ExportFormat.OCSF, ExportFormat.OTEL)
 _OUTCOMES = tuple(str(outcome) for outcome in AuditOutcome)
 

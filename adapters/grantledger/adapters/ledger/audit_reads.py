@@ -403,13 +403,20 @@ def live_side(c: Cursor) -> tuple[int, int]:
     """Return the side that is live, and the index below which it has every leaf.
 
     Raises:
-        IntegrityError: none is.
+        IntegrityError: none is, or it says that it has more leaves than there are:
+            then no row would ever be made of those to come.
     """
-    c.execute("SELECT side, next_index FROM audit_position WHERE live")
+    c.execute(
+        "SELECT p.side, p.next_index, h.next_index FROM audit_position p, log_head h"
+        " WHERE p.live"
+    )
     rows = c.fetchall()
     if len(rows) != 1:
         raise IntegrityError("the audit trail has no live side, or two")
-    return int(rows[0][0]), int(rows[0][1])
+    side, reached, size = (int(value) for value in rows[0])
+    if not 0 <= reached <= size:
+        raise IntegrityError(f"the audit trail says {reached} leaves; there are {size}")
+    return side, reached
 
 
 def _size(c: Cursor) -> int:

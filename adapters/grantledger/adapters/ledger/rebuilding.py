@@ -179,7 +179,9 @@ class Rebuilds(ABC):
             found += some[: MAX_DIFFERENCES - len(found)]
             start = batch.end
             tell(start, size)
-        return Rebuilt(size, rows, found, differing)
+        beyond = await self._read(outside)
+        found += beyond[: MAX_DIFFERENCES - len(found)]
+        return Rebuilt(size, rows, found, differing + len(beyond))
 
     async def fill_audit(self, side: int, start: int, end: int) -> None:
         """Make the rows of a range of leaves in the side that is not live."""
@@ -286,6 +288,20 @@ def differences(c: Cursor, side: int, start: int, end: int) -> list[Difference]:
     both |= _positions(c, "audit_terms", terms, live, side, start, end)
     found = dict.fromkeys(both, "terms") | said
     return [Difference(*at, what) for at, what in sorted(found.items())]
+
+
+def outside(c: Cursor) -> list[Difference]:
+    """Return rows of the live side for leaves that it does not say it has."""
+    side, size = live_side(c)
+    found: set[Difference] = set()
+    for table in ("audit_rows", "audit_terms"):
+        c.execute(
+            f"SELECT DISTINCT leaf_index, entry FROM {table} WHERE side=?"  # noqa: S608 - constants only
+            " AND (leaf_index < 0 OR leaf_index >= ?) LIMIT ?",
+            (side, size, MAX_DIFFERENCES),
+        )
+        found |= {Difference(row[0], row[1], "extra") for row in c.fetchall()}
+    return sorted(found)
 
 
 def batch_differences(c: Cursor, side: int, batch: AuditBatch) -> list[Difference]:

@@ -26,6 +26,9 @@ class _Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Base: an unknown name is a mistake, not a hint."""
 
 
+Days = Annotated[int, msgspec.Meta(ge=1, le=36_500)]
+
+
 class LedgerSettings(_Settings):
     """Where the ledger is, and how much it takes.
 
@@ -226,6 +229,24 @@ class ConsoleSettings(_Settings):
     scopes: list[str] = []
 
 
+class RetentionSettings(_Settings):
+    """How many days the journal's entries are kept, by class; for ever by default.
+
+    Attributes:
+        hand_outs_days: hand-outs, exchanges, and tokens given back.
+        denials_days: refusals of callers who were known.
+        audit_reads_days: who looked at the audit, and exported it.
+        events_sent_days: what receivers acknowledged.
+        every_days: what is over waits so long at most.
+    """
+
+    hand_outs_days: Days | None = None
+    denials_days: Days | None = None
+    audit_reads_days: Days | None = None
+    events_sent_days: Days | None = None
+    every_days: Annotated[int, msgspec.Meta(ge=0, le=365)] = 7
+
+
 class FileSettings(_Settings):
     """The whole file."""
 
@@ -235,6 +256,7 @@ class FileSettings(_Settings):
     broker: BrokerSettings = msgspec.field(default_factory=BrokerSettings)
     http: HttpSettings = msgspec.field(default_factory=HttpSettings)
     telemetry: TelemetrySettings = msgspec.field(default_factory=TelemetrySettings)
+    retention: RetentionSettings = msgspec.field(default_factory=RetentionSettings)
     worker: WorkerSettings = msgspec.field(default_factory=WorkerSettings)
     announcements: AnnouncementSettings = msgspec.field(
         default_factory=AnnouncementSettings
