@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from base64 import b64encode
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from grantledger.projections.checkpoints import read_verifier_key, verifier_key
 from grantledger.projections.verify.command import main
 from tests.cli.restoring import CONTINUE
 from tests.cli.terminal import Terminal
+from tests.verify.scene import rehead
 
 
 class Elsewhere:
@@ -91,3 +93,34 @@ def test_of_a_log_that_was_continued_the_lost_leaves_are_named(
     ledger = restored.directory / "grantledger.db"
     said = elsewhere("ledger", ledger, "--older", late, code=1)
     assert "the log was continued from 6 leaves" in said["findings"][0]["message"]
+
+
+def test_its_own_published_checkpoints_bind_whoever_has_no_signing_key(
+    backed_up: Terminal, elsewhere: Elsewhere
+) -> None:
+    """Hashes and head are made right again; the note cannot be."""
+    backed_up.ok("log", "publish")
+    ledger = backed_up.directory / "grantledger.db"
+    assert elsewhere("ledger", ledger)["published_checkpoints"] == 1
+    with closing(sqlite3.connect(ledger)) as c:
+        c.execute(
+            "UPDATE stored_events SET state ="
+            " CAST(replace(CAST(state AS TEXT), ' ', '') || ' ' AS BLOB)"
+        )
+        c.commit()
+    rehead(ledger)
+    (found,) = elsewhere("ledger", ledger, code=1)["findings"]
+    assert "the log is a fork or was rewritten" in found["message"]
+    with closing(sqlite3.connect(ledger)) as c:
+        c.execute("UPDATE checkpoints SET root = zeroblob(32)")
+        c.commit()
+    (found,) = elsewhere("ledger", ledger, code=1)["findings"]
+    assert "is of another origin, size or root" in found["message"]
+    with closing(sqlite3.connect(ledger)) as c:
+        note = c.execute("SELECT note FROM checkpoints").fetchone()[0]
+        root = b64encode(bytes(32)).decode()
+        forged = note.replace(note.split("\n")[2], root)
+        c.execute("UPDATE checkpoints SET note = ?", (forged,))
+        c.commit()
+    (found,) = elsewhere("ledger", ledger, code=1)["findings"]
+    assert "the signature of" in found["message"]

@@ -20,11 +20,23 @@ from grantledger.domain.values import (
     Secret,
 )
 
-MAX_CHOSEN = 5_000
-"""Leaves in a bundle that have a proof of their own each."""
 
-MAX_RANGE = 100_000
-"""Leaves in a bundle that are proven as one range."""
+@dataclass(frozen=True, slots=True)
+class EvidenceLimits:
+    """How much a bundle may hold.
+
+    Attributes:
+        chosen: leaves that have a proof of their own each.
+        ranged: leaves that are proven as one range.
+        grants: of one user.
+    """
+
+    chosen: int = 5_000
+    ranged: int = 100_000
+    grants: int = 100
+
+
+LIMITS = EvidenceLimits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from grantledger.adapters.bootstrap.proven_leaves import ProvenLeaves, Span
 from grantledger.domain.audit import AuditFilter, AuditPosition, AuditRow
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import InvalidRequest, NotProvisioned
-from grantledger.domain.evidence import MAX_CHOSEN, MAX_RANGE, EvidenceAsked
+from grantledger.domain.evidence import LIMITS, EvidenceAsked, EvidenceLimits
 from grantledger.domain.fleet import GrantFilter
 from grantledger.domain.grant_state import GrantState
 from grantledger.domain.requests import Caller
@@ -53,7 +53,6 @@ from grantledger.projections.evidence_report import (
 )
 from grantledger.projections.timeline import Timeline
 
-MAX_GRANTS = 100
 ROWS = 500
 _TICK = timedelta(microseconds=1)
 _LAST_ENTRY = 2**31 - 1
@@ -81,6 +80,7 @@ async def make_evidence(
     asked: EvidenceAsked,
     directory: Path,
     may: Callable[[GrantState], bool] = lambda _: True,
+    limits: EvidenceLimits = LIMITS,
 ) -> Evidence:
     """Write what was asked for into an empty directory; return what it is.
 
@@ -90,6 +90,7 @@ async def make_evidence(
         asked: what for.
         directory: there, and empty.
         may: whether the caller may see a grant; others are as if they were not there.
+        limits: how much it may hold.
 
     Raises:
         ConfigurationError: the key ring has no signing key.
@@ -99,7 +100,7 @@ async def make_evidence(
         Unavailable: that it was asked for cannot be recorded, or the ledger not read.
     """
     opened.guard.signer()
-    grants = await _grants(opened, asked, may)
+    grants = await _grants(opened, asked, may, limits.grants)
     access = opened.broker.audit_access
     request_id = ""
     named: list[UUID | None] = [grant.id for grant in grants]
@@ -107,12 +108,15 @@ async def make_evidence(
         request_id = await access.record(
             caller, AuditUse.EVIDENCE, asked.words, grant_id=grant_id
         )
-    made = _Making(opened, asked, grants, BundleFiles(directory))
+    made = _Making(opened, asked, grants, BundleFiles(directory), limits)
     return await made.run(caller.id, request_id)
 
 
 async def _grants(
-    opened: OpenBroker, asked: EvidenceAsked, may: Callable[[GrantState], bool]
+    opened: OpenBroker,
+    asked: EvidenceAsked,
+    may: Callable[[GrantState], bool],
+    limit: int,
 ) -> list[UserGrant]:
     ledger = opened.ledger
     found: list[UserGrant] = []
@@ -120,9 +124,9 @@ async def _grants(
         wanted = GrantFilter(provider=asked.provider, subject=asked.subject)
         async for grant in ledger.each(wanted):
             found.append(grant)
-            if len(found) > MAX_GRANTS:
+            if len(found) > limit:
                 raise InvalidRequest(
-                    f"the user has more than {MAX_GRANTS} grants: ask for them by id",
+                    f"the user has more than {limit} grants: ask for them by id",
                     "subject",
                 )
     else:
@@ -158,8 +162,10 @@ class _Making:
         asked: EvidenceAsked,
         grants: Sequence[UserGrant],
         files: BundleFiles,
+        limits: EvidenceLimits,
     ) -> None:
         self._opened = opened
+        self._limits = limits
         self._log = opened.ledger.published
         self._asked = asked
         self._grants = grants
@@ -255,14 +261,15 @@ class _Making:
     ) -> tuple[list[int], Span | None]:
         """Return the leaves to be proven one by one, or the range [start, end)."""
         single: set[int] = set()
+        limits, found = self._limits, self._opened.ledger.disclosing
         for grant in self._grants:
-            few = await self._opened.ledger.disclosing.of_grant(grant.id, start, end)
+            few = await found.of_grant(grant.id, start, end, limits.chosen)
             single.update(few)
         if self._asked.narrowed and single and not self._asked.complete:
-            if len(single) > MAX_CHOSEN:
+            if len(single) > limits.chosen:
                 raise InvalidRequest(
-                    f"more than {MAX_CHOSEN} leaves speak of it: narrow it by time, or "
-                    "ask for all that lies between with complete",
+                    f"more than {limits.chosen} leaves speak of it: narrow it by time, "
+                    "or ask for all that lies between with complete",
                     "complete",
                 )
             return sorted(single), None
@@ -272,9 +279,9 @@ class _Making:
             raise InvalidRequest(
                 "nothing that was asked for was recorded in that time", "recorded_from"
             )
-        if end - start > MAX_RANGE:
+        if end - start > limits.ranged:
             raise InvalidRequest(
-                f"the range has {end - start} leaves; the limit is {MAX_RANGE}: "
+                f"the range has {end - start} leaves; the limit is {limits.ranged}: "
                 "narrow it by time",
                 "recorded_from",
             )

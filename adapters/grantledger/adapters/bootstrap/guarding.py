@@ -291,13 +291,16 @@ class LogGuard:
         self.signer()
         await self.keep()
         self.ledger.memory.admit()
-        log = self.known(await self.ledger.log())
-        return log, self._noted(log.origin, log.size, bytes.fromhex(log.root))
+        view = await self.ledger.log()
+        log = self.known(view)
+        checkpoint = Checkpoint(log.origin, log.size, bytes.fromhex(log.root))
+        return log, self._noted(checkpoint, view)
 
-    def _noted(self, origin: str, size: int, root: bytes) -> str:
+    def _noted(self, checkpoint: Checkpoint, view: LogView) -> str:
         self.signer()
-        signers = self._ring.signers(self._clock.now(), self._overlap)
-        return signed_note(Checkpoint(origin, size, root), *signers)
+        replaced = dict(view.life.replaced)
+        signers = self._ring.signers(self._clock.now(), self._overlap, replaced)
+        return signed_note(checkpoint, *signers)
 
     async def sign(self, size: int, root: bytes) -> tuple[str, str]:
         """Return (origin, signed checkpoint) of a copy of the log, proven to be one.
@@ -307,8 +310,9 @@ class LogGuard:
             ConfigurationError: the key ring has no signing key.
         """
         self.ledger.memory.admit()
-        origin = self.known(await self.ledger.log()).origin
-        return origin, self._noted(origin, size, root)
+        view = await self.ledger.log()
+        origin = self.known(view).origin
+        return origin, self._noted(Checkpoint(origin, size, root), view)
 
     def public_keys(self) -> Sequence[bytes]:
         """Return the public keys that checkpoints of this log may be signed with."""

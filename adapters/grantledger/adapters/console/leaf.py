@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -13,13 +14,19 @@ from grantledger.adapters.console.asking import position_of
 from grantledger.adapters.console.rows import shown
 from grantledger.adapters.console.visitors import ROOT, Console, Visit, visited
 from grantledger.adapters.ledger.published_log import LoggedLeaf
-from grantledger.domain.audit import OF_EVENT, AuditFilter, AuditPosition, AuditRow
+from grantledger.domain.audit import (
+    OF_EVENT,
+    AuditFilter,
+    AuditPosition,
+    AuditRow,
+    Fact,
+)
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.policy import Operation
 from grantledger.projections.checkpoints import read_note, verifier_key
 
-MAX_SHOWN_BYTES = 65_536
+_ELSEWHERE = frozenset({"parent_fingerprint", "expires_at", "refresh_expires_at"})
 
 
 def routes(console: Console) -> Sequence[BaseRoute]:
@@ -44,7 +51,7 @@ async def leaf(visit: Visit) -> Response:
         at=at,
         one=None if row is None else shown(row),
         row=row,
-        facts={} if row is None else row.facts,
+        facts={} if row is None else _beside(row),
         hashed=stored.hashed.hex(),
         text=json.dumps(said, indent=2, ensure_ascii=False) if said else None,
         sealed=[] if said is None else said["sealed"],
@@ -101,6 +108,12 @@ async def _row(visit: Visit, at: AuditPosition) -> AuditRow | None:
         AuditFilter(below=at.leaf_index + 1), after=before, limit=1
     )
     return next((row for row in page.rows if row.at == at), None)
+
+
+def _beside(row: AuditRow) -> dict[str, Fact]:
+    """Return what the record says beside what has a place of its own on the page."""
+    shown = {*_ELSEWHERE, *(field.name for field in fields(row))}
+    return {name: value for name, value in row.facts.items() if name not in shown}
 
 
 def _place(text: str) -> AuditPosition:

@@ -49,6 +49,8 @@ from grantledger.adapters.keys.signing import RingSigner
 from grantledger.adapters.keys.sorted_keys import SortedKeys
 from grantledger.domain.errors import ConfigurationError, IntegrityError, WrongKey
 
+NOTHING_REPLACED: Mapping[str, datetime] = {}
+
 __all__ = ["KeyRing", "KeyUse", "Random"]
 
 TERM_BYTES = 16
@@ -365,17 +367,37 @@ class KeyRing:
         key = self._in.active.get(KeyUse.SIGN)
         return None if key is None else RingSigner(key.secret)
 
-    def signers(self, now: datetime, overlap: timedelta) -> tuple[RingSigner, ...]:
+    def signers(
+        self,
+        now: datetime,
+        overlap: timedelta,
+        replaced: Mapping[str, datetime] = NOTHING_REPLACED,
+    ) -> tuple[RingSigner, ...]:
         """Return what signs checkpoints now, the active key first.
 
         Args:
             now: aware UTC.
-            overlap: how long a key signs after its successor was made.
+            overlap: how long a key signs after another took over.
+            replaced: when one did, by the key's id; where that is not said, when its
+                successor was made. A key that was never active signs nothing.
         """
-        keys = [key for key in self._in.keys if key.use is KeyUse.SIGN]
-        keys.sort(key=lambda key: (key.active, key.created_at), reverse=True)
-        kept = [old for new, old in pairwise(keys) if now < new.created_at + overlap]
-        return tuple(RingSigner(key.secret) for key in (*keys[:1], *kept))
+        active = self._in.active.get(KeyUse.SIGN)
+        if active is None:
+            return ()
+        older = [
+            key
+            for key in self._in.keys
+            if key.use is KeyUse.SIGN
+            and key is not active
+            and (key.id in replaced or key.created_at <= active.created_at)
+        ]
+        older.sort(key=lambda key: key.created_at, reverse=True)
+        kept = [
+            old
+            for new, old in pairwise([active, *older])
+            if now < replaced.get(old.id, new.created_at) + overlap
+        ]
+        return tuple(RingSigner(key.secret) for key in (active, *kept))
 
     def public_keys(self) -> tuple[bytes, ...]:
         """Return the public key of every signing key, the active one first."""

@@ -212,6 +212,7 @@ def _ledger(asked: argparse.Namespace, outcome: Outcome) -> None:
         asked.path,
         older,
         outcome.findings,
+        trust=trust,
         sealed=not asked.log_only,
         shared_from=asked.shared_from if asked.processes > 1 else None,
     )
@@ -222,9 +223,12 @@ def _ledger(asked: argparse.Namespace, outcome: Outcome) -> None:
         "grants": report.grants,
         "erased_grants": report.erased,
         "pruned_leaves": report.pruned,
+        "published_checkpoints": report.published,
         "older": [note.size for note in older],
         "unknown_topics": list(report.unknown),
     }
+    if report.published and not trust.keys:
+        outcome.limits.append("who signed its own checkpoints: give --key")
     if not older:
         outcome.limits.append(
             "that nobody with write access has rewritten all of it: "
