@@ -101,6 +101,8 @@ EXECUTORS = {
     "ledger_recode": {MAINTENANCE},
     "ledger_reseal_client": {MAINTENANCE},
     "ledger_retire_key": {MAINTENANCE},
+    "ledger_keep_state": set(),
+    "ledger_forget_states": set(),
     "ledger_held": set(),
     "ledger_erase_unheld": set(),
     "ledger_prune_unheld": set(),

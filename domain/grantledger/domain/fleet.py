@@ -198,6 +198,16 @@ class Fleet(Protocol):
         """
         ...
 
+    async def find_jti(self, jti: str) -> Sequence[TokenPlace]:
+        """Return where a JWT of this `jti` is spoken of, newest first.
+
+        As a token that was obtained, or as the one that an exchange was asked with.
+
+        Raises:
+            Unavailable: as `find_fingerprint`.
+        """
+        ...
+
     async def fingerprints(self, token: str) -> Sequence[TokenFingerprint]:
         """Return a token's fingerprints, of either kind and under every key."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from grantledger.adapters.cli.options import (
 )
 from grantledger.adapters.cli.running import known_grant, with_broker
 from grantledger.adapters.cli.times import time_of
+from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import InvalidRequest, NotProvisioned
 from grantledger.domain.fleet import AsOf, GrantFilter
 from grantledger.domain.requests import RevocationReceipt
@@ -47,19 +49,30 @@ def status(
     version: Annotated[
         int | None, typer.Option(help="As it was then.", show_default=False)
     ] = None,
+    position: Annotated[
+        int | None,
+        typer.Option(help="As it was with this leaf the newest.", show_default=False),
+    ] = None,
     config: Config = None,
     *,
     as_json: Json = False,
 ) -> None:
-    """Show one grant as it stands, or as it was."""
+    """Show one grant as it stands, or as it was: what was recorded by then."""
+    if sum(one is not None for one in (at, version, position)) > 1:
+        raise InvalidRequest("say one of --at, --version and --position", "at")
     key = GrantKey(provider, subject, label)
     then = time_of(at, "at")
 
     async def work(opened: OpenBroker) -> AsOf | UserGrant:
         grant = await known_grant(opened, key)
-        if then is None and version is None:
+        if then is None and version is None and position is None:
             return grant
-        found = await opened.ledger.as_of(grant.id, at=then, version=version)
+        await opened.broker.audit_access.record(
+            local_caller(), AuditUse.AS_OF, _asked(then, version, position), key=key
+        )
+        found = await opened.ledger.as_of(
+            grant.id, at=then, version=version, position=position
+        )
         if found is None:
             raise NotProvisioned(f"grant {grant.id} was not there, or not so, then")
         return found
@@ -76,6 +89,13 @@ def status(
     )
     view = views.grant_view(found.grant)
     output.show(as_json, data, view, Text(words, style="dim"))
+
+
+def _asked(at: datetime | None, version: int | None, position: int | None) -> str:
+    """Return which point was asked for, in words."""
+    if at is not None:
+        return f"at {at.isoformat()}"
+    return f"version {version}" if version is not None else f"leaf {position}"
 
 
 def history(

@@ -20,6 +20,7 @@ from grantledger.adapters.http.management import (
     holds,
     looking,
     questioning,
+    tracing,
 )
 from grantledger.adapters.http.management.asking import route_of
 from grantledger.adapters.http.management.document import document
@@ -81,6 +82,7 @@ def management(service: Service) -> Management:
     app.state.service = service
     router = APIRouter(route_class=route_of(service))
     looking.add_to(router, service)
+    tracing.add_to(router, service)
     changing.add_to(router, service)
     holds.add_to(router, service)
     evidence.add_to(router, service)

@@ -13,7 +13,12 @@ from fastapi import FastAPI
 from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from grantledger.adapters.http.management import events_document, log_document, models
+from grantledger.adapters.http.management import (
+    events_document,
+    log_document,
+    models,
+    trace_models,
+)
 from grantledger.domain.values import MAX_NAME_LENGTH, MAX_SUBJECT_LENGTH
 
 BODIES = (
@@ -22,6 +27,7 @@ BODIES = (
     models.BulkRevoke,
     models.BulkLineOut,
     models.EvidenceIn,
+    trace_models.TraceIn,
     models.QuestionIn,
 )
 PROBLEM = "application/problem+json"

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic.json_schema import SkipJsonSchema
 
 from grantledger.domain.audit import MAX_ADDRESS_LENGTH
-from grantledger.domain.bulk import MAX_FINGERPRINT_LENGTH, BulkOutcome
+from grantledger.domain.bulk import MAX_FINGERPRINT_LENGTH, MAX_GRANTS, BulkOutcome
 from grantledger.domain.fleet import MAX_YEAR, MIN_YEAR
 from grantledger.domain.journal import MAX_REASON_LENGTH
 from grantledger.domain.values import (
@@ -73,7 +73,7 @@ def _refuse_null(value: object) -> None:
                 raise ValueError(f"{name[:40]} is null; leave it out")
 
 
-class _Asked(BaseModel):
+class Asked(BaseModel):
     """Base of bodies: an unknown name is a mistake, not a hint."""
 
     model_config = ConfigDict(extra="forbid")
@@ -86,7 +86,7 @@ class _Asked(BaseModel):
         return value
 
 
-class Import(_Asked):
+class Import(Asked):
     """A refresh token that was obtained elsewhere, to be kept here.
 
     Attributes:
@@ -101,7 +101,7 @@ class Import(_Asked):
     expires_at: Time | Unsaid = None
 
 
-class Revoke(_Asked):
+class Revoke(Asked):
     """Why a grant is ended; the words are stored sealed."""
 
     reason: RevocationReason = RevocationReason.OPERATOR
@@ -109,13 +109,14 @@ class Revoke(_Asked):
     ticket: Words | Unsaid = None
 
 
-class Select(_Asked):
+class Select(Asked):
     """Which grants: all that is said has to hold, and something has to be said.
 
     Attributes:
         caller: that was handed a token, in the window if there is one.
         since: begins the window in which something happened to the grant.
         token: that the grant had, of any kind and generation.
+        grant_ids: of these alone.
     """
 
     model_config = ConfigDict(
@@ -138,9 +139,10 @@ class Select(_Asked):
         Annotated[str, Field(min_length=1, max_length=MAX_FINGERPRINT_LENGTH)] | Unsaid
     ) = None
     token: Token | Unsaid = None
+    grant_ids: Annotated[list[UUID], Field(min_length=1, max_length=MAX_GRANTS)] = []
 
 
-class EvidenceIn(_Asked):
+class EvidenceIn(Asked):
     """What a bundle is to prove: of a grant, a token, a user, an erasure or a time.
 
     Attributes:
@@ -159,7 +161,7 @@ class EvidenceIn(_Asked):
     complete: bool = False
 
 
-class QuestionIn(_Asked):
+class QuestionIn(Asked):
     """What a question is about; which of it is needed, the question says.
 
     Attributes:
@@ -182,7 +184,7 @@ class QuestionIn(_Asked):
     days: Annotated[int, Field(ge=1, le=MAX_DAYS)] = 90
 
 
-class BulkRevoke(_Asked):
+class BulkRevoke(Asked):
     """Many grants to be ended; nothing is, unless `dry_run` is false."""
 
     selection: Select
@@ -192,7 +194,7 @@ class BulkRevoke(_Asked):
     ticket: Words | Unsaid = None
 
 
-class SetHold(_Asked):
+class SetHold(Asked):
     """What is to be held: one grant, or one user, or everything."""
 
     grant_id: UUID | Unsaid = None
@@ -203,7 +205,7 @@ class SetHold(_Asked):
     ticket: Words | Unsaid = None
 
 
-class ReleaseHold(_Asked):
+class ReleaseHold(Asked):
     """Why a hold ends; the words are stored sealed."""
 
     reason: Words
@@ -312,10 +314,15 @@ class GrantOut(BaseModel):
 
 
 class PageOut(BaseModel):
-    """Some grants; `next` is the cursor of the next page, null at the end."""
+    """Some grants; `next` is the cursor of the next page, null at the end.
+
+    Attributes:
+        log_size: how many leaves the log had, where grants are told as they were.
+    """
 
     grants: list[GrantOut]
     next: str | None
+    log_size: int | None
 
 
 class AsOfOut(BaseModel):

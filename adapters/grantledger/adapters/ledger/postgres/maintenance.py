@@ -24,7 +24,14 @@ from grantledger.adapters.ledger.token_rows import TokenRow
 from grantledger.domain.errors import LedgerError, LedgerReadOnly, LegalHoldInForce
 
 KEYS = "data_keys"
-OF_GRANTS = (KEYS, "sealed", "current_grants", "token_index", "audit_terms")
+OF_GRANTS = (
+    KEYS,
+    "sealed",
+    "current_grants",
+    "grant_states",
+    "token_index",
+    "audit_terms",
+)
 OF_JOURNAL = ("stored_events", "journal_index", "audit_rows")
 REWRITTEN_BYTES = 64 * 1024 * 1024
 """A table up to this size is written anew at once; the others wait that long."""

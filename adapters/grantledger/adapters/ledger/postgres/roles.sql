@@ -98,8 +98,9 @@ BEGIN
     END LOOP;
     IF current_setting('server_version_num')::integer >= 170000 THEN
         -- VACUUM, so that what was destroyed does not stay on the disk.
-        GRANT MAINTAIN ON data_keys, sealed, current_grants, stored_events,
-            journal_index, token_index, audit_rows, audit_terms TO grantledger_maintenance;
+        GRANT MAINTAIN ON data_keys, sealed, current_grants, grant_states,
+            stored_events, journal_index, token_index, audit_rows, audit_terms
+            TO grantledger_maintenance;
     END IF;
 
     -- The auditor: the log itself, and the rows of its audit trail. Data keys, ciphertexts
