@@ -379,3 +379,15 @@ async def test_a_position_beyond_the_log_is_refused(
     store.sql("UPDATE audit_position SET next_index = 99 WHERE live")
     with pytest.raises(IntegrityError, match="99 leaves; there are 6"):
         await ledger.audit(AuditFilter())
+
+
+async def test_the_trail_of_a_ledger_that_was_moved_is_still_read(
+    tmp_path: Path,
+) -> None:
+    store = SqliteStore(tmp_path / "ledger.db")
+    async with opened(store) as ledger:
+        await lived(ledger)
+    store.sql("UPDATE log_head SET closed = 'it was moved'")
+    async with opened(store) as ledger:
+        page = await ledger.audit(AuditFilter())
+    assert (len(page.rows), page.size) == (6, 6)

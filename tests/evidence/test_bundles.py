@@ -150,7 +150,7 @@ def test_evidence_of_an_erasure_names_its_receipt_and_opens_nothing_of_the_user(
     assert made.erased.hex not in {line["grant_id"] for line in opened}
     whole = b"".join(p.read_bytes() for p in bundle.rglob("*") if p.is_file())
     assert b"carol" not in whole
-    assert "destroyed by an erasure" in (bundle / "report.html").read_text()
+    assert "were destroyed by an erasure" in (bundle / "report.html").read_text()
 
 
 def test_the_rows_tell_what_the_leaves_prove(made: Made) -> None:

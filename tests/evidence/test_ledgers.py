@@ -154,3 +154,22 @@ async def test_a_bundle_has_limits_and_says_which(scene: Scene, tmp_path: Path) 
             with pytest.raises(InvalidRequest, match=said):
                 await make(life, out, asked, limits)
         assert not out.exists()
+
+
+async def test_an_erasure_that_is_not_finished_is_no_evidence_yet(
+    scene: Scene, tmp_path: Path
+) -> None:
+    async with scene.open() as life:
+        grant = await life.grant()
+        asked = EvidenceAsked(erasure=grant.id)
+        with pytest.raises(InvalidRequest, match="is not erased"):
+            await make(life, tmp_path / "out", asked)
+        await life.broker.erase(AUDITOR, scene.key, abandon=True)
+        scene.home.sql(
+            "INSERT INTO data_keys SELECT 'd-left', grant_id, 'k', zeroblob(8) FROM"
+            " current_grants"
+        )
+        with pytest.raises(InvalidRequest, match="1 keys and sealed parts are left"):
+            await make(life, tmp_path / "out", asked)
+        scene.home.sql("DELETE FROM data_keys WHERE dek_id = 'd-left'")
+        assert (await make(life, tmp_path / "out", asked)).leaves

@@ -21,6 +21,7 @@ from grantledger.projections.timeline import (
     FAILED,
     HANDED,
     LANE,
+    MAX_BARS,
     RECORD,
     REFRESH,
     RIGHT,
@@ -115,6 +116,28 @@ def test_a_refresh_token_is_held_until_its_successor_or_the_end() -> None:
     bars = [e for e in ended if e.get("class") == "bar refresh"]
     ends = [float(e.get("x", 0)) + float(e.get("width", 0)) for e in bars]
     assert max(ends) < WIDTH / 2 + WIDTH / 8
+
+
+def test_many_tokens_are_one_bar_for_as_long_as_there_was_one() -> None:
+    rows = [row("Exchanged", n * 60, lives=90) for n in range(MAX_BARS + 1)]
+    late = [row("Exchanged", 20_000 + n * 60, lives=90) for n in range(3)]
+    bars = [e for e in drawn(rows + late) if e.get("class") == "bar access"]
+    assert len(bars) == 2
+    words = "".join(bars[0].itertext())
+    assert words.startswith("Some access token, 2026-03-01 12:00:00 to ")
+    few = [e for e in drawn(rows[:MAX_BARS]) if e.get("class") == "bar access"]
+    assert len(few) == MAX_BARS
+
+
+def test_a_reader_years_later_does_not_shrink_the_picture() -> None:
+    rows = [row("HandedOut"), row("HandedOut", 3600)]
+    late = row("AuditAccessed", 1e8)
+    picture = drawn([*rows, late])
+    title = picture.find(f"{SVG}title")
+    assert title is not None
+    assert (title.text or "").endswith("2026-03-01 13:00:00 UTC")
+    assert counts(picture)[RECORD] == 1
+    assert marked(picture) == 3
 
 
 @given(

@@ -17,7 +17,7 @@ from html import escape
 from uuid import UUID
 
 from grantledger.domain.audit import OF_EVENT, AuditMark, AuditOutcome, AuditRow
-from grantledger.domain.values import ActorKind, TokenKind
+from grantledger.domain.values import ERASED_TEXT, ActorKind, TokenKind
 from grantledger.projections.evidence_style import STYLE
 
 MAX_SHOWN = 2_000
@@ -155,7 +155,7 @@ def _facts(facts: ReportFacts) -> str:
         leaves += f", {facts.pruned} of them pruned: their hashes are left"
     opened = f"{facts.opened} opened, each against its commitment in a leaf"
     if facts.gone:
-        opened += f"; {facts.gone} destroyed by an erasure"
+        opened += f"; {facts.gone} were destroyed by an erasure"
     witnessed = ", ".join(facts.witnesses)
     lines = (
         ("Made", f"{facts.created_at:%Y-%m-%d %H:%M:%S} UTC for {facts.caller}"),
@@ -177,8 +177,8 @@ def _grants(grants: Sequence[GrantNamed]) -> str:
         return ""
     rows = "".join(
         f'<tr><td class="mono">{one.grant_id}</td><td>{shown(one.status)}</td>'
-        f"<td>{shown(one.provider)}</td><td>{shown(one.subject)}</td>"
-        f"<td>{shown(one.label)}</td></tr>"
+        f"<td>{shown(one.provider)}</td><td>{shown(one.subject or ERASED_TEXT)}</td>"
+        f"<td>{shown(one.label or ERASED_TEXT)}</td></tr>"
         for one in grants
     )
     return (

@@ -137,9 +137,26 @@ async def _grants(
     found = [grant for grant in found if may(grant.state)]
     if asked.narrowed and not found:
         raise NotProvisioned("the ledger knows no such grant, token or user")
-    if asked.erasure and found[0].state.status is not GrantStatus.ERASED:
-        raise InvalidRequest(f"grant {asked.erasure} is not erased", "erasure")
+    if asked.erasure is not None:
+        await _erased(opened, found[0])
     return found
+
+
+async def _erased(opened: OpenBroker, grant: UserGrant) -> None:
+    """See that nothing of an erased grant is left to be destroyed.
+
+    Raises:
+        InvalidRequest: it is not erased, or not all of it.
+    """
+    if grant.state.status is not GrantStatus.ERASED:
+        raise InvalidRequest(f"grant {grant.id} is not erased", "erasure")
+    left = await opened.ledger.disclosing.remains(grant.id)
+    if left:
+        raise InvalidRequest(
+            f"the erasure of grant {grant.id} is not finished: {left} keys and sealed "
+            "parts are left; erase it again",
+            "erasure",
+        )
 
 
 async def _named(opened: OpenBroker, asked: EvidenceAsked) -> Sequence[UUID]:

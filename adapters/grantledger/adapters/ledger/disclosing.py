@@ -106,6 +106,19 @@ class Disclosing:
 
         return await self._read(read)
 
+    async def remains(self, grant_id: UUID) -> int:
+        """Return how many data keys and ciphertexts of a grant are stored."""
+
+        def read(c: Cursor) -> int:
+            c.execute(
+                "SELECT (SELECT count(*) FROM data_keys WHERE grant_id=?)"
+                " + (SELECT count(*) FROM sealed WHERE grant_id=?)",
+                (grant_id.hex, grant_id.hex),
+            )
+            return int(c.fetchone()[0])
+
+        return await self._read(read)
+
     async def prunings(self, start: int, end: int) -> list[int]:
         """Return which of the leaves [start, end) say what was pruned, in order."""
 

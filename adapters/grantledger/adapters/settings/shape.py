@@ -184,11 +184,14 @@ class WorkerSettings(_Settings):
         pause_seconds: between two rounds, more or less by a quarter.
         hot_hand_outs: of one token, that make a replica refresh it before its end; 0:
             none ever does.
+        audit_trail: make the rows of the audit trail here; False where another
+            process does. Who reads the trail makes what is missing.
     """
 
     metrics_listen: Text | None = None
     pause_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 1.0
     hot_hand_outs: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 3
+    audit_trail: bool = True
 
 
 class TelemetrySettings(_Settings):
