@@ -136,6 +136,19 @@ async def test_a_stored_state_that_was_changed_is_refused(
         await ledger.as_of(one.id)
 
 
+async def test_stored_states_are_compared_with_a_replay(
+    store: Store, ledger: StoredLedger
+) -> None:
+    one = new_grant()
+    await ledger.append(one)
+    assert await ledger.check_states(one.id) == 0
+    one = await grown(ledger, one.fork(), EVERY)
+    assert await ledger.check_states(one.id) == 1
+    store.sql("UPDATE grant_states SET version = version - 1")
+    with pytest.raises(IntegrityError, match="was changed"):
+        await ledger.check_states(one.id)
+
+
 async def test_a_stored_state_of_another_log_is_not_used(store: Store) -> None:
     one = new_grant()
     async with opened(store) as ledger:
