@@ -240,9 +240,10 @@ class TimeTravel(ABC):
             if not rows or is_erased(c, grant_id):
                 return 0
             grant: UserGrant | None = None
+            count = len(rows)
             for leaf, event in self._leaves.events_of(c, grant_id):
                 grant = event.mutate(grant)
-                row = rows.get(event.originator_version)
+                row = rows.pop(event.originator_version, None)
                 if row is None:
                     continue
                 stored = self._rows.read(c, row)
@@ -251,7 +252,12 @@ class TimeTravel(ABC):
                         f"grant {grant_id}: its stored state of version {row[1]} "
                         "differs from its events"
                     )
-            return len(rows)
+            if rows:
+                raise IntegrityError(
+                    f"grant {grant_id} has a stored state of version {min(rows)}, "
+                    "which it never had"
+                )
+            return count
 
         return await self._read(read)
 
