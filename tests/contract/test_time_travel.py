@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -18,7 +20,15 @@ from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import ErasureReason, GrantStatus, RefreshToken
 from grantledger.projections.as_of import as_of
 from tests.contract.stores import Store, opened
-from tests.ledger.scene import ctx, hand_out, mark, new_grant, revoked
+from tests.ledger.scene import (
+    answered,
+    ctx,
+    hand_out,
+    intended,
+    mark,
+    new_grant,
+    revoked,
+)
 
 EVERY = 64
 """How many versions lie between two stored states."""
@@ -224,3 +234,23 @@ async def test_a_point_that_the_log_never_had_is_refused(ledger: StoredLedger) -
     assert await ledger.size(0) == 0
     with pytest.raises(InvalidRequest, match="1 to 500"):
         await ledger.page_at(GrantFilter(), 1, limit=501)
+
+
+async def test_what_had_happened_and_was_recorded_later_is_told(
+    store: Store, ledger: StoredLedger
+) -> None:
+    one = new_grant()
+    await ledger.append(one)
+    ((leaf,),) = store.sql("SELECT state FROM stored_events")
+    between = datetime.fromisoformat(json.loads(bytes(leaf))["recorded_at"])
+    # The answer waited: it came long before it could be recorded.
+    draft, intent = intended(one.fork(), between + timedelta(seconds=1))
+    await ledger.append(draft)
+    await ledger.append(answered(draft.fork(), intent))
+    later = await ledger.learned_later(one.id, between)
+    assert [one.event for one in later] == ["Rotated", "Exchanged"]
+    assert all(one.happened_at <= between < one.recorded_at for one in later)
+    assert await ledger.learned_later(one.id, later[-1].recorded_at) == []
+    known = await ledger.as_of(one.id, at=between)
+    assert known is not None
+    assert known.grant.version == 1

@@ -18,10 +18,11 @@ from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.ledger.reading import LeafReader, LogSql
 from grantledger.adapters.ledger.rows import GrantRows
+from grantledger.adapters.ledger.shapes import EVENTS_BY_TOPIC
 from grantledger.adapters.ledger.tombstones import is_erased
 from grantledger.adapters.ledger.touching import decoded
 from grantledger.domain.errors import InvalidRequest, WrongKey
-from grantledger.domain.fleet import MAX_PAGE, AsOf, GrantFilter, GrantPage
+from grantledger.domain.fleet import MAX_PAGE, AsOf, GrantFilter, GrantPage, Learned
 from grantledger.domain.user_grant import UserGrant
 from grantledger.projections.as_of import as_of, prefix_at
 from grantledger.projections.differences import Change
@@ -29,6 +30,9 @@ from grantledger.projections.differences import Change
 T = TypeVar("T")
 LOOKED_AT = 500
 """Grants that are looked at for one page."""
+
+LATER = 5_000
+"""Events after a time that are asked whether they happened before it."""
 
 _STATE = (
     "SELECT grant_id, version, leaf_index, provider, subject_digest, status,"
@@ -40,7 +44,18 @@ class _When(msgspec.Struct):
     recorded_at: datetime
 
 
+class _Happened(msgspec.Struct):
+    occurred_at: datetime
+    obtained_at: datetime | None = None
+
+
+class _Told(msgspec.Struct):
+    recorded_at: datetime
+    fields: _Happened
+
+
 _WHEN = msgspec.json.Decoder(_When)
+_TOLD = msgspec.json.Decoder(_Told)
 
 
 class TimeTravel(ABC):
@@ -114,6 +129,34 @@ class TimeTravel(ABC):
             found = self._as_of(c, grant_id, size, version)
             if found and version is not None and found.grant.version != version:
                 return None
+            return found
+
+        return await self._read(read)
+
+    async def learned_later(self, grant_id: UUID, at: datetime) -> Sequence[Learned]:
+        """Return what had happened to a grant by a time, and was recorded after it.
+
+        Such as an answer that waited on disk while the ledger could not be written. Of
+        the `LATER` events after that time, those are looked at that come first.
+        """
+
+        def read(c: Cursor) -> Sequence[Learned]:
+            c.execute(
+                f"SELECT {self._sql.number} - 1, topic, state, leaf_hash"  # noqa: S608 - constants only
+                f" FROM stored_events WHERE originator_id=? AND {self._sql.number} > ?"
+                " ORDER BY originator_version LIMIT ?",
+                (grant_id.hex, self._size_at(c, at), LATER),
+            )
+            found: list[Learned] = []
+            for leaf, topic, state, hashed in c.fetchall():
+                told: _Told = decoded(_TOLD, leaf, state, hashed)
+                said = told.fields
+                happened_at = min(
+                    said.occurred_at, said.obtained_at or said.occurred_at
+                )
+                if happened_at <= at < told.recorded_at:
+                    name = EVENTS_BY_TOPIC[topic].__name__
+                    found.append(Learned(leaf, name, happened_at, told.recorded_at))
             return found
 
         return await self._read(read)
