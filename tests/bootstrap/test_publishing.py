@@ -186,6 +186,9 @@ async def test_a_log_that_does_not_begin_with_what_was_published_is_not_signed(
             with pytest.raises(IntegrityError):
                 await opened.publisher.publish()
         assert outages(home) == [("failed", "integrity", 3)]
+        if rewrite != "away with it":
+            with pytest.raises(IntegrityError):
+                await opened.guard.checkpoint()
 
 
 async def test_a_stored_checkpoint_that_our_key_did_not_sign_is_not_continued(

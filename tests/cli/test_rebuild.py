@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import sqlite3
-from contextlib import closing
+import subprocess
+from contextlib import closing, suppress
 
 import pytest
 
 from grantledger.adapters.devserver import DevServer
+from tests.cli.scene import GRANTLEDGER
 from tests.cli.terminal import Terminal
 
 
@@ -73,3 +77,26 @@ def test_the_index_of_tokens_is_made_good(kept: Terminal) -> None:
 def test_a_file_has_one_writer(kept: Terminal) -> None:
     said = kept.refused(20, "rebuild", "--workers", "2")
     assert said["field"] == "workers"
+
+
+def test_a_terminal_gets_a_bar(kept: Terminal) -> None:
+    leaves = kept.leaves
+    ours, theirs = pty.openpty()
+    environ = dict(os.environ, COLUMNS="100", NO_COLOR="1", TERM="xterm")
+    with (
+        os.fdopen(ours, "rb") as screen,
+        subprocess.Popen(
+            [GRANTLEDGER, "rebuild"],
+            cwd=kept.directory,
+            env=environ,
+            stdout=subprocess.DEVNULL,
+            stderr=theirs,
+        ) as process,
+    ):
+        os.close(theirs)
+        shown = bytearray()
+        with suppress(OSError):  # the other side is closed: the end, on Linux
+            while data := os.read(screen.fileno(), 4096):
+                shown += data
+        assert process.wait(60) == 0
+    assert f"{leaves}/{leaves}".encode() in shown

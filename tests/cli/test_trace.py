@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from grantledger.adapters.devserver import DevServer
+from tests.cli.scene import add_arguments, client_of, secret_of
 from tests.cli.terminal import Terminal
 
 ALICE = ("nc", "alice")
@@ -153,3 +154,20 @@ def test_each_look_at_the_past_is_on_the_record(
         "as_of",
         "diff",
     ]
+
+
+def test_a_jwt_that_was_encoded_anew_is_found_by_its_jti(
+    terminal: Terminal, server: DevServer
+) -> None:
+    client = terminal.client = client_of(server, jwt=True)
+    terminal.ok("init")
+    terminal.ok(*add_arguments(server, client), given=secret_of(client))
+    terminal.consented(server, "alice")
+    token = terminal.json("token", *ALICE)["access_token"]
+    head, payload, _ = token.split(".")
+    found = terminal.json("trace", given=f"{head}.{payload}.AAAA")
+    assert found["found_by"] == "jti"
+    (one,) = only(found)["traced"]
+    assert one == only(terminal.json("trace", given=token))["traced"][0]
+    by_jti = terminal.ok("trace", "--jti", one["jti"])
+    assert "nobody has checked its signature" in by_jti

@@ -34,6 +34,7 @@ PAGES = {
     "trail": "/console/trail",
     "denials": "/console/trail?outcome=denied",
     "no rows": "/console/trail?caller=nobody",
+    "trace": "/console/trace",
     "a leaf": "/console/leaf/100.-1",
     "an error": "/console/grants?status=nonsense",
     "nowhere": "/console/nowhere",
@@ -105,13 +106,16 @@ def test_a_page_is_whole_at_every_width_and_in_light_and_dark(
 ) -> None:
     with desk.page(path) as page:
         for size, scheme in ((WIDE, "light"), (NARROW, "dark")):
-            page.set_viewport_size(size)  # type: ignore[arg-type]  # a typed dict
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of its words
-            assert page.evaluate(
-                "document.documentElement.scrollWidth"
-                " <= document.documentElement.clientWidth"
-            ), f"{size['width']} px: wider than its window"
-            assert _violations(page) == {}, (scheme, size)
+            _fits(page, size, scheme)
+
+
+def _fits(page: Page, size: dict[str, int], scheme: str) -> None:
+    page.set_viewport_size(size)  # type: ignore[arg-type]  # a typed dict
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of its words
+    assert page.evaluate(
+        "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    ), f"{size['width']} px: wider than its window"
+    assert _violations(page) == {}, (scheme, size)
 
 
 def _violations(page: Page) -> dict[str, list[Any]]:
@@ -170,6 +174,23 @@ def test_a_proof_that_was_changed_on_its_way_is_refused(
         page.get_by_role("button", name="Verify this leaf").click()
         page.locator("#verified li").nth(3).wait_for()
         assert page.locator("#verified li.bad").count() >= 2
+
+
+def test_a_stolen_token_is_traced_and_its_grant_ended(desk: Desk) -> None:
+    with desk.page("/console/trace") as page:
+        page.get_by_label("A token, itself").fill(desk.told.stolen_access)
+        page.get_by_role("button", name="Trace").click()
+        page.get_by_text("Who holds them").wait_for()
+        assert desk.told.stolen_access not in page.content()
+        assert page.url.endswith("/console/trace")
+        assert page.locator("figure.graph svg g.asked").count() == 1
+        for size, scheme in ((WIDE, "light"), (NARROW, "dark")):
+            _fits(page, size, scheme)
+        page.get_by_label("Reason").fill("handed to an unknown address")
+        page.get_by_label("Ticket").fill("SEC-4711")
+        page.get_by_label("I am sure").check()
+        page.get_by_role("button", name="End this grant").click()
+        page.get_by_text("Nothing is handed out any more").wait_for()
 
 
 def test_the_slider_goes_through_time(desk: Desk) -> None:

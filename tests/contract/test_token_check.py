@@ -7,13 +7,15 @@ from datetime import UTC, datetime
 import pytest
 
 from grantledger.adapters.cli.token_check import check_tokens
+from grantledger.adapters.keys.ring import KeyUse
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.context import Context
 from grantledger.domain.errors import IntegrityError
+from grantledger.domain.journal import EntryPrivate
 from grantledger.domain.pruning import prune
-from tests.contract.stores import Store
+from tests.contract.stores import Store, opened
 from tests.contract.test_token_index import erased, grant, lived
-from tests.ledger.scene import ctx
+from tests.ledger.scene import ctx, hand_out
 
 
 def now() -> Context:
@@ -35,6 +37,24 @@ async def test_an_index_that_says_what_the_log_says_holds(
     await erased(ledger, one)
     await ledger.destroy(one.id)
     assert await check_tokens(ledger) == 1
+
+
+async def test_an_index_holds_after_a_new_fingerprint_key(
+    store: Store, ledger: StoredLedger
+) -> None:
+    """The log has a `jti` itself, and the index a digest under the key of then."""
+    one = await lived(ledger, store)
+    session = EntryPrivate(jti="session-1")
+    await ledger.record(hand_out(one, token_ref=None, private=session))
+    before = await check_tokens(ledger)
+    rotated = store.ring.rotated(KeyUse.FINGERPRINT, datetime.now(UTC))
+    async with opened(store, ring=rotated, node="node-2") as later:
+        again = EntryPrivate(jti="session-2")
+        await later.record(hand_out(one, token_ref=None, private=again))
+        assert await check_tokens(later) == before + 1
+        store.sql("UPDATE token_index SET fingerprint = 'x' WHERE kind = 'jti'")
+        with pytest.raises(IntegrityError, match="kind jti"):
+            await check_tokens(later)
 
 
 @pytest.mark.parametrize(

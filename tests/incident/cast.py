@@ -17,7 +17,7 @@ CLIENT_ID = "grantledger-prod"
 SCOPES = ("calendar.read", "files.read", "offline_access", "openid", "profile")
 DEFAULT = ("calendar.read", "openid")
 NOTES = "https://notes.example.org/api"
-USERS = tuple(f"user{number:02}" for number in range(24))
+USERS = tuple(f"user{number:02}" for number in range(14))
 """Users to whom nothing happens."""
 
 REUSE = "the refresh token was already used"
@@ -135,6 +135,7 @@ class Told:
 
     Attributes:
         grants: ids of the grants, by subject, or by `subject/label`.
+        first_refresh: that alice's first consent brought.
         stolen_access: the access token of alice that was handed to the thief.
         stolen_refresh: her refresh token, which the thief redeemed.
         exchanged: what the agent got for her session.
@@ -142,6 +143,7 @@ class Told:
     """
 
     grants: dict[str, UUID] = field(default_factory=dict[str, UUID])
+    first_refresh: str = ""
     stolen_access: str = ""
     stolen_refresh: str = ""
     exchanged: str = ""

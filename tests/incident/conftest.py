@@ -19,6 +19,8 @@ from tests.contract.stores import PostgresStore
 from tests.incident.cast import Told
 from tests.incident.story import tell
 
+TOKENS = ("first_refresh", "stolen_access", "stolen_refresh", "exchanged")
+
 
 @pytest.fixture(scope="session")
 def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -34,6 +36,14 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
             fresh.mkdir(mode=0o700)
             told = asyncio.run(tell(fresh))
             (fresh / "told.json").write_bytes(msgspec.json.encode(told))
+            for name in (
+                "first_refresh",
+                "stolen_access",
+                "stolen_refresh",
+                "exchanged",
+            ):
+                token = fresh / f"{name.replace('_', '-')}.token"
+                token.write_text(getattr(told, name), encoding="utf-8")
             fresh.rename(kept)
     return kept
 

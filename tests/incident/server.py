@@ -48,10 +48,12 @@ class StoryServer:
         trouble: what happens to requests about a user, `*` for all others: `busy` is
             answered with 503, `silent` is lost on the way there, `once` is lost, and
             the next is well; `deaf` refuses to revoke.
+        endless: lines of which no refresh token is said to end.
     """
 
     now: Callable[[], datetime]
     trouble: dict[str, str] = field(default_factory=dict[str, str])
+    endless: frozenset[str] = frozenset({"alice/work"})
     current: dict[str, str] = field(default_factory=dict[str, str])
     owner: dict[str, str] = field(default_factory=dict[str, str])
     sessions: dict[str, VerifiedSubject] = field(
@@ -107,7 +109,7 @@ class StoryServer:
         return TokenAnswer(
             sent_at=self.now(),
             refresh_token=RefreshToken(self.consent(line)),
-            refresh_expires_in=REFRESH_SECONDS,
+            refresh_expires_in=None if line in self.endless else REFRESH_SECONDS,
             access_token=AccessToken(access),
             expires_in=ACCESS_SECONDS,
             scopes=granted,

@@ -124,8 +124,10 @@ async def tell(directory: Path) -> Told:
         await story.outage()
         await story.wednesday()
         await story.insider()
+        await story.keep_checkpoint("wednesday")
         await story.theft()
         await story.aftermath()
+        await story.keep_checkpoint("friday")
     with (directory / "grantledger.toml").open("a", encoding="utf-8") as settings:
         settings.write(ASKING)
     return told
@@ -137,13 +139,14 @@ async def _opened(
 ) -> AsyncGenerator[Story]:
     settings = parse(SETTINGS, directory, {})
     async with open_broker(settings, clock=clock, tend=False) as opened:
-        yield Story(opened, clock, server, told)
+        yield Story(directory, opened, clock, server, told)
 
 
 @dataclass
 class Story:
     """The acts, in their order."""
 
+    directory: Path
     opened: OpenBroker
     clock: StoryClock
     server: StoryServer
@@ -286,6 +289,11 @@ class Story:
         self.clock.to(END - timedelta(minutes=30))
         await record(INES, AuditUse.READ, "everything since Monday")
 
+    async def keep_checkpoint(self, name: str) -> None:
+        """Have somebody else keep a checkpoint of now."""
+        note = await self.opened.guard.checkpoint()
+        (self.directory / f"{name}.checkpoint").write_text(note, encoding="utf-8")
+
     # -- what happens in them
 
     async def consent(
@@ -298,6 +306,9 @@ class Story:
         line: str = "",
     ) -> None:
         name = who if label == DEFAULT_LABEL else f"{who}/{label}"
+        token = self.server.consent(line or name)
+        if name == "alice" and not self.told.first_refresh:
+            self.told.first_refresh = token
         grant = await self.a.provision(
             caller,
             Consent(
@@ -305,8 +316,12 @@ class Story:
                 client_id=CLIENT_ID,
                 flow="authorization_code" if caller is PORTAL else "import",
                 scopes=parse_scopes(scopes),
-                refresh_token=RefreshToken(self.server.consent(line or name)),
-                refresh_expires_at=self.clock.now() + timedelta(days=30),
+                refresh_token=RefreshToken(token),
+                refresh_expires_at=(
+                    None
+                    if name in self.server.endless
+                    else self.clock.now() + timedelta(days=30)
+                ),
             ),
         )
         self.told.grants[name] = grant.id

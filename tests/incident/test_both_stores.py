@@ -11,9 +11,7 @@ UNTIL = ("--until", END.isoformat())
 SINCE = ("--from", THEFT.isoformat())
 CASES = {
     "hand-outs": ("cloud", "alice", *SINCE, *UNTIL),
-    "took-effect": (*SINCE, *UNTIL),
     "related": ("cloud", "alice", "--address", THIEF_ADDRESS, *SINCE, *UNTIL),
-    "readers": UNTIL,
     "gaps": UNTIL,
 }
 

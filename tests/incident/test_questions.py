@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from grantledger.projections.verify.command import main as verify_elsewhere
 from tests.cli.terminal import Terminal
 from tests.incident.cast import (
     ADDRESS,
@@ -200,11 +202,24 @@ def test_question_18_everything_under_one_key_in_a_window(
         *("Provisioned", "RedemptionIntended", "Rotated", "Exchanged", "HandedOut"),
     }
     consents = [li for li in found["lines"] if li["event"] == "Provisioned"]
-    # Of 31: erin's fingerprints went with her.
-    assert [line["times"] for line in consents] == [30]
-    assert "30 grants" in found["answer"][0]
+    # Of 21: erin's fingerprints went with her.
+    assert [line["times"] for line in consents] == [20]
+    assert "20 grants" in found["answer"][0]
     none = asked(desk, "under-key", "--key", after, "--until", until)
     assert none["lines"] == []
+
+
+def test_question_19_the_log_only_grew_and_is_whole_between_two_points(
+    desk: Terminal,
+) -> None:
+    """Wednesday's and Friday's checkpoints were kept by somebody else."""
+    first, last = ("wednesday.checkpoint", "friday.checkpoint")
+    sizes: list[int] = []
+    assert "proves itself" in desk.ok("verify", "--checkpoint", first)
+    for kept in (first, last):
+        proof = desk.ok("log", "consistency", "--checkpoint", kept)
+        sizes.append(int(proof.split()[1]))
+    assert 0 < sizes[0] < sizes[1]
 
 
 def test_question_20_who_approved_and_under_which_policy(desk: Terminal) -> None:
@@ -234,7 +249,7 @@ def test_question_21_two_grants_were_left_alone(desk: Terminal, told: Told) -> N
 def test_question_22_no_token_was_wider_than_its_consent(desk: Terminal) -> None:
     found = asked(desk, "escalations", "--until", rfc(END))
     assert found["lines"] == []
-    assert found["answer"][0].startswith("0 tokens beyond consent, among 2")
+    assert found["answer"][0].startswith("0 tokens beyond consent, among 1")
 
 
 def test_question_23_who_read_or_took_out_the_audit_data(desk: Terminal) -> None:
@@ -265,8 +280,8 @@ def test_question_24_a_clock_step_and_an_outage_of_checkpoints(desk: Terminal) -
     assert ", 0 gaps." in found["answer"][0]
 
 
-def test_question_25_an_erasure_has_a_receipt_and_leaves_nothing_to_read(
-    desk: Terminal, told: Told
+def test_question_25_an_erasure_has_a_receipt_a_bundle_and_leaves_nothing_to_read(
+    desk: Terminal, told: Told, tmp_path: Path
 ) -> None:
     erin = str(told.grants["erin"])
     found = asked(desk, "erasure", "--grant", erin)
@@ -274,5 +289,10 @@ def test_question_25_an_erasure_has_a_receipt_and_leaves_nothing_to_read(
     assert (cut(line["at"]), line["reason"]) == (rfc(ERASED), "user_request")
     assert len(line["receipt"]) == 36
     assert found["answer"][0].endswith("; 0 name its user or a token.")
+    evidence = ("evidence", "--erasure", erin)
+    made = desk.json(*evidence, str(tmp_path / "bundle"))
+    assert made
+    key = desk.ok("checkpoint", "--key").strip()
+    assert verify_elsewhere(["bundle", str(tmp_path / "bundle"), "--key", key]) == 0
     alive = asked(desk, "erasure", *ALICE)
     assert alive["answer"] == ["This grant was not erased."]

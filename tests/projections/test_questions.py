@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from grantledger.domain.audit import (
     OF_EVENT,
@@ -16,7 +18,10 @@ from grantledger.domain.audit import (
     AuditRow,
 )
 from grantledger.domain.errors import InvalidRequest
-from grantledger.domain.values import ActorKind, TokenFingerprint, TokenKind
+from grantledger.domain.grant_events import GRANT_EVENTS
+from grantledger.domain.ledger_events import LEDGER_EVENTS
+from grantledger.domain.values import Actor, ActorKind, TokenFingerprint, TokenKind
+from grantledger.projections.audit_trail import JOURNAL_EVENTS
 from grantledger.projections.inquiries_audit import ErasureOf, Gaps, Unused
 from grantledger.projections.inquiries_end import (
     Escalations,
@@ -29,6 +34,7 @@ from grantledger.projections.questions import QUESTIONS, Question, question_name
 
 NOW = datetime(2025, 3, 3, 8, tzinfo=UTC)
 GRANT = UUID(int=1)
+MARK = AuditMark(TokenKind.ACCESS, TokenFingerprint("hmac-sha256:k:00"))
 ROW = AuditRow(
     at=AuditPosition(0, OF_EVENT),
     event_id=UUID(int=9),
@@ -107,6 +113,62 @@ def test_what_is_out_of_bounds_is_named(field: str, said: dict[str, object]) -> 
     with pytest.raises(InvalidRequest) as caught:
         Asked(**said)  # type: ignore[arg-type]  # fields of it
     assert caught.value.field == field
+
+
+EVENTS = [
+    *sorted(JOURNAL_EVENTS.values()),
+    *(kind.__name__ for kind in (*GRANT_EVENTS, *LEDGER_EVENTS)),
+]
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> AuditRow:
+    """Any row, of one of a few grants or of none, at any of a few times."""
+    leaf = draw(st.integers(0, 9))
+    named = st.sampled_from(["alice", "bob"]) | st.none()
+    actor = st.builds(
+        Actor,
+        id=st.sampled_from(["x", "(erased)"]),
+        peer_ip=st.sampled_from(["10.0.0.1", None]),
+        act_chain=st.sampled_from([(), ("y",)]),
+    )
+    facts = st.fixed_dictionaries(
+        {},
+        optional={
+            "obligations": st.sampled_from([["a"], ("a", "b"), "a", None]),
+            "count": st.sampled_from([-1, 3, "3", None]),
+            "attempt_id": st.sampled_from(["1", "2", None]),
+        },
+    )
+    return row(
+        leaf,
+        draw(st.sampled_from(EVENTS)),
+        outcome=draw(st.sampled_from(AuditOutcome)),
+        recorded_at=NOW + timedelta(seconds=draw(st.integers(-60, 60))),
+        grant_id=draw(st.sampled_from([GRANT, UUID(int=2), None])),
+        subject=draw(named),
+        caller=draw(named),
+        actor=draw(actor | st.none()),
+        actor_kind=draw(st.sampled_from([ActorKind.ADMIN, None])),
+        reason=draw(st.sampled_from(["reuse_suspected", "late", None])),
+        scopes=draw(st.sampled_from([(), ("a",), ("b", "c")])),
+        facts=draw(facts),
+        mark=draw(st.sampled_from([MARK, None])),
+    )
+
+
+@given(st.lists(rows(), max_size=12))
+@settings(max_examples=40)
+def test_every_question_answers_whatever_the_rows_are(some: list[AuditRow]) -> None:
+    """And what it says does not depend on being asked twice."""
+    said = Asked(grant_id=GRANT, at=NOW, key_id="k", address="10.0.0.1", days=1)
+    for one in QUESTIONS:
+        if one.inquiry is None:
+            continue
+        answer = asked(one.inquiry(said), *some).answer()
+        assert answer.says
+        assert all(len(line) == len(answer.columns) for line in answer.lines)
+        assert asked(one.inquiry(said), *some).answer() == answer
 
 
 def test_a_token_beyond_its_consent_is_an_escalation() -> None:
@@ -201,11 +263,10 @@ def test_an_ended_grant_is_not_unused() -> None:
 
 
 def test_what_an_erasure_has_left_readable_is_counted() -> None:
-    mark = AuditMark(TokenKind.ACCESS, TokenFingerprint("hmac-sha256:k:00"))
     found = asked(
         ErasureOf(Asked(grant_id=GRANT)),
         row(0, "Provisioned", subject=None),
-        row(1, "HandedOut", subject=None, mark=mark),
+        row(1, "HandedOut", subject=None, mark=MARK),
         row(2, "Erased", subject=None, facts={"receipt": "x"}),
     ).answer()
     assert found.says[0] == "3 rows of it are left; 1 name its user or a token."

@@ -143,6 +143,22 @@ class AsOf:
 
 
 @dataclass(frozen=True, slots=True)
+class Learned:
+    """An event that had happened by some time, and was recorded after it.
+
+    Attributes:
+        event: its name.
+        happened_at: aware UTC, when it occurred, or the server was asked.
+        recorded_at: aware UTC.
+    """
+
+    leaf_index: int
+    event: str
+    happened_at: datetime
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Touched:
     """Grants that something happened to, in a portion of the log.
 

@@ -14,6 +14,7 @@ from grantledger.projections.inquiry import (
     Answer,
     Asked,
     Cell,
+    Found,
     Inquiry,
     Spans,
     address_of,
@@ -34,7 +35,8 @@ class Approvals(Inquiry):
 
     def __init__(self, asked: Asked) -> None:
         super().__init__(asked)
-        self._lines: list[Sequence[Cell]] = []
+        self._found = Found()
+        self._policies: set[str] = set()
 
     def wanted(self) -> AuditFilter:
         """Return consents alone."""
@@ -49,29 +51,23 @@ class Approvals(Inquiry):
     def see(self, row: AuditRow) -> None:
         """Keep a consent."""
         flow = row.facts.get("flow")
-        self._lines.append(
-            (
-                *(row.grant_id, row.subject or "(erased)", row.generation),
-                *(row.occurred_at, who_of(row), str(row.actor_kind), address_of(row)),
-                *(str(flow), row.scopes, row.policy, row.request_id),
-            )
+        self._policies.add(row.policy)
+        self._found.add(
+            *(row.grant_id, row.subject or "(erased)", row.generation),
+            *(row.occurred_at, who_of(row), str(row.actor_kind), address_of(row)),
+            *(str(flow), row.scopes, row.policy, row.request_id),
         )
 
     def answer(self) -> Answer:
         """Return a line for each consent."""
-        lines, more = cut(self._lines)
-        policies = sorted({str(line[9]) for line in self._lines})
-        says = [
-            (
-                f"{spread(len(self._lines), 'consent')}, under"
-                f" {spread(len(policies), 'policy', 'policies')}."
-            ),
-        ]
+        found = self._found
+        under = spread(len(self._policies), "policy", "policies")
+        says = [f"{spread(found.count, 'consent')}, under {under}."]
         columns = (
             *("grant", "subject", "generation", "at", "who", "kind", "address"),
             *("flow", "scopes", "policy", "request"),
         )
-        return Answer(columns, lines, says, more)
+        return Answer(columns, found.lines, says, found.more)
 
 
 @dataclass(slots=True)
@@ -163,7 +159,7 @@ class Readers(Inquiry):
 
     def __init__(self, asked: Asked) -> None:
         super().__init__(asked)
-        self._lines: list[Sequence[Cell]] = []
+        self._found = Found()
         self._spans = Spans()
 
     def wanted(self) -> AuditFilter:
@@ -182,23 +178,21 @@ class Readers(Inquiry):
         """Keep a reading."""
         who = who_of(row)
         self._spans.add((who,), row.occurred_at)
-        self._lines.append(
-            (
-                *(row.occurred_at, who, chain_of(row), address_of(row)),
-                *(row.reason or NOBODY, row.subject or NOBODY, row.detail),
-            )
+        self._found.add(
+            *(row.occurred_at, who, chain_of(row), address_of(row)),
+            *(row.reason or NOBODY, row.subject or NOBODY, row.detail),
         )
 
     def answer(self) -> Answer:
         """Return a line for each reading."""
-        lines, more = cut(self._lines)
+        found = self._found
         told = [
             f"{key[0]} {spread(span.times, 'time')}"
             for key, span in self._spans.items()
         ]
         says = [f"Read by {', '.join(told) or 'nobody'}."]
         columns = ("at", "who", "for", "address", "use", "whose", "asked")
-        return Answer(columns, lines, says, more)
+        return Answer(columns, found.lines, says, found.more)
 
 
 class Gaps(Inquiry):
@@ -206,7 +200,8 @@ class Gaps(Inquiry):
 
     def __init__(self, asked: Asked) -> None:
         super().__init__(asked)
-        self._lines: list[Sequence[Cell]] = []
+        self._found = Found()
+        self._missing = 0
         self._next: int | None = 0 if asked.since is None else None
         self._versions: dict[UUID, int] = {}
         self._latest: datetime | None = None
@@ -270,22 +265,24 @@ class Gaps(Inquiry):
             return
         at, node, most, leaf = self._stepped
         words = f"{most.total_seconds():.0f} s back"
-        self._lines.append(("clock step", at, leaf, node, words))
+        self._found.add("clock step", at, leaf, node, words)
         self._stepped = None
 
     def _note(self, what: str, row: AuditRow, words: str) -> None:
-        self._lines.append((what, row.recorded_at, row.at.leaf_index, row.node, words))
+        self._missing += what in _MISSING
+        self._found.add(what, row.recorded_at, row.at.leaf_index, row.node, words)
 
     def answer(self) -> Answer:
         """Return a line for each finding, in the order of the log."""
         self._tell_step()
-        lines, more = cut(self._lines)
-        missing = sum(line[0] in _MISSING for line in self._lines)
-        says = [f"{spread(self._rows, 'row')} looked at, {spread(missing, 'gap')}."]
+        found = self._found
+        gaps = spread(self._missing, "gap")
+        says = [f"{spread(self._rows, 'row')} looked at, {gaps}."]
         if self._failed is not None:
             says.append("Checkpoints are late or fail to this day.")
         says.append("That no leaf was changed is for `grantledger verify` to prove.")
-        return Answer(("what", "at", "leaf", "node", "words"), lines, says, more)
+        columns = ("what", "at", "leaf", "node", "words")
+        return Answer(columns, found.lines, says, found.more)
 
 
 _MISSING = frozenset({"leaves without rows", "gap in a stream"})

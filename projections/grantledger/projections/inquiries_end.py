@@ -15,6 +15,7 @@ from grantledger.projections.inquiry import (
     Answer,
     Asked,
     Cell,
+    Found,
     Inquiry,
     address_of,
     agent_of,
@@ -261,7 +262,7 @@ class Escalations(Inquiry):
     def __init__(self, asked: Asked) -> None:
         super().__init__(asked)
         self._granted: dict[UUID, Scopes] = {}
-        self._lines: list[Sequence[Cell]] = []
+        self._found = Found()
         self._looked = 0
         self._unknown = 0
 
@@ -290,17 +291,16 @@ class Escalations(Inquiry):
         if beyond:
             whose = row.subject or NOBODY
             at, leaf = row.occurred_at, row.at.leaf_index
-            self._lines.append(
-                (row.grant_id, whose, at, leaf, row.event, who_of(row), beyond)
+            self._found.add(
+                *(row.grant_id, whose, at, leaf, row.event, who_of(row), beyond)
             )
 
     def answer(self) -> Answer:
         """Return a line for each token that is wider than its consent."""
-        lines, more = cut(self._lines)
-        found = len(self._lines)
+        found = self._found
         says = [
             (
-                f"{spread(found, 'token')} beyond consent, among"
+                f"{spread(found.count, 'token')} beyond consent, among"
                 f" {spread(self._looked, 'record')} looked at."
             )
         ]
@@ -310,7 +310,7 @@ class Escalations(Inquiry):
                 " consent that named none: nothing can be said of them."
             )
         columns = ("grant", "whose", "at", "leaf", "event", "caller", "beyond")
-        return Answer(columns, lines, says, more)
+        return Answer(columns, found.lines, says, found.more)
 
 
 class Hindsight(Inquiry):
@@ -321,7 +321,7 @@ class Hindsight(Inquiry):
     def __init__(self, asked: Asked) -> None:
         super().__init__(asked)
         self._known = 0
-        self._lines: list[Sequence[Cell]] = []
+        self._found = Found()
 
     def see(self, row: AuditRow) -> None:
         """Keep what was recorded later and says something about earlier."""
@@ -339,19 +339,19 @@ class Hindsight(Inquiry):
         elif row.event == "Revoked":
             why = "what was handed out before should not have been"
         if why is not None:
-            self._lines.append(
-                (row.occurred_at, row.recorded_at, row.at.leaf_index, row.event, why)
+            self._found.add(
+                *(row.occurred_at, row.recorded_at),
+                *(row.at.leaf_index, row.event, why),
             )
 
     def answer(self) -> Answer:
         """Return a line for each."""
-        lines, more = cut(self._lines)
+        found = self._found
         says = [
             (
                 f"{spread(self._known, 'row')} of it were recorded by then;"
-                f" {spread(len(self._lines), 'later row')} tell of before."
+                f" {spread(found.count, 'later row')} tell of before."
             )
         ]
-        return Answer(
-            ("occurred", "recorded", "leaf", "event", "says"), lines, says, more
-        )
+        columns = ("occurred", "recorded", "leaf", "event", "says")
+        return Answer(columns, found.lines, says, found.more)

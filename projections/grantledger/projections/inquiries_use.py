@@ -14,6 +14,7 @@ from grantledger.projections.inquiry import (
     Answer,
     Asked,
     Cell,
+    Found,
     Inquiry,
     Span,
     Spans,
@@ -230,7 +231,8 @@ class AdminActions(Inquiry):
 
     def __init__(self, asked: Asked) -> None:
         super().__init__(asked)
-        self._lines: list[Sequence[Cell]] = []
+        self._found = Found()
+        self._who: set[str] = set()
 
     def wanted(self) -> AuditFilter:
         """Return the rows before the moment, of every grant."""
@@ -247,24 +249,21 @@ class AdminActions(Inquiry):
         if row.actor_kind is not ActorKind.ADMIN:
             return
         whose = row.subject or (str(row.grant_id) if row.grant_id else NOBODY)
-        self._lines.append(
-            (
-                *(row.occurred_at, who_of(row), address_of(row), row.event),
-                *(str(row.outcome), whose, row.reason or NOBODY, row.what),
-            )
+        self._who.add(who_of(row))
+        self._found.add(
+            *(row.occurred_at, who_of(row), address_of(row), row.event),
+            *(str(row.outcome), whose, row.reason or NOBODY, row.what),
         )
 
     def answer(self) -> Answer:
         """Return a line for each."""
-        lines, more = cut(self._lines)
-        who = sorted({str(line[1]) for line in self._lines})
-        says = [
-            f"{spread(len(self._lines), 'action')} by {', '.join(who) or 'nobody'}."
-        ]
+        found = self._found
+        who = ", ".join(sorted(self._who)) or "nobody"
+        says = [f"{spread(found.count, 'action')} by {who}."]
         columns = (
             *("at", "who", "address", "event", "outcome", "whose", "reason", "what"),
         )
-        return Answer(columns, lines, says, more)
+        return Answer(columns, found.lines, says, found.more)
 
 
 class UnderKey(Inquiry):

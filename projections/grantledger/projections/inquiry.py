@@ -151,6 +151,25 @@ class Spans(dict[tuple[Cell, ...], Span]):
         return span
 
 
+class Found:
+    """Lines as they are found: as many as an answer has, and how many there were."""
+
+    def __init__(self) -> None:
+        self.lines: list[Sequence[Cell]] = []
+        self.count = 0
+
+    def add(self, *line: Cell) -> None:
+        """Count a line, and keep it if there is room."""
+        self.count += 1
+        if len(self.lines) < MAX_LINES:
+            self.lines.append(line)
+
+    @property
+    def more(self) -> int:
+        """Lines that are left out."""
+        return self.count - len(self.lines)
+
+
 def cut(lines: Sequence[Sequence[Cell]]) -> tuple[Sequence[Sequence[Cell]], int]:
     """Return as many lines as an answer has, and how many were left out."""
     return lines[:MAX_LINES], max(0, len(lines) - MAX_LINES)

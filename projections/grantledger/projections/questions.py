@@ -55,6 +55,7 @@ class Question:
 
 _GRANT = "PROVIDER SUBJECT"
 _TRACE = "grantledger trace < TOKEN_FILE"
+_TRACE_GRANT = "grantledger trace --grant GRANT"
 
 QUESTIONS: tuple[Question, ...] = (
     Question(1, "token", "Which grant, generation and holders has this token?", _TRACE),
@@ -68,7 +69,7 @@ QUESTIONS: tuple[Question, ...] = (
         3,
         "hindsight",
         "What is known now of a time that was not known then?",
-        f"grantledger ask hindsight {_GRANT} --at TIME",
+        f"grantledger ask hindsight {_GRANT} --at TIME; grantledger diff TIME",
         Hindsight,
     ),
     Question(4, "descendants", "What came of this token?", _TRACE),
@@ -107,9 +108,14 @@ QUESTIONS: tuple[Question, ...] = (
         12,
         "revocation-set",
         "What is the least that has to be revoked, and who breaks?",
-        _TRACE,
+        f"{_TRACE_GRANT}; grantledger incident revoke --dry-run --grant GRANT",
     ),
-    Question(13, "live", "What is still live, and until when at the latest?", _TRACE),
+    Question(
+        13,
+        "live",
+        "What is still live, and until when at the latest?",
+        _TRACE_GRANT,
+    ),
     Question(
         14,
         "took-effect",
@@ -149,7 +155,7 @@ QUESTIONS: tuple[Question, ...] = (
         19,
         "integrity",
         "Is the record complete and unchanged between two points?",
-        "grantledger verify --against CHECKPOINT",
+        "grantledger verify --checkpoint CHECKPOINT_FILE; grantledger log consistency",
     ),
     Question(
         20,
@@ -190,7 +196,7 @@ QUESTIONS: tuple[Question, ...] = (
         25,
         "erasure",
         "What is the evidence of an erasure?",
-        "grantledger ask erasure --grant GRANT",
+        "grantledger ask erasure --grant GRANT; grantledger evidence --erasure GRANT",
         ErasureOf,
     ),
 )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from grantledger.adapters.bootstrap.published_before import PublishedBefore
 from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger.guard_file import GuardFile
 from grantledger.adapters.ledger.guard_notes import GuardNotes
@@ -77,6 +78,7 @@ class LogGuard:
         self._ids = ids
         self._origin = origin
         self._overlap = overlap
+        self._before = PublishedBefore(ledger.published, ring.public_keys)
         # The log's name as last read, and what the file says, as far as we know.
         self._named: tuple[str, str] | None = None
         self._kept: KnownLog | None = None
@@ -287,6 +289,7 @@ class LogGuard:
 
         Raises:
             LedgerRestored, ConfigurationError: as `checkpoint`.
+            IntegrityError: it does not begin with what was published before.
         """
         self.signer()
         await self.keep()
@@ -294,10 +297,11 @@ class LogGuard:
         view = await self.ledger.log()
         log = self.known(view)
         checkpoint = Checkpoint(log.origin, log.size, bytes.fromhex(log.root))
-        return log, self._noted(checkpoint, view)
+        return log, await self._noted(checkpoint, view)
 
-    def _noted(self, checkpoint: Checkpoint, view: LogView) -> str:
+    async def _noted(self, checkpoint: Checkpoint, view: LogView) -> str:
         self.signer()
+        await self._before.admit(checkpoint)
         replaced = dict(view.life.replaced)
         signers = self._ring.signers(self._clock.now(), self._overlap, replaced)
         return signed_note(checkpoint, *signers)
@@ -312,7 +316,7 @@ class LogGuard:
         self.ledger.memory.admit()
         view = await self.ledger.log()
         origin = self.known(view).origin
-        return origin, self._noted(Checkpoint(origin, size, root), view)
+        return origin, await self._noted(Checkpoint(origin, size, root), view)
 
     def public_keys(self) -> Sequence[bytes]:
         """Return the public keys that checkpoints of this log may be signed with."""

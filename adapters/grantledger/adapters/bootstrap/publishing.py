@@ -18,7 +18,6 @@ from functools import partial
 from grantledger.adapters.bootstrap.checkpoint_exports import CheckpointExport
 from grantledger.adapters.bootstrap.guarding import LogGuard
 from grantledger.adapters.bootstrap.regularly import regularly
-from grantledger.adapters.keys.signing import is_signed
 from grantledger.adapters.ledger.log_memory import LogView
 from grantledger.adapters.ledger.published_log import Published
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
@@ -26,11 +25,9 @@ from grantledger.adapters.settings import LogSettings
 from grantledger.adapters.telemetry.watch import UNWATCHED, Watch
 from grantledger.adapters.upstream.witnesses import Witness
 from grantledger.domain.context import Context
-from grantledger.domain.errors import GrantledgerError, IntegrityError, WrongKey
+from grantledger.domain.errors import GrantledgerError, IntegrityError
 from grantledger.domain.log_identity import KnownLog
 from grantledger.domain.ports import Clock
-from grantledger.projections.checkpoints import key_id, read_note
-from grantledger.projections.proofs import check_consistency
 
 BEATS = 10
 """How often within `publish_seconds` this process's own leaves are counted."""
@@ -173,8 +170,6 @@ class Publisher:
         if log.size <= covered or not self._due(log, newest):
             return None, view
         signed, note = await self.guard.signed()
-        if newest is not None:
-            await self._prove(newest, signed)
         new = Published(
             signed.origin,
             signed.size,
@@ -212,46 +207,6 @@ class Publisher:
                 f"the log has {log.size} leaves, and a checkpoint of {size} was "
                 "published"
             )
-
-    async def _prove(self, newest: Published, log: KnownLog) -> None:
-        """See that the log begins with what was published under one of our keys."""
-        self._refuse_unsigned(newest)
-        proof = await self.ledger.published.consistency(newest.size, log.size)
-        try:
-            check_consistency(
-                newest.size, newest.root, log.size, bytes.fromhex(log.root), proof
-            )
-        except ValueError as cause:
-            raise IntegrityError(
-                f"the log of {log.size} leaves does not begin with the {newest.size} "
-                f"that were published: {cause}"
-            ) from cause
-
-    def _refuse_unsigned(self, newest: Published) -> None:
-        """See that a key of the ring has signed what stands in the store."""
-        where = f"the published checkpoint of {newest.size} leaves"
-        try:
-            note = read_note(newest.note.encode())
-        except ValueError as cause:
-            raise IntegrityError(f"{where} is no checkpoint: {cause}") from cause
-        said = note.checkpoint
-        if (said.origin, said.size, said.root) != (
-            newest.origin,
-            newest.size,
-            newest.root,
-        ):
-            raise IntegrityError(f"{where} says something else than its row")
-        ours = [
-            is_signed(key, note.signed, line.signature)
-            for key in self.guard.public_keys()
-            for line in note.signatures
-            if line.key_id == key_id(newest.origin, key)
-        ]
-        if not ours:
-            # Its successor signed alone, and this process does not know it yet.
-            raise WrongKey(f"this key ring lacks the key that has signed {where}")
-        if not any(ours):
-            raise IntegrityError(f"{where} is not rightly signed: it was changed")
 
     # -- outages
 

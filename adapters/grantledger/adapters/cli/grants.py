@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
@@ -27,7 +28,7 @@ from grantledger.adapters.cli.running import known_grant, with_broker
 from grantledger.adapters.cli.times import time_of
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import InvalidRequest, NotProvisioned
-from grantledger.domain.fleet import AsOf, GrantFilter
+from grantledger.domain.fleet import AsOf, GrantFilter, Learned
 from grantledger.domain.requests import RevocationReceipt
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import (
@@ -63,10 +64,12 @@ def status(
     key = GrantKey(provider, subject, label)
     then = time_of(at, "at")
 
-    async def work(opened: OpenBroker) -> AsOf | UserGrant:
+    async def work(
+        opened: OpenBroker,
+    ) -> tuple[AsOf | UserGrant, Sequence[Learned]]:
         grant = await known_grant(opened, key)
         if then is None and version is None and position is None:
-            return grant
+            return grant, ()
         await opened.broker.audit_access.record(
             local_caller(), AuditUse.AS_OF, _asked(then, version, position), key=key
         )
@@ -75,20 +78,31 @@ def status(
         )
         if found is None:
             raise NotProvisioned(f"grant {grant.id} was not there, or not so, then")
-        return found
+        if then is None:
+            return found, ()
+        return found, await opened.ledger.learned_later(grant.id, then)
 
-    found = with_broker(config, work, tend=False)
+    found, later = with_broker(config, work, tend=False)
     if isinstance(found, UserGrant):
         output.show(as_json, views.grant_data(found), views.grant_view(found))
         return
     data = views.grant_data(found.grant) | {
-        "as_of": {"log_size": found.log_size, "leaf": found.leaf_index}
+        "as_of": {"log_size": found.log_size, "leaf": found.leaf_index},
+        "learned_later": later,
     }
     words = (
         f"As it was with leaf {found.leaf_index}, when the log had {found.log_size}."
     )
     view = views.grant_view(found.grant)
-    output.show(as_json, data, view, Text(words, style="dim"))
+    notes = [Text(words, style="dim"), *(_learned(one) for one in later)]
+    output.show(as_json, data, view, *notes)
+
+
+def _learned(one: Learned) -> Text:
+    return Text(
+        f"Learned later: {one.event} of {output.utc(one.happened_at)}, recorded"
+        f" {output.utc(one.recorded_at)} as leaf {one.leaf_index}."
+    )
 
 
 def _asked(at: datetime | None, version: int | None, position: int | None) -> str:

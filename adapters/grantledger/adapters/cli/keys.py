@@ -100,6 +100,7 @@ def rotate(use: Use, config: Config = None, *, as_json: Json = False) -> None:
     key_id = rekeying.prepare(settings, use)
 
     async def work(opened: OpenBroker) -> rekeying.Remade:
+        await opened.ledger.ready()  # else the older keys' work would be left as it is
         await rekeying.activate(opened, settings, key_id, _context(opened))
         return await rekeying.remake(opened, settings)
 

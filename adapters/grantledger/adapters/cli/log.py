@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,13 @@ from grantledger.adapters.cli.running import with_broker
 from grantledger.adapters.ledger.log_export import Exported, export
 from grantledger.adapters.ledger.published_log import Published
 from grantledger.domain.audit_access import AuditUse
-from grantledger.domain.errors import ConfigurationError, IntegrityError, InvalidRequest
+from grantledger.domain.errors import (
+    ConfigurationError,
+    IntegrityError,
+    InvalidRequest,
+    Unavailable,
+    UpstreamRejected,
+)
 from grantledger.domain.policy import Operation
 from grantledger.projections.checkpoints import (
     MAX_NOTE_BYTES,
@@ -92,9 +99,19 @@ async def _exported(opened: OpenBroker, directory: Path) -> tuple[Exported, str]
     half = directory.with_name(f".{directory.name}.{os.urandom(8).hex()}.part")
     try:
         half.mkdir(mode=0o700)
-        done = await export(opened.ledger.published, half)
+        log = opened.ledger.published
+        if opened.publisher.witnesses:
+            # So that their cosignatures are on it, if nobody appends meanwhile.
+            with suppress(Unavailable, UpstreamRejected):
+                await opened.publisher.publish()
+                await opened.publisher.spread()
+        done = await export(log, half)
         origin, note = await opened.guard.sign(done.size, done.root)
+        published = await log.published(origin, done.size)
+        if published is not None and published.root == done.root:
+            note = published.text
         keys = [verifier_key(origin, key) for key in opened.guard.public_keys()]
+        keys += [witness.cosigner.key for witness in opened.publisher.witnesses]
         (half / "keys.txt").write_text("".join(f"{key}\n" for key in keys))
         (half / "checkpoint").write_text(note)
         half.rename(directory)

@@ -20,6 +20,7 @@ from grantledger.adapters.console import (
     leaf,
     overview,
     signing_in,
+    tracing,
     trail,
 )
 from grantledger.adapters.console.entering import OneTimeLink
@@ -34,6 +35,7 @@ PAGES: tuple[Callable[[Console], Sequence[BaseRoute]], ...] = (
     trail.routes,
     leaf.routes,
     evidence.routes,
+    tracing.routes,
 )
 """What each part of the console answers."""
 

@@ -18,7 +18,7 @@ from grantledger.adapters.keys.fingerprints import JTI
 from grantledger.adapters.ledger import token_rows
 from grantledger.adapters.ledger.rows import micros
 from grantledger.adapters.ledger.time_travel import TimeTravel, log_size
-from grantledger.adapters.ledger.token_rows import TokenRow
+from grantledger.adapters.ledger.token_rows import JtiMark, TokenRow
 from grantledger.adapters.ledger.touching import MARGIN, Window
 from grantledger.domain.errors import InvalidRequest, Unavailable
 from grantledger.domain.event_base import GrantEvent
@@ -252,7 +252,10 @@ class FleetReads(TimeTravel):
         return start, end, self.token_rows(c, start, end)
 
     def token_rows(self, c: Cursor, start: int, end: int) -> list[TokenRow]:
-        """Return the rows that the index should have of these leaves."""
+        """Return the rows that the index should have of these leaves.
+
+        The log has a `jti` itself; its digest is under the key of when it was written.
+        """
         topics = (*token_rows.TOPICS, AccessRecorded.TOPIC)
         asked = ",".join("?" * len(topics))
         number = self._sql.number
@@ -262,15 +265,31 @@ class FleetReads(TimeTravel):
             f" ORDER BY e.{number}",
             (start, end, *topics),
         )
+        leaves = c.fetchall()
         rows: list[TokenRow] = []
-        jti = self._rows.fingerprints.jti
-        for row in c.fetchall():
+        jti = self._jti_marks(c, start, end)
+        for row in leaves:
             event = self._leaves.decode(c, row)
             if isinstance(event, GrantEvent):
                 rows += token_rows.rows_of_event(row[0] - 1, event, jti)
             elif isinstance(event, AccessRecorded):
                 rows += token_rows.rows_of_entries(row[0] - 1, event.entries, jti)
         return rows
+
+    def _jti_marks(self, c: Cursor, start: int, end: int) -> JtiMark:
+        """Return what digests a `jti` as the index has it, else under today's key."""
+        c.execute(
+            "SELECT fingerprint FROM token_index"
+            " WHERE kind = ? AND leaf_index >= ? AND leaf_index < ?",
+            (JTI, start, end),
+        )
+        there = {str(row[0]) for row in c.fetchall()}
+
+        def mark(jti: str) -> TokenFingerprint:
+            today, *earlier = self._rows.fingerprints.jtis(jti)
+            return next((one for one in earlier if one in there), today)
+
+        return mark
 
 
 def _kind(text: str) -> TokenKind:

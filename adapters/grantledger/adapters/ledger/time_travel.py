@@ -18,17 +18,24 @@ from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.ledger.reading import LeafReader, LogSql
 from grantledger.adapters.ledger.rows import GrantRows
+from grantledger.adapters.ledger.shapes import EVENTS_BY_TOPIC
 from grantledger.adapters.ledger.tombstones import is_erased
 from grantledger.adapters.ledger.touching import decoded
-from grantledger.domain.errors import InvalidRequest, WrongKey
-from grantledger.domain.fleet import MAX_PAGE, AsOf, GrantFilter, GrantPage
+from grantledger.domain.errors import IntegrityError, InvalidRequest, WrongKey
+from grantledger.domain.fleet import MAX_PAGE, AsOf, GrantFilter, GrantPage, Learned
 from grantledger.domain.user_grant import UserGrant
 from grantledger.projections.as_of import as_of, prefix_at
 from grantledger.projections.differences import Change
 
 T = TypeVar("T")
 LOOKED_AT = 500
-"""Grants that are looked at for one page."""
+"""Grants that are read for one page."""
+
+SCANNED = 5_000
+"""Rows whose clear columns are looked at for one page."""
+
+LATER = 5_000
+"""Events after a time that are asked whether they happened before it."""
 
 _STATE = (
     "SELECT grant_id, version, leaf_index, provider, subject_digest, status,"
@@ -40,7 +47,18 @@ class _When(msgspec.Struct):
     recorded_at: datetime
 
 
+class _Happened(msgspec.Struct):
+    occurred_at: datetime
+    obtained_at: datetime | None = None
+
+
+class _Told(msgspec.Struct):
+    recorded_at: datetime
+    fields: _Happened
+
+
 _WHEN = msgspec.json.Decoder(_When)
+_TOLD = msgspec.json.Decoder(_Told)
 
 
 class TimeTravel(ABC):
@@ -118,6 +136,34 @@ class TimeTravel(ABC):
 
         return await self._read(read)
 
+    async def learned_later(self, grant_id: UUID, at: datetime) -> Sequence[Learned]:
+        """Return what had happened to a grant by a time, and was recorded after it.
+
+        Such as an answer that waited on disk while the ledger could not be written. Of
+        the `LATER` events after that time, those are looked at that come first.
+        """
+
+        def read(c: Cursor) -> Sequence[Learned]:
+            c.execute(
+                f"SELECT {self._sql.number} - 1, topic, state, leaf_hash"  # noqa: S608 - constants only
+                f" FROM stored_events WHERE originator_id=? AND {self._sql.number} > ?"
+                " ORDER BY originator_version LIMIT ?",
+                (grant_id.hex, self._size_at(c, at), LATER),
+            )
+            found: list[Learned] = []
+            for leaf, topic, state, hashed in c.fetchall():
+                told: _Told = decoded(_TOLD, leaf, state, hashed)
+                said = told.fields
+                happened_at = min(
+                    said.occurred_at, said.obtained_at or said.occurred_at
+                )
+                if happened_at <= at < told.recorded_at:
+                    name = EVENTS_BY_TOPIC[topic].__name__
+                    found.append(Learned(leaf, name, happened_at, told.recorded_at))
+            return found
+
+        return await self._read(read)
+
     async def page_at(
         self,
         wanted: GrantFilter,
@@ -134,7 +180,7 @@ class TimeTravel(ABC):
 
         def read(c: Cursor) -> GrantPage:
             found: list[UserGrant] = []
-            rows = self._some(c, wanted.provider, after)
+            rows, more = self._some(c, wanted.provider, after)
             for grant_id, newest in rows:
                 if newest < size:
                     c.execute(self._select + "WHERE g.grant_id=?", (grant_id.hex,))
@@ -148,8 +194,7 @@ class TimeTravel(ABC):
                     found.append(grant)
                     if len(found) == limit:
                         return GrantPage(found, grant_id)
-            more = len(rows) == LOOKED_AT
-            return GrantPage(found, rows[-1][0] if more else None)
+            return GrantPage(found, more)
 
         return await self._read(read)
 
@@ -171,14 +216,48 @@ class TimeTravel(ABC):
 
         def read(c: Cursor) -> tuple[Sequence[Change], UUID | None]:
             found: list[Change] = []
-            rows = self._some(c, provider, after, first)
+            rows, more = self._some(c, provider, after, first)
             for grant_id, _ in rows:
                 changed = self._change(c, grant_id, first, last)
                 if changed is not None:
                     found.append(changed)
                     if len(found) == limit:
                         return found, grant_id
-            return found, rows[-1][0] if len(rows) == LOOKED_AT else None
+            return found, more
+
+        return await self._read(read)
+
+    async def check_states(self, grant_id: UUID) -> int:
+        """Return how many stored states of a grant are what a replay makes.
+
+        Raises:
+            IntegrityError: one is not, or does not prove itself.
+        """
+
+        def read(c: Cursor) -> int:
+            c.execute(f"{_STATE} WHERE grant_id=? ORDER BY version", (grant_id.hex,))
+            rows = {int(row[1]): row for row in c.fetchall()}
+            if not rows or is_erased(c, grant_id):
+                return 0
+            grant: UserGrant | None = None
+            count = len(rows)
+            for leaf, event in self._leaves.events_of(c, grant_id):
+                grant = event.mutate(grant)
+                row = rows.pop(event.originator_version, None)
+                if row is None:
+                    continue
+                stored = self._rows.read(c, row)
+                if grant is None or (stored.state, row[2]) != (grant.state, leaf):
+                    raise IntegrityError(
+                        f"grant {grant_id}: its stored state of version {row[1]} "
+                        "differs from its events"
+                    )
+            if rows:
+                raise IntegrityError(
+                    f"grant {grant_id} has a stored state of version {min(rows)}, "
+                    "which it never had"
+                )
+            return count
 
         return await self._read(read)
 
@@ -202,20 +281,37 @@ class TimeTravel(ABC):
         provider: str | None,
         after: UUID | None,
         first: int = 0,
-    ) -> list[tuple[UUID, int]]:
-        """Return (id, newest leaf) of the next grants, by id, changed since `first`."""
+    ) -> tuple[list[tuple[UUID, int]], UUID | None]:
+        """Return (id, newest leaf) of the next grants by id, and where to go on.
+
+        Those that have changed since `first`, of a bounded number of rows.
+        """
+        start = after.hex if after else ""
+        c.execute(
+            "SELECT count(*), max(grant_id) FROM (SELECT grant_id FROM current_grants"
+            " WHERE grant_id > ? ORDER BY grant_id LIMIT ?) w",
+            (start, SCANNED),
+        )
+        count, end = c.fetchone()
+        if not count:
+            return [], None
         narrowed = "" if provider is None else " AND provider=?"
         c.execute(
             "SELECT grant_id, leaf_index FROM current_grants WHERE grant_id > ?"  # noqa: S608 - constants only
-            f" AND leaf_index >= ?{narrowed} ORDER BY grant_id LIMIT ?",
+            f" AND grant_id <= ? AND leaf_index >= ?{narrowed}"
+            " ORDER BY grant_id LIMIT ?",
             (
-                after.hex if after else "",
+                start,
+                end,
                 first,
                 *(() if provider is None else (provider,)),
                 LOOKED_AT,
             ),
         )
-        return [(UUID(hex=row[0]), int(row[1])) for row in c.fetchall()]
+        rows = [(UUID(hex=row[0]), int(row[1])) for row in c.fetchall()]
+        if len(rows) == LOOKED_AT:
+            return rows, rows[-1][0]
+        return rows, UUID(hex=end) if count == SCANNED else None
 
     def _as_of(
         self, c: Cursor, grant_id: UUID, size: int, version: int | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
@@ -179,6 +180,9 @@ def add_to(router: APIRouter, service: Service) -> None:
             "grant": shown.grant_data(found.grant),
             "leaf_index": found.leaf_index,
             "log_size": found.log_size,
+            "learned_later": []
+            if at is None
+            else [asdict(o) for o in await opened.ledger.learned_later(grant.id, at)],
         }
 
     @router.get(

@@ -325,12 +325,22 @@ class PageOut(BaseModel):
     log_size: int | None
 
 
+class LearnedOut(BaseModel):
+    """An event that had happened by then, and was recorded after it."""
+
+    leaf_index: int
+    event: str
+    happened_at: datetime
+    recorded_at: datetime
+
+
 class AsOfOut(BaseModel):
-    """A grant as it was, and how long the log was then."""
+    """A grant as it was, how long the log was then, and what was learned later."""
 
     grant: GrantOut
     leaf_index: int
     log_size: int
+    learned_later: list[LearnedOut]
 
 
 class LineOut(BaseModel):
