@@ -15,7 +15,7 @@ from grantledger.projections.token_family import TokenId
 from grantledger.projections.trace import GrantTrace, TracedToken
 
 MAX_DRAWN = 60
-MAX_ANCESTORS = 12
+MAX_ANCESTORS = 4
 BOX_WIDTH, BOX_HEIGHT = 168, 46
 GAP_X, GAP_Y, MARGIN = 46, 14, 8
 

@@ -108,7 +108,7 @@ async def _exported(opened: OpenBroker, directory: Path) -> tuple[Exported, str]
         done = await export(log, half)
         origin, note = await opened.guard.sign(done.size, done.root)
         published = await log.published(origin, done.size)
-        if published is not None:
+        if published is not None and published.root == done.root:
             note = published.text
         keys = [verifier_key(origin, key) for key in opened.guard.public_keys()]
         keys += [witness.cosigner.key for witness in opened.publisher.witnesses]
