@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from grantledger.adapters.keys.ring import KeyUse
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.errors import IntegrityError, InvalidRequest
 from grantledger.domain.event_base import GrantEvent
@@ -172,6 +173,23 @@ async def test_stored_states_are_compared_with_a_replay(
     store.sql("UPDATE grant_states SET version = version - 1")
     with pytest.raises(IntegrityError, match="was changed"):
         await ledger.check_states(one.id)
+
+
+async def test_a_stored_state_whose_key_was_retired_is_passed_over(
+    store: Store, ledger: StoredLedger
+) -> None:
+    one = new_grant()
+    await ledger.append(one)
+    one = await grown(ledger, one.fork(), EVERY)
+    good = await ledger.as_of(one.id)
+    key = store.ring.active_id(KeyUse.MAC)
+    other = key[:-1] + ("a" if key[-1] != "a" else "b")
+    ((code,),) = store.sql("SELECT code FROM grant_states")
+    changed = bytes(code).replace(key.encode(), other.encode())
+    assert changed != bytes(code)
+    store.sql("UPDATE grant_states SET code = ?", changed)
+    assert await ledger.as_of(one.id) == good
+    await ledger.check_states(one.id)
 
 
 async def test_a_stored_state_of_another_log_is_not_used(store: Store) -> None:
