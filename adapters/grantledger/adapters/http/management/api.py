@@ -14,7 +14,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from grantledger.adapters.http import problems
 from grantledger.adapters.http.guarding import refused, unexpected
-from grantledger.adapters.http.management import changing, evidence, holds, looking
+from grantledger.adapters.http.management import (
+    auditing,
+    changing,
+    evidence,
+    holds,
+    looking,
+)
 from grantledger.adapters.http.management.asking import route_of
 from grantledger.adapters.http.management.document import document
 from grantledger.adapters.http.observing import ROUTE
@@ -75,6 +81,7 @@ def management(service: Service) -> Management:
     app.state.service = service
     router = APIRouter(route_class=route_of(service))
     looking.add_to(router, service)
+    auditing.add_to(router, service)
     changing.add_to(router, service)
     holds.add_to(router, service)
     evidence.add_to(router, service)

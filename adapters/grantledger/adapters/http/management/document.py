@@ -13,7 +13,12 @@ from fastapi import FastAPI
 from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
-from grantledger.adapters.http.management import events_document, log_document, models
+from grantledger.adapters.http.management import (
+    audit_models,
+    events_document,
+    log_document,
+    models,
+)
 from grantledger.domain.values import MAX_NAME_LENGTH, MAX_SUBJECT_LENGTH
 
 BODIES = (
@@ -22,6 +27,8 @@ BODIES = (
     models.BulkRevoke,
     models.BulkLineOut,
     models.EvidenceIn,
+    audit_models.AuditAsked,
+    audit_models.AuditPageOut,
 )
 PROBLEM = "application/problem+json"
 JSON = "application/json"

@@ -84,6 +84,10 @@ class _Asked(BaseModel):
         return value
 
 
+Asked = _Asked
+"""For models in files of their own."""
+
+
 class Import(_Asked):
     """A refresh token that was obtained elsewhere, to be kept here.
 
