@@ -211,12 +211,23 @@ async def test_a_history_comes_page_by_page(staff: Service) -> None:
     lines: list[dict[str, Any]] = []
     after: int | None = 0
     while after is not None:
-        url = f"{ALICE}/history?limit=2&after={after}"
+        size = whole["log_size"]
+        url = f"{ALICE}/history?limit=1&after={after}&log_size={size}"
         page = (await get(staff, url)).json()
         lines += page["history"]
         after = page["next"]
     assert lines == whole["history"]
     assert {line["event"] for line in lines} >= {"provisioned", "handed_out"} or lines
+
+
+async def test_reading_a_history_is_a_line_of_the_next_one(staff: Service) -> None:
+    await get(staff, f"{ALICE}/as-of?version=1")
+    await get(staff, f"{ALICE}/history")
+    said = (await get(staff, f"{ALICE}/history")).json()["history"]
+    assert [line["what"] for line in said if line["event"] == "AuditAccessed"] == [
+        "The record was read: as of. “as of version 1”",
+        "The record was read: history. “history from line 0 on”",
+    ]
 
 
 async def test_a_grant_is_shown_as_it_was(staff: Service) -> None:

@@ -136,7 +136,7 @@ def add_to(router: APIRouter, service: Service) -> None:
         response_class=Response,
         responses=said_of,
         summary="Read the audit trail, asked for in a body",
-        openapi_extra=body_schema(models.AuditAsked),
+        openapi_extra=body_schema(models.AuditAsked, required=False),
     )
     async def audit_asked(request: Request, caller: Calling, said: _Body) -> Response:
         return await auditing.answer(request, caller, said)
