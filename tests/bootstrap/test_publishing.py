@@ -12,14 +12,20 @@ from datetime import timedelta
 import pytest
 
 from grantledger.adapters.bootstrap import OpenBroker, open_broker
+from grantledger.adapters.cli.published_check import check_published
 from grantledger.adapters.keys.ring import KeyUse
 from grantledger.adapters.keys.signing import is_signed
 from grantledger.adapters.ledger.published_log import Published
-from grantledger.domain.errors import ConfigurationError, IntegrityError, LedgerRestored
+from grantledger.domain.errors import (
+    ConfigurationError,
+    IntegrityError,
+    LedgerRestored,
+    WrongKey,
+)
 from grantledger.domain.ledger_events import CheckpointFailed, CheckpointResumed
-from grantledger.projections.checkpoints import read_note
+from grantledger.projections.checkpoints import read_note, signature_line
 from grantledger.projections.proofs import check_consistency
-from tests.bootstrap.restoring import back_up, restore
+from tests.bootstrap.restoring import back_up, go_on, restore
 from tests.bootstrap.scene import Home, ShiftedClock, until
 from tests.ledger.scene import new_grant
 
@@ -107,11 +113,58 @@ async def test_while_a_key_takes_over_both_sign(home: Home) -> None:
         assert is_signed(keys[0], read_note(made.note.encode()).signed, line.signature)
 
 
+async def test_a_process_that_does_not_know_the_newest_key_leaves_it_to_others(
+    home: Home,
+) -> None:
+    """The key was replaced, and nothing overlaps: that is no rewrite of the log."""
+    home.say("log", publish_seconds=0.1, overlap_days=0)
+    clock = ShiftedClock()
+    async with open_broker(home.settings(), clock=clock, tend=False) as old:
+        await grown(old)
+        await old.publisher.publish()
+        rotated = home.ring.rotated(KeyUse.SIGN, clock.now())
+        rotated.save(home.ring_file, overwrite=True)
+        clock.seconds += 1
+        async with open_broker(home.settings(), clock=clock, tend=False) as new:
+            await grown(new)
+            assert await new.publisher.publish() is not None
+            clock.seconds += 1
+            await grown(new)
+            with pytest.raises(WrongKey, match="checkpoint of 2 leaves"):
+                await old.publisher.publish()
+            assert await new.publisher.publish() is not None
+    assert outages(home) == []
+
+
+async def test_a_continued_log_is_published_under_its_new_origin(home: Home) -> None:
+    home.say("log", publish_seconds=0.1)
+    clock = ShiftedClock()
+    async with open_broker(home.settings(), clock=clock, tend=False) as opened:
+        await grown(opened)
+        first = await opened.publisher.publish()
+        kept = back_up(home)
+        await grown(opened)
+    restore(home, kept)
+    async with open_broker(home.settings(), clock=clock, tend=False) as opened:
+        await go_on(opened)
+        clock.seconds += 1
+        second = await opened.publisher.publish()
+        assert first is not None
+        assert second is not None
+        assert second.origin != first.origin
+        assert second.size > first.size
+        assert await opened.ledger.published.newest(first.origin) == first
+        report = await check_published(
+            opened.ledger.published, opened.guard.public_keys(), second.size
+        )
+        assert report.checkpoints == 2
+
+
 REWRITES = {
     "a leaf": "UPDATE stored_events SET leaf_hash = zeroblob(32) WHERE rowid = 1",
     "the root that was published": "UPDATE checkpoints SET root = zeroblob(32)",
     "its note": "UPDATE checkpoints SET note = replace(note, '3', '2')",
-    "its signature": "UPDATE checkpoints SET note = substr(note, 1, 90) || 'x'",
+    "its form": "UPDATE checkpoints SET note = substr(note, 1, 90) || 'x'",
     "away with it": "DELETE FROM checkpoints",
 }
 
@@ -133,6 +186,29 @@ async def test_a_log_that_does_not_begin_with_what_was_published_is_not_signed(
             with pytest.raises(IntegrityError):
                 await opened.publisher.publish()
         assert outages(home) == [("failed", "integrity", 3)]
+        if rewrite != "away with it":
+            with pytest.raises(IntegrityError):
+                await opened.guard.checkpoint()
+
+
+async def test_a_stored_checkpoint_that_our_key_did_not_sign_is_not_continued(
+    home: Home,
+) -> None:
+    home.say("log", publish_seconds=0.1)
+    clock = ShiftedClock()
+    async with open_broker(home.settings(), clock=clock, tend=False) as opened:
+        await grown(opened)
+        made = await opened.publisher.publish()
+        assert made is not None
+        (line,) = read_note(made.note.encode()).signatures
+        wrong = signature_line(line.name, line.key_id, line.signature[::-1])
+        note = made.note.partition("\n\n")[0] + f"\n\n{wrong}"
+        with closing(sqlite3.connect(home.ledger)) as c, c:
+            c.execute("UPDATE checkpoints SET note = ?", (note,))
+        await grown(opened)
+        clock.seconds += 1
+        with pytest.raises(IntegrityError, match="not rightly signed"):
+            await opened.publisher.publish()
 
 
 async def test_a_restored_ledger_gets_no_checkpoint(home: Home) -> None:

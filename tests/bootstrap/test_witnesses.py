@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from grantledger.adapters.bootstrap import OpenBroker, open_broker
+from grantledger.adapters.cli.entry import run
 from grantledger.adapters.keys.signing import is_signed
 from grantledger.adapters.ledger.published_log import Published
 from grantledger.domain.errors import (
@@ -20,7 +22,7 @@ from grantledger.domain.errors import (
 )
 from grantledger.projections.checkpoints import read_note
 from grantledger.projections.cosigning import cosignatures
-from tests.bootstrap.scene import Home, ShiftedClock, until
+from tests.bootstrap.scene import Home, ShiftedClock, toml_of, until
 from tests.bootstrap.test_publishing import grown, newest, outages
 from tests.support.witness import TIME, Witness
 from tests.upstream.support import CannedServer, Reply
@@ -107,6 +109,24 @@ async def test_a_witness_that_is_known_to_nobody_any_more_says_its_size(
         assert await here.cosigners() == ["witness.example/w0"]
 
 
+async def test_who_published_has_it_cosigned_and_else_another_replica_does(
+    home: Home,
+) -> None:
+    """One that died in between leaves a checkpoint without cosignatures."""
+    async with (
+        scene(home) as here,
+        open_broker(home.settings(), clock=here.clock, tend=False) as other,
+    ):
+        await other.publisher.publish()
+        await other.publisher.spread()
+        assert here.witness.statuses == []
+        here.clock.seconds += 16
+        await other.publisher.spread()
+        assert here.witness.statuses == [200]
+        await here.opened.publisher.spread()
+        assert here.witness.statuses == [200]
+
+
 async def test_while_one_witness_is_down_the_others_cosign(home: Home) -> None:
     async with scene(home, of=3) as here:
         here.witnesses[1].down = True
@@ -183,6 +203,19 @@ async def test_a_quorum_that_is_not_reached_in_time_is_an_outage(home: Home) -> 
         await publisher.spread()
         await publisher.publish()
         assert [kind for kind, _, _ in outages(here.home)] == ["failed", "resumed"]
+
+
+async def test_an_export_bears_the_cosignatures_and_their_keys(home: Home) -> None:
+    async with scene(home, publish_leaves=1) as here:
+        config, out = home.path / "grantledger.toml", home.path / "out"
+        config.write_text(toml_of(home.tables))
+        said = ["log", "export", str(out), "-c", str(config)]
+        assert await asyncio.to_thread(run, said) == 0
+        note = read_note((out / "checkpoint").read_bytes())
+        known = here.witness.cosigner
+        assert cosignatures(note.signed, note.signatures, [known], is_signed)
+        assert known.key in (out / "keys.txt").read_text().splitlines()
+        assert note.checkpoint.size == 2
 
 
 async def test_a_service_has_its_checkpoints_cosigned_by_itself(home: Home) -> None:

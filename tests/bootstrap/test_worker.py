@@ -11,6 +11,7 @@ import pytest
 from grantledger.adapters.bootstrap import OpenBroker, open_broker
 from grantledger.adapters.bootstrap.rules import PRESETS
 from grantledger.adapters.devserver import DevServer, DevSettings
+from grantledger.domain.audit import AuditFilter
 from grantledger.domain.errors import ConfigurationError
 from grantledger.domain.grant_state import GrantState
 from grantledger.domain.requests import TokenRequest
@@ -185,3 +186,33 @@ async def test_a_rate_out_of_bounds_is_refused_by_its_whole_name(
         async with open_broker(home.settings(), tend=False):
             pass
     assert refused.value.field == "providers.cloud.rotations_per_minute"
+
+
+async def test_the_audit_trail_is_kept_up_by_itself(
+    home: Home, server: DevServer
+) -> None:
+    quick(home)
+    client_id = home.static(server)
+    async with open_broker(home.settings()) as opened:
+        await imported(opened, server, client_id)
+        with anyio.fail_after(10):
+            while (await opened.ledger.audit_lag()).leaves:  # noqa: ASYNC110 - of the worker, which sets no event
+                await anyio.sleep(0.05)
+        assert await consents_in_the_trail(opened) == 1
+
+
+async def test_where_another_process_keeps_the_trail_this_one_does_not(
+    home: Home, server: DevServer
+) -> None:
+    quick(home, audit_trail=False)
+    client_id = home.static(server)
+    async with open_broker(home.settings()) as opened:
+        await imported(opened, server, client_id)
+        await anyio.sleep(0.5)
+        assert (await opened.ledger.audit_lag()).leaves == 1
+        # Who reads it makes what is missing.
+        assert await consents_in_the_trail(opened) == 1
+
+
+async def consents_in_the_trail(opened: OpenBroker) -> int:
+    return len((await opened.ledger.audit(AuditFilter(event="Provisioned"))).rows)

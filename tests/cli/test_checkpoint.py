@@ -45,6 +45,7 @@ def test_a_rewrite_by_somebody_with_the_keys_is_found_by_a_kept_checkpoint(
         c.executescript(
             "DELETE FROM stored_events; DELETE FROM sealed; DELETE FROM data_keys;"
             "DELETE FROM current_grants; DELETE FROM journal_index;"
+            "DELETE FROM token_index;"
             "UPDATE log_head SET next_index = 0, frontier = x'';"
         )
     (backed_up.directory / "grantledger.db.guard").unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -48,7 +49,9 @@ def test_the_receipt_says_until_when_backups_open_it(
 ) -> None:
     path = place.directory / "grantledger.toml"
     said = path.read_text(encoding="utf-8")
-    path.write_text(said.replace("[ledger]\n", "[ledger]\nbackup_days = 30\n"))
+    path.write_text(
+        said.replace("[ledger]\n", "[ledger]\nbackup_days = 30\narchive_days = 7\n")
+    )
     for user in ("alice", "bob"):
         place.consented(server, user)
     receipt = place.json("erase", *ALICE, "--reason", "retention")
@@ -56,6 +59,11 @@ def test_the_receipt_says_until_when_backups_open_it(
     until = datetime.fromisoformat(receipt["backups_until"])
     erased_at = datetime.fromisoformat(receipt["erased_at"])
     assert until - erased_at == timedelta(days=30)
+    archives = datetime.fromisoformat(receipt["archives_until"])
+    assert archives - erased_at == timedelta(days=7)
+    assert any("backups from before" in what for what in receipt["remains"])
+    listed = next(place.directory.glob("*.erasures")).read_text(encoding="utf-8")
+    assert json.loads(listed)["backups_until"][:19] == receipt["backups_until"][:19]
     out = place.ok("erase", "nc", "bob")
     assert "its data key and" in out
     assert "they open it until" in out

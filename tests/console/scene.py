@@ -47,7 +47,7 @@ async def looking(tmp_path: Path, *, enter: bool = True) -> AsyncGenerator[Looki
     async with service(tmp_path) as made:
         opened = made.life.opened
         sealer = CookieSealer(opened.ring, lambda n: b"\1" * n)
-        console = Console(opened, Sessions(sealer, secure=False), ORIGIN)
+        console = Console(opened, made.settings, Sessions(sealer, secure=False), ORIGIN)
         link = OneTimeLink.made(Secret(LINK), CALLER, opened.clock.now())
         transport = httpx.ASGITransport(
             build_console(console, link), raise_app_exceptions=False

@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
+from grantledger.domain.answers import RevocationConfirmed
 from grantledger.domain.audit import (
     AuditFilter,
     AuditOutcome,
     AuditPosition,
     AuditRow,
 )
-from grantledger.domain.errors import IntegrityError, InvalidRequest
+from grantledger.domain.errors import IntegrityError, InvalidRequest, Unavailable
 from grantledger.domain.journal import EntryPrivate
+from grantledger.domain.pruning import prune
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import (
     Actor,
@@ -29,6 +31,7 @@ from grantledger.domain.values import (
 from tests.contract.stores import Store, opened
 from tests.ledger.scene import (
     ACTOR,
+    RULES,
     answered,
     ctx,
     denial,
@@ -261,3 +264,93 @@ async def test_outcomes_nobody_knows_are_unknown(ledger: StoredLedger) -> None:
 async def test_a_fingerprint_nobody_made_finds_nothing(ledger: StoredLedger) -> None:
     await lived(ledger)
     assert await names(ledger, fingerprint=TokenFingerprint("hmac-sha256:x:00")) == []
+
+
+async def test_a_leaf_that_was_changed_later_is_refused(
+    ledger: StoredLedger, store: Store
+) -> None:
+    await lived(ledger)
+    await ledger.complete_audit()
+    store.sql(f"UPDATE stored_events SET topic = 'x' WHERE {store.number} = 2")  # noqa: S608 - a constant
+    with pytest.raises(IntegrityError, match="leaf 1: the columns"):
+        await every(ledger, AuditFilter())
+
+
+async def test_a_leaf_that_cannot_be_read_keeps_nobody_from_the_others(
+    ledger: StoredLedger, store: Store
+) -> None:
+    await lived(ledger)
+    store.sql(f"UPDATE stored_events SET topic = 'x' WHERE {store.number} = 2")  # noqa: S608 - a constant
+    store.sql("DELETE FROM sealed WHERE leaf_index = 4")
+    rows = await every(ledger, AuditFilter(event="Unreadable"))
+    assert [row.at.leaf_index for row in rows] == [1, 4]
+    assert {row.outcome for row in rows} == {AuditOutcome.UNKNOWN}
+    assert "does not prove itself" in rows[0].what
+    assert len(await every(ledger, AuditFilter())) == 7
+
+
+async def test_pruned_leaves_leave_no_rows(ledger: StoredLedger, store: Store) -> None:
+    await lived(ledger)
+    ended = hand_out(new_grant(), grant_id=None, grant_version=0, token_ref=None)
+    ended.expires_at = datetime.now(UTC) - timedelta(hours=1)
+    await ledger.record(ended)
+    await ledger.complete_audit()
+    await prune(
+        ledger,
+        ledger,
+        lambda: ctx(datetime.now(UTC)),
+        before=datetime.now(UTC),
+        outcomes=(),
+        reason="old",
+    )
+    found = await names(ledger)
+    assert "Denied" not in found
+    assert found[-1] == "Pruned"
+    left = store.sql("SELECT count(*) FROM audit_terms WHERE leaf_index = 5")
+    assert left[0][0] == 0
+
+
+async def test_what_is_pruned_meanwhile_gets_no_row(
+    ledger: StoredLedger, store: Store
+) -> None:
+    await ledger.record(denial())
+    batch = await ledger.next_audit_batch(1)
+    assert batch is not None
+    await prune(
+        ledger,
+        ledger,
+        lambda: ctx(datetime.now(UTC)),
+        before=datetime.now(UTC),
+        outcomes=(),
+        reason="old",
+    )
+    assert ledger.extend_audit(*batch)
+    assert store.sql("SELECT count(*) FROM audit_rows")[0][0] == 0
+
+
+async def test_an_obligation_tells_of_its_token_and_is_not_found_by_it(
+    ledger: StoredLedger,
+) -> None:
+    grant = await lived(ledger)
+    draft = grant.fork()
+    owed = draft.state.open_obligations()[0]
+    draft.revocation_answered(ctx(), RULES, owed.id, RevocationConfirmed())
+    await ledger.append(draft)
+    (row,) = await every(ledger, AuditFilter(event="UpstreamRevocationConfirmed"))
+    assert row.mark is not None
+    assert row.mark.fingerprint == owed.fingerprint
+    assert row.facts["obligations"] == (owed.id,)
+    found = await names(ledger, fingerprint=owed.fingerprint)
+    assert "UpstreamRevocationConfirmed" not in found
+
+
+async def test_a_trail_that_is_far_behind_says_so_and_comes_nearer(
+    ledger: StoredLedger,
+) -> None:
+    await lived(ledger)
+    ledger.audited, ledger.brought = 1, 2
+    for left in (5, 3, 1):
+        with pytest.raises(Unavailable, match=f"{left} leaves behind"):
+            await ledger.audit(AuditFilter())
+    page = await ledger.audit(AuditFilter())
+    assert (len(page.rows), page.size) == (7, 7)

@@ -17,7 +17,7 @@ from grantledger.adapters.cli.entry import run
 from grantledger.adapters.ledger.rebuilding import Difference
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.audit import AuditFilter
-from grantledger.domain.errors import LedgerError
+from grantledger.domain.errors import IntegrityError, LedgerError
 from grantledger.domain.journal import EntryPrivate
 from grantledger.domain.pruning import prune
 from grantledger.domain.user_grant import UserGrant
@@ -158,7 +158,7 @@ async def test_what_was_tampered_with_is_named_and_made_good(
     store.sql("DELETE FROM audit_rows WHERE leaf_index = 1")
     store.sql("DELETE FROM audit_terms WHERE leaf_index = 3")
     store.sql("UPDATE audit_rows SET entry = 7 WHERE event = 'HandedOut'")
-    found = await ledger.rebuild_audit(silent, swap=False)
+    found = await ledger.compare_audit(silent)
     assert found.differences == [
         Difference(1, -1, "missing"),
         Difference(3, -1, "terms"),
@@ -167,7 +167,8 @@ async def test_what_was_tampered_with_is_named_and_made_good(
         Difference(5, 0, "changed"),
     ]
     assert await live_side(store) == 0, "only compared"
-    await ledger.rebuild_audit(silent)
+    again = await ledger.rebuild_audit(silent)
+    assert again.differences == found.differences
     assert (await ledger.rebuild_audit(silent)).differing == 0
 
 
@@ -237,7 +238,7 @@ async def test_of_two_rebuilds_at_once_none_spoils_the_trail(
     assert {type(one) for one in said if isinstance(one, BaseException)} <= {
         LedgerError
     }
-    assert (await ledger.rebuild_audit(silent, swap=False)).differing == 0
+    assert (await ledger.compare_audit(silent)).differing == 0
 
 
 async def test_ranges_are_made_side_by_side(ledger: StoredLedger) -> None:
@@ -288,6 +289,8 @@ async def _same_after(ledger: StoredLedger, steps: list[Step]) -> None:
     living = Living(ledger)
     for step in steps:
         await living.step(*step)
+    await ledger.complete_audit()
+    assert (await ledger.compare_audit(silent)).differing == 0
     assert (await ledger.rebuild_audit(silent)).differing == 0
     assert (await ledger.rebuild_tokens(silent, swap=False)).differing == 0
     # Every row of the new trail proves itself.
@@ -344,3 +347,47 @@ def test_on_postgresql_several_processes_make_it(
     assert (done["differing"], done["replaced"]) == (0, True)
     assert done["rows"] >= 6
     assert postgres.sql("SELECT side FROM audit_position WHERE live") == [(1,)]
+
+
+async def test_an_erasure_that_goes_on_is_no_difference(ledger: StoredLedger) -> None:
+    living = await lived(ledger)
+    await ledger.complete_audit()
+    draft = living.grants[0].fork()
+    draft.erase(ctx(), reason=ErasureReason.USER_REQUEST, receipt="r")
+    await ledger.append(draft)
+    await ledger.complete_audit()
+    assert (await ledger.compare_audit(silent)).differing == 0
+    await ledger.destroy(draft.id)
+    assert (await ledger.compare_audit(silent)).differing == 0
+
+
+async def test_rows_of_leaves_that_are_not_there_are_named(
+    ledger: StoredLedger, store: Store
+) -> None:
+    await lived(ledger)
+    await ledger.complete_audit()
+    store.sql("UPDATE audit_rows SET leaf_index = 99 WHERE leaf_index = 5")
+    found = await ledger.compare_audit(silent)
+    assert found.differences[-1] == Difference(99, 0, "extra")
+
+
+async def test_a_position_beyond_the_log_is_refused(
+    ledger: StoredLedger, store: Store
+) -> None:
+    """Otherwise no row would be made of what is to come."""
+    await lived(ledger)
+    store.sql("UPDATE audit_position SET next_index = 99 WHERE live")
+    with pytest.raises(IntegrityError, match="99 leaves; there are 6"):
+        await ledger.audit(AuditFilter())
+
+
+async def test_the_trail_of_a_ledger_that_was_moved_is_still_read(
+    tmp_path: Path,
+) -> None:
+    store = SqliteStore(tmp_path / "ledger.db")
+    async with opened(store) as ledger:
+        await lived(ledger)
+    store.sql("UPDATE log_head SET closed = 'it was moved'")
+    async with opened(store) as ledger:
+        page = await ledger.audit(AuditFilter())
+    assert (len(page.rows), page.size) == (6, 6)

@@ -14,10 +14,18 @@ from uuid import UUID
 from grantledger.adapters.bootstrap.bundle import placed
 from grantledger.adapters.bootstrap.evidence import Evidence, make_evidence
 from grantledger.adapters.devserver import DevServer, DevSettings
+from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import GrantledgerError
 from grantledger.domain.evidence import EvidenceAsked
+from grantledger.domain.pruning import prune
 from grantledger.domain.requests import Caller
-from grantledger.domain.values import ActorKind, GrantKey, RevocationReason, Secret
+from grantledger.domain.values import (
+    ActorKind,
+    GrantKey,
+    Outcome,
+    RevocationReason,
+    Secret,
+)
 from tests.broker.scene import Home, Life, Scene
 from tests.support.fault_proxy import FaultProxy
 
@@ -35,6 +43,7 @@ class Made:
     """Where the bundles are, and what they are about.
 
     Attributes:
+        hashes: of all leaves.
         secrets: every token that was issued or stored; none of them may be in a bundle.
     """
 
@@ -42,6 +51,7 @@ class Made:
     key: str = ""
     alice: UUID = field(default_factory=lambda: UUID(int=0))
     erased: UUID = field(default_factory=lambda: UUID(int=0))
+    hashes: list[bytes] = field(default_factory=list[bytes])
     secrets: list[str] = field(default_factory=list[str])
     bundles: dict[str, Evidence] = field(default_factory=dict[str, Evidence])
 
@@ -62,10 +72,13 @@ async def tell(scene: Scene, made: Made) -> None:
                 made.bundles[name] = await make_evidence(
                     life.opened, AUDITOR, asked, directory
                 )
+        await _pruned(life, made, start)
         zipped = made.folder / "window.zip"
         with placed(zipped, start) as directory:
             asked = _asked(made, start)["window"]
             await make_evidence(life.opened, AUDITOR, asked, directory)
+        leaves = await life.opened.ledger.published.leaves(0, 1_000)
+        made.hashes = [leaf.hashed for leaf in leaves]
 
 
 async def _theft(life: Life, made: Made) -> None:
@@ -91,6 +104,24 @@ async def _theft(life: Life, made: Made) -> None:
     made.erased = erased.id
     await broker.erase(AUDITOR, gone, abandon=True)
     made.secrets += scene.tokens
+
+
+async def _pruned(life: Life, made: Made, start: datetime) -> None:
+    """Prune refusals, then make a bundle of the time before that."""
+    opened = life.opened
+    until = opened.clock.now()
+    await life.broker.audit_access.record(AUDITOR, AuditUse.READ, "after the time")
+    await prune(
+        opened.ledger,
+        opened.ledger,
+        lambda: life.env.context(AUDITOR.actor, "prune-1"),
+        before=opened.clock.now(),
+        outcomes=(Outcome.DENIED,),
+        reason="too old",
+    )
+    asked = EvidenceAsked(recorded_from=start, recorded_until=until)
+    with placed(made.of("pruned"), start) as directory:
+        made.bundles["pruned"] = await make_evidence(opened, AUDITOR, asked, directory)
 
 
 def _asked(made: Made, start: datetime) -> dict[str, EvidenceAsked]:

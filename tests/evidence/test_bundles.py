@@ -150,7 +150,7 @@ def test_evidence_of_an_erasure_names_its_receipt_and_opens_nothing_of_the_user(
     assert made.erased.hex not in {line["grant_id"] for line in opened}
     whole = b"".join(p.read_bytes() for p in bundle.rglob("*") if p.is_file())
     assert b"carol" not in whole
-    assert "destroyed by an erasure" in (bundle / "report.html").read_text()
+    assert "were destroyed by an erasure" in (bundle / "report.html").read_text()
 
 
 def test_the_rows_tell_what_the_leaves_prove(made: Made) -> None:
@@ -179,3 +179,12 @@ def test_a_zip_holds_what_the_directory_does(made: Made, tmp_path: Path) -> None
         p.name for p in made.of("window").iterdir()
     }
     assert not list(made.folder.glob(".*"))
+
+
+def test_the_report_says_whether_something_may_be_missing(made: Made) -> None:
+    for name, word in (
+        ("grant", "A selection."),
+        ("window", "Complete."),
+        ("whole", "Complete."),
+    ):
+        assert word in (made.of(name) / "report.html").read_text()

@@ -145,12 +145,3 @@ def test_it_prints(browser: Browser, of_sqlite: Made) -> None:
         background = "getComputedStyle(document.documentElement).backgroundColor"
         assert page.evaluate(background) == "rgb(255, 255, 255)"
         assert page.pdf(format="A4").startswith(b"%PDF")
-
-
-def test_the_report_says_whether_something_may_be_missing(made: Made) -> None:
-    for name, word in (
-        ("grant", "A selection."),
-        ("window", "Complete."),
-        ("whole", "Complete."),
-    ):
-        assert word in (made.of(name) / "report.html").read_text()

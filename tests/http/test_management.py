@@ -224,9 +224,10 @@ async def test_reading_a_history_is_a_line_of_the_next_one(staff: Service) -> No
     await get(staff, f"{ALICE}/as-of?version=1")
     await get(staff, f"{ALICE}/history")
     said = (await get(staff, f"{ALICE}/history")).json()["history"]
-    assert [line["what"] for line in said if line["event"] == "AuditAccessed"] == [
-        "The record was read: as of. “as of version 1”",
-        "The record was read: history. “history from line 0 on”",
+    read = [line["what"] for line in said if line["event"] == "AuditAccessed"]
+    assert [words.partition(". ")[0] for words in read] == [
+        "The record was read: as of",
+        "The record was read: history",
     ]
 
 

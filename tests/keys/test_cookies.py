@@ -45,4 +45,4 @@ def test_a_new_key_still_opens_what_the_old_one_sealed() -> None:
     value = CookieSealer(ring, os.urandom).seal("session", b"x")
     newer = CookieSealer(ring.rotated(KeyUse.MAC, NOW), os.urandom)
     assert newer.open("session", value) == b"x"
-    assert newer.seal("session", b"x")[:10] != value[:10]
+    assert newer.seal("session", b"x")[:19] != value[:19]

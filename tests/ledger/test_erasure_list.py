@@ -6,6 +6,7 @@ import asyncio
 import os
 import stat
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grantledger.adapters.keys.changing import without
 from grantledger.adapters.keys.ring import KeyRing, KeyUse
 from grantledger.adapters.ledger.erasure_list import FileErasures
 from grantledger.domain.errors import (
@@ -77,6 +79,55 @@ async def test_what_was_added_is_read_in_order(path: Path, written: bytes) -> No
     assert mode(path) == 0o600
 
 
+async def test_a_line_says_until_when_backups_and_archives_are_kept(
+    path: Path, written: bytes
+) -> None:
+    """What stands before, which does not, is read as it was."""
+    kept = NOW + timedelta(days=30)
+    more = [
+        replace(erasure(5), backups_until=kept),
+        replace(erasure(6), backups_until=kept, archives_until=kept),
+        erasure(7),
+    ]
+    for one in more:
+        await FileErasures(path, RING).add(one)
+    assert await read(path) == [*MADE, *more]
+    assert held(path).startswith(written)
+    put(path, held(path).replace(b"2026-03-31", b"2026-03-30", 1))
+    with pytest.raises(IntegrityError, match="line 5"):
+        await read(path)
+
+
+async def test_every_line_gets_a_code_of_the_newer_key(path: Path) -> None:
+    for one in MADE:
+        await FileErasures(path, RING).add(one)
+    newer = RING.rotated(KeyUse.MAC, NOW)
+    assert await FileErasures(path, newer).recode() == len(MADE)
+    assert await FileErasures(path, newer).recode() == 0
+    assert await FileErasures(path, newer).coding_keys() == {
+        newer.active_id(KeyUse.MAC)
+    }
+    await FileErasures(path, newer).add(erasure(9))
+    assert await read(path, newer) == [*MADE, erasure(9)]
+    assert mode(path) == 0o600
+    old = newer.key(RING.active_id(KeyUse.MAC))
+    assert await read(path, newer.remade(without(newer.keys, old)))
+
+
+async def test_who_waits_for_the_list_writes_to_the_one_that_replaced_it(
+    path: Path,
+) -> None:
+    newer = RING.rotated(KeyUse.MAC, NOW)
+    for one in MADE:
+        await FileErasures(path, RING).add(one)
+    lists = [FileErasures(path, newer) for _ in range(6)]
+    await asyncio.gather(
+        *(one.add(erasure(10 + n)) for n, one in enumerate(lists)),
+        *(one.recode() for one in lists),
+    )
+    assert len(await read(path, newer)) == len(MADE) + len(lists)
+
+
 async def test_a_grant_is_listed_once(path: Path, written: bytes) -> None:
     again = Erasure(MADE[1].grant_id, "another", NOW, "operator")
     await FileErasures(path, RING).add(again)
@@ -126,8 +177,8 @@ async def test_the_list_goes_on_under_a_new_key(path: Path, written: bytes) -> N
 
 
 async def test_a_later_form_is_not_guessed_at(path: Path, written: bytes) -> None:
-    put(path, written.replace(b'"v":1', b'"v":2'))
-    with pytest.raises(LedgerError, match="form 2"):
+    put(path, written.replace(b'"v":1', b'"v":3'))
+    with pytest.raises(LedgerError, match="form 3"):
         await read(path)
 
 

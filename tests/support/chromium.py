@@ -15,7 +15,10 @@ MISSING = "chromium is missing; on Debian, apt-get install chromium"
 
 @contextmanager
 def chromium() -> Generator[Browser]:
-    """Yield a browser; the test is skipped where there is none."""
+    """Yield a browser; the test is skipped where there is none.
+
+    Its driver has an event loop run in this thread: nothing else can meanwhile.
+    """
     if COMMAND is None:
         pytest.skip(MISSING)
     with sync_playwright() as driver:

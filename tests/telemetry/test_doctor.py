@@ -180,6 +180,15 @@ def test_a_clock_that_is_far_from_the_databases() -> None:
     assert ledgers.check_clock(local, local)[0].level is Level.OK
 
 
+async def test_checkpoints_that_are_late(scene: Scene) -> None:
+    async with scene.open(provision=False) as life:
+        said = await life.opened.ledger.life()
+        ctx = life.broker.env.system()
+        said.checkpoint_failed(ctx, cause="late", published=0, size=1)
+        await life.opened.ledger.append_life(said)
+    assert "not published in time" in (await only(scene, "checkpoints")).said
+
+
 async def test_revocations_that_nobody_tries_again(scene: Scene) -> None:
     scene.proxy.plan("/revoke", Fault.status(503), 99)
     async with scene.open(provision=False) as life:

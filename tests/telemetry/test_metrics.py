@@ -166,6 +166,22 @@ async def test_how_far_the_audit_trail_is_behind_is_shown(here: Watched) -> None
     assert here.value("grantledger_audit_lag_seconds") == 0
 
 
+async def test_late_and_failed_checkpoints_are_shown(here: Watched) -> None:
+    publisher, outcome = here.opened.publisher, "grantledger_checkpoints_total"
+    assert await publisher.publish() is not None
+    await here.sample()
+    assert here.value("grantledger_checkpoint_age_seconds") == 0
+    assert here.value(outcome, outcome="published") == 1
+    await here.ask()
+    publisher.said.publish_seconds = 0
+    here.opened.ledger.memory.refusal = LedgerRestored("told elsewhere")
+    with pytest.raises(LedgerRestored):
+        await publisher.publish()
+    await here.sample()
+    assert here.value("grantledger_checkpoint_age_seconds") > 0
+    assert here.value(outcome, outcome="failed") == 1
+
+
 async def test_rounds_of_the_worker_are_counted(tmp_path: Path) -> None:
     async with watched(tmp_path, tend=True) as here:
         for work in ("settle", "clients", "expire", "rotate", "hot"):

@@ -14,9 +14,9 @@ WHERE rowid = 10
 -> leaf 9: differs from its hash
 
 UPDATE stored_events SET state = CAST(state AS TEXT) WHERE rowid = 10
--> leaf 9: differs from its hash
+-> leaf 9: is stored as
 
-UPDATE stored_events SET state = state || x'20' WHERE rowid = 28
+UPDATE stored_events SET state = CAST(state || x'20' AS BLOB) WHERE rowid = 28
 -> leaf 27: differs from its hash
 
 UPDATE stored_events SET state = substr(state, 1, 300) WHERE rowid = 10

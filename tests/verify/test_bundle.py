@@ -346,7 +346,7 @@ def one_leaf(written: Written, folder: Path) -> Path:
     (path / "leaves.ndjson").write_text(lined({"index": 0, "leaf": encoded(leaf)}))
     (path / "ranges.json").write_text('[{"from": 0, "to": 1, "hashes": []}]')
     (path / "opened.ndjson").write_text(lined(opened))
-    said = {
+    said: dict[str, object] = {
         "format": "grantledger-evidence/v1",
         "origin": "ledger.example/1",
         "size": 1,

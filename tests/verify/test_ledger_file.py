@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from grantledger.projections.checkpoints import Checkpoint, read_note, signed_note
+from grantledger.projections.verify.command import main
 from tests.verify.scene import Verifier, Written, change, note_of, rehead
 from tests.verify.tampering import COLUMNS, GRANTS, HEAD, LOG, SEALED, cases
 
 SIZE = 28
+COLUMNS_OF_TABLES = (
+    *(f"stored_events.{c}" for c in ("originator_id", "originator_version", "topic")),
+    *(f"stored_events.{c}" for c in ("rowid", "state", "leaf_hash")),
+    *(
+        f"sealed.{c}"
+        for c in ("leaf_index", "entry", "field", "grant_id", "dek_id", "ct")
+    ),
+    *(f"log_head.{c}" for c in ("next_index", "frontier")),
+    *(f"data_keys.{c}" for c in ("dek_id", "grant_id")),
+    *(f"current_grants.{c}" for c in ("grant_id", "version", "status", "generation")),
+)
 
 
 def test_a_whole_ledger_holds_against_an_older_checkpoint(
@@ -188,3 +202,54 @@ def test_a_file_cut_short_does_not_verify(
     shutil.copy(written.path, path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert verifier("ledger", path)["code"] in {1, 2}
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.data())
+def test_no_file_is_ever_a_crash(
+    written: Written, tmp_path: Path, data: st.DataObject
+) -> None:
+    """Bytes changed anywhere: in headers, pages, the schema, or what is stored."""
+    path = written.copy(tmp_path)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content) - 1) | st.integers(0, 200))
+        content[at] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    assert main(["ledger", str(path)]) in {0, 1, 2}
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.data())
+def test_no_value_in_a_column_is_ever_a_crash(
+    written: Written, tmp_path: Path, data: st.DataObject
+) -> None:
+    """SQLite keeps any kind of value in any column."""
+    path = written.copy(tmp_path)
+    table, column = data.draw(st.sampled_from(COLUMNS_OF_TABLES)).split(".")
+    value = data.draw(
+        st.none()
+        | st.integers(-(1 << 63), (1 << 63) - 1)
+        | st.floats()
+        | st.text(max_size=20)
+        | st.binary(max_size=40)
+    )
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints=ON")
+        with suppress(sqlite3.Error):
+            connection.execute(
+                f"UPDATE {table} SET {column} = ? WHERE rowid % 3 = 0"  # noqa: S608 - the test's own names
+                if table == "stored_events"
+                else f"UPDATE OR IGNORE {table} SET {column} = ?",  # noqa: S608 - the test's own names
+                (value,),
+            )
+        connection.commit()
+    assert main(["ledger", str(path)]) in {0, 1, 2}

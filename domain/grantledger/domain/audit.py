@@ -240,7 +240,7 @@ class AuditTrail(Protocol):
         Raises:
             InvalidRequest: `limit` is not 1 to `MAX_ROWS`.
             IntegrityError: a leaf or a row does not prove itself.
-            Unavailable: the store cannot be read now.
+            Unavailable: the store cannot be read now, or the trail is far behind.
         """
         ...
 

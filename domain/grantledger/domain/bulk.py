@@ -45,6 +45,8 @@ AT_ONCE = 16
 """Grants that are looked at, or ended, side by side."""
 
 MAX_FINGERPRINT_LENGTH = 200
+MAX_GRANTS = 500
+"""Grants that are named one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Selection:
             handed out, from (inclusive) until (exclusive); aware UTC.
         fingerprint: of a token that the grant had.
         token: likewise, the token itself.
+        grant_ids: these grants alone, `MAX_GRANTS` at most.
 
     Raises:
         InvalidRequest: names the field and its limit.
@@ -74,12 +77,18 @@ class Selection:
     until: datetime | None = None
     fingerprint: TokenFingerprint | None = None
     token: Secret | None = None
+    grant_ids: tuple[UUID, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what is out of bounds."""
         said = (*self._of_the_grant(), *self._of_the_log(), *self._of_a_token())
-        if all(value is None for value in said):
+        if all(value is None for value in said) and not self.grant_ids:
             raise InvalidRequest("name at least one criterion", "selection")
+        if len(self.grant_ids) > MAX_GRANTS:
+            raise InvalidRequest(
+                f"{len(self.grant_ids)} grant_ids; the limit is {MAX_GRANTS}",
+                "grant_ids",
+            )
         check_text("caller", self.caller, MAX_NAME_LENGTH)
         check_text("fingerprint", self.fingerprint, MAX_FINGERPRINT_LENGTH)
         check_window("since", self.since, "until", self.until)
@@ -345,11 +354,15 @@ class Bulk:
 
     async def _found(self, selection: Selection) -> AsyncIterator[UserGrant]:
         wanted = selection.filter
-        if not selection.by_token and not selection.walks:
+        chosen = selection.grant_ids
+        if not selection.by_token and not selection.walks and not chosen:
             async for grant in self._pages(wanted):
                 yield grant
             return
         named = await self._named(selection) if selection.by_token else None
+        if chosen:
+            known = chosen if named is None else named
+            named = [one for one in dict.fromkeys(chosen) if one in known]
         ids = self._walked(selection, named) if selection.walks else _each(named or ())
         async for grant_id in ids:
             found = await self._fleet.get(grant_id)

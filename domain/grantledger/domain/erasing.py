@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from grantledger.domain.context import Context
 from grantledger.domain.endings import Endings, still_live
@@ -152,7 +152,14 @@ class Erasing:
             verdict = await env.ledger.append(draft, Lane.OUTCOME)
             if verdict is AppendVerdict.COMMITTED:
                 break
-        erasure = Erasure(grant.id, receipt, ctx.at, str(reason))
+        erasure = Erasure(
+            grant.id,
+            receipt,
+            ctx.at,
+            str(reason),
+            _after(ctx.at, env.backup_days),
+            _after(ctx.at, env.archive_days),
+        )
         live = still_live(await env.ledger.hand_outs(grant.id, ctx.at))
         parts = await _carry_out(maintenance, erasures, erasure)
         return ErasureReceipt(
@@ -271,7 +278,9 @@ async def apply_erasures(
         return Applied()
     await maintenance.ready()
     unfinished = {e.grant_id for e in await maintenance.unfinished()}
-    counts = dict.fromkeys(("again", "finished", "done", "unknown", "held"), 0)
+    counts: dict[str, int] = dict.fromkeys(
+        ("again", "finished", "done", "unknown", "held"), 0
+    )
     for erasure in listed:
         word: str
         try:
@@ -318,6 +327,10 @@ async def _carry_out(
     """List it outside, then destroy it; return how many sealed parts there were."""
     await erasures.add(erasure)
     return await maintenance.destroy(erasure.grant_id)
+
+
+def _after(at: datetime, days: int | None) -> datetime | None:
+    return None if days is None else at + timedelta(days=days)
 
 
 def _given_up(events: Sequence[object], before: GrantState) -> tuple[Obligation, ...]:

@@ -20,6 +20,7 @@ The tree::
         OutcomeUnknown           sent, and nobody knows what became of it
         StillOwed                not erased while its server is owed revocations
       LedgerError                the store cannot be used as it is
+        KeyInUse                 a key is not retired while something needs it
         WrongKey                 the key ring does not open this ledger
         IntegrityError           what is stored does not prove itself
         NewerSchema              written by a newer version of this program
@@ -204,6 +205,12 @@ class WrongKey(LedgerError):
     """The key ring lacks the key that this ledger was written with."""
 
     code = "wrong_key"
+
+
+class KeyInUse(LedgerError):
+    """A key cannot retire: something stored needs it, and is named."""
+
+    code = "key_in_use"
 
 
 class IntegrityError(LedgerError):

@@ -20,11 +20,23 @@ from grantledger.domain.values import (
     Secret,
 )
 
-MAX_CHOSEN = 5_000
-"""Leaves in a bundle that have a proof of their own each."""
 
-MAX_RANGE = 100_000
-"""Leaves in a bundle that are proven as one range."""
+@dataclass(frozen=True, slots=True)
+class EvidenceLimits:
+    """How much a bundle may hold.
+
+    Attributes:
+        chosen: leaves that have a proof of their own each.
+        ranged: leaves that are proven as one range.
+        grants: of one user.
+    """
+
+    chosen: int = 5_000
+    ranged: int = 100_000
+    grants: int = 100
+
+
+LIMITS = EvidenceLimits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,18 +121,19 @@ class EvidenceAsked:
         return self.complete and self.narrowed
 
     @property
-    def fields(self) -> Mapping[str, str | bool | None]:
+    def fields(self) -> Mapping[str, str | bool]:
         """What is asked, for the bundle; a token is only said to have been named."""
-        return {
-            "grant_id": str(self.grant_id) if self.grant_id else None,
+        said: dict[str, str | bool | None] = {
+            "grant_id": None if self.grant_id is None else str(self.grant_id),
             "token": None if self.token is None else "given",
             "provider": self.provider,
             "subject": self.subject,
-            "erasure": str(self.erasure) if self.erasure else None,
-            "from": _time(self.recorded_from),
-            "until": _time(self.recorded_until),
+            "erasure": None if self.erasure is None else str(self.erasure),
+            "recorded_from": _time(self.recorded_from),
+            "recorded_until": _time(self.recorded_until),
             "complete": self.complete or not self.narrowed,
         }
+        return {name: value for name, value in said.items() if value is not None}
 
 
 def _time(at: datetime | None) -> str | None:

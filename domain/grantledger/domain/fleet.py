@@ -143,6 +143,22 @@ class AsOf:
 
 
 @dataclass(frozen=True, slots=True)
+class Learned:
+    """An event that had happened by some time, and was recorded after it.
+
+    Attributes:
+        event: its name.
+        happened_at: aware UTC, when it occurred, or the server was asked.
+        recorded_at: aware UTC.
+    """
+
+    leaf_index: int
+    event: str
+    happened_at: datetime
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Touched:
     """Grants that something happened to, in a portion of the log.
 
@@ -195,6 +211,16 @@ class Fleet(Protocol):
         Raises:
             Unavailable: the index of an older ledger is not complete: there may be
                 more.
+        """
+        ...
+
+    async def find_jti(self, jti: str) -> Sequence[TokenPlace]:
+        """Return where a JWT of this `jti` is spoken of, newest first.
+
+        As a token that was obtained, or as the one that an exchange was asked with.
+
+        Raises:
+            Unavailable: as `find_fingerprint`.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
@@ -37,6 +38,31 @@ def status_after(state: GrantState, status: GrantStatus) -> GrantStatus:
 def live(state: GrantState, at: datetime) -> tuple[HeldAccessToken, ...]:
     """Return the access tokens that have not expired at `at`."""
     return tuple(t for t in state.access_tokens if t.expires_at > at)
+
+
+def mark_of(
+    state: GrantState,
+    kind: TokenKind,
+    token: str,
+    fingerprint: Callable[[TokenKind, str], TokenFingerprint],
+) -> TokenFingerprint:
+    """Return the token's fingerprint: the one that the grant knows it by, if it does.
+
+    A token that the server gives again after the key of fingerprints was rotated is
+    the same token still.
+    """
+    held: list[HeldRefreshToken | Sibling | HeldAccessToken] = [*state.siblings]
+    if state.refresh is not None:
+        held.append(state.refresh)
+    if kind is TokenKind.ACCESS:
+        held = [*state.access_tokens, *state.late_access]
+    for one in held:
+        if one.token is not None and one.token.reveal() == token:
+            return one.fingerprint
+    for owed in state.obligations:
+        if (owed.kind, owed.token) == (kind, token):
+            return owed.fingerprint
+    return fingerprint(kind, token)
 
 
 def displaced(state: GrantState) -> tuple[Intent, ...]:

@@ -186,6 +186,31 @@ class CheckpointResumed(LedgerEvent):
     published: int
 
 
+class KeyRotated(LedgerEvent):
+    """Another key of the ring makes what is new; keys are named, never shown.
+
+    Attributes:
+        use: what the key is for, as the ring names it.
+        key_id: the active one from now on.
+        previous_id: the one before, which still opens what it made.
+    """
+
+    TOPIC = "grantledger.ledger.key-rotated.v1"
+
+    use: str
+    key_id: str
+    previous_id: str
+
+
+class KeyRetired(LedgerEvent):
+    """Nothing stored needs this key any more: it leaves the ring."""
+
+    TOPIC = "grantledger.ledger.key-retired.v1"
+
+    use: str
+    key_id: str
+
+
 LEDGER_EVENTS: tuple[type[LedgerEvent], ...] = (
     LedgerMoved,
     Pruned,
@@ -194,6 +219,8 @@ LEDGER_EVENTS: tuple[type[LedgerEvent], ...] = (
     LegalHoldSet,
     LegalHoldExtended,
     LegalHoldReleased,
+    KeyRotated,
+    KeyRetired,
     CheckpointFailed,
     CheckpointResumed,
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,8 @@ from grantledger.domain.ledger_events import (
     CheckpointFailed,
     CheckpointResumed,
     ContinuationFinished,
+    KeyRetired,
+    KeyRotated,
     LedgerEvent,
     LedgerMoved,
     LegalHoldExtended,
@@ -43,6 +46,7 @@ class LedgerState:
         unfinished: the newest of them has grants left to quarantine.
         holds: those in force, oldest first.
         unpublished: checkpoints are not published in time.
+        replaced: ids of keys that another took over from, and when, oldest first.
     """
 
     moved_to: str | None = None
@@ -51,6 +55,7 @@ class LedgerState:
     unfinished: bool = False
     holds: tuple[LegalHold, ...] = ()
     unpublished: bool = False
+    replaced: tuple[tuple[str, datetime], ...] = ()
 
 
 class LedgerLife:
@@ -216,6 +221,16 @@ class LedgerLife:
         self._record(CheckpointResumed, ctx, published=published)
         return True
 
+    def rotate_key(
+        self, ctx: Context, *, use: str, key_id: str, previous_id: str
+    ) -> None:
+        """Say that another key is the active one of its use."""
+        self._record(KeyRotated, ctx, use=use, key_id=key_id, previous_id=previous_id)
+
+    def retire_key(self, ctx: Context, *, use: str, key_id: str) -> None:
+        """Say that a key leaves the ring."""
+        self._record(KeyRetired, ctx, use=use, key_id=key_id)
+
     def _record(self, kind: Any, ctx: Context, **fields: object) -> None:  # noqa: ANN401 - the library's metaclass hides its fields
         event: LedgerEvent = kind(
             originator_id=self.id,
@@ -250,9 +265,19 @@ def evolve(state: LedgerState, event: LedgerEvent) -> LedgerState:
         )
     if isinstance(event, ContinuationFinished):
         return replace(state, unfinished=False)
-    if isinstance(event, CheckpointFailed | CheckpointResumed):
-        return replace(state, unpublished=isinstance(event, CheckpointFailed))
+    if isinstance(event, KeyRotated | CheckpointFailed | CheckpointResumed):
+        return _signed(state, event)
     return replace(state, holds=_holds(state.holds, event))
+
+
+def _signed(
+    state: LedgerState, event: KeyRotated | CheckpointFailed | CheckpointResumed
+) -> LedgerState:
+    """Return the state after an event that says how the log is signed."""
+    if isinstance(event, KeyRotated):
+        gone = (event.previous_id, event.timestamp)
+        return replace(state, replaced=(*state.replaced, gone))
+    return replace(state, unpublished=isinstance(event, CheckpointFailed))
 
 
 def _holds(holds: tuple[LegalHold, ...], event: LedgerEvent) -> tuple[LegalHold, ...]:

@@ -27,12 +27,17 @@ class Erasure:
         receipt: id of the erasure; the same wherever it is carried out again.
         at: aware UTC, when it was decided.
         reason: an `ErasureReason`, as stored.
+        backups_until: aware UTC; backups from before, which still open what was
+            erased, are kept until then. None where nobody said; likewise
+            `archives_until` of archived write-ahead logs.
     """
 
     grant_id: UUID
     receipt: str
     at: datetime
     reason: str
+    backups_until: datetime | None = None
+    archives_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from grantledger.domain.grant_events import (
     RedemptionFailed,
     Rotated,
 )
+from grantledger.domain.grant_fold import mark_of
 from grantledger.domain.grant_state import HeldRefreshToken, Intent, Sibling
 from grantledger.domain.provider import (
     AbsentRefreshExpires,
@@ -167,7 +168,7 @@ class Outcomes(HasState):
         """Return the token and its fingerprint, unless the grant accounts for it."""
         if token is None:
             return None, None
-        mark = fingerprint(kind, token.reveal())
+        mark = mark_of(self.state, kind, token.reveal(), fingerprint)
         return (None, None) if mark in self._accounted() else (token, mark)
 
     def _accounted(self) -> set[TokenFingerprint]:
@@ -196,7 +197,7 @@ class Outcomes(HasState):
         current = self.state.refresh
         if successor is None:
             return False
-        mark = fingerprint(TokenKind.REFRESH, successor.reveal())
+        mark = mark_of(self.state, TokenKind.REFRESH, successor.reveal(), fingerprint)
         if current is not None and mark == current.fingerprint:
             return False
         self.record(
@@ -237,7 +238,9 @@ class Outcomes(HasState):
             scopes=self._granted(rules, asked, answer.scopes),
             audience=intent.audience,
             resource=None,
-            fingerprint=fingerprint(TokenKind.ACCESS, access.reveal()),
+            fingerprint=mark_of(
+                self.state, TokenKind.ACCESS, access.reveal(), fingerprint
+            ),
             jti=answer.jti,
             access_token=access,
             upstream_subject=answer.id_token_subject,

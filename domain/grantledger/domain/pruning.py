@@ -67,6 +67,27 @@ async def prune(
             f"{MAX_REASON_LENGTH}",
             "reason",
         )
+    plan, gone = await destroy(
+        ledger, maintenance, context, before=before, outcomes=outcomes, reason=reason
+    )
+    return Pruning(plan, gone, await maintenance.scrub(journal=True, thorough=thorough))
+
+
+async def destroy(
+    ledger: HeldStore,
+    maintenance: Maintenance,
+    context: Callable[[], Context],
+    *,
+    before: datetime,
+    outcomes: tuple[Outcome, ...],
+    reason: str,
+) -> tuple[Prunable, int]:
+    """Do as `prune`, and leave the disk as it is; return what was to go, how many went.
+
+    Raises:
+        InvalidRequest: the time is out of bounds.
+        LegalHoldInForce: everything is held.
+    """
     chosen = outcomes or tuple(Outcome)
     await maintenance.ready()
     await extend_holds(ledger, context)
@@ -94,7 +115,7 @@ async def prune(
         if await ledger.append_life(life) is AppendVerdict.COMMITTED:
             gone += await maintenance.prune(life.version)
             break
-    return Pruning(plan, gone, await maintenance.scrub(journal=True, thorough=thorough))
+    return plan, gone
 
 
 async def finish(ledger: Lives, maintenance: Maintenance) -> int:

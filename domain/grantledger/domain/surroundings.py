@@ -45,6 +45,8 @@ class Surroundings:
             again.
         spool_after_seconds: an outcome that the ledger does not take is spooled.
         wait_seconds: how long a caller waits for a redemption at most.
+        backup_days, archive_days: how long backups, and archived write-ahead logs,
+            are kept; None where nobody said.
         maintenance, erasures: what erasing needs; without them it is refused.
         fleet: what is asked about many grants at once; without it that is refused.
         audit: likewise the audit trail.
@@ -65,6 +67,8 @@ class Surroundings:
     spool_after_seconds: float = 2.0
     wait_seconds: float = 45.0
     cache_grants: int = 10_000
+    backup_days: int | None = None
+    archive_days: int | None = None
     maintenance: Maintenance | None = None
     erasures: ErasureList | None = None
     fleet: Fleet | None = None

@@ -23,6 +23,7 @@ from grantledger.domain.grant_events import (
     Provisioned,
     Rotated,
 )
+from grantledger.domain.grant_fold import mark_of
 from grantledger.domain.grant_state import GrantState
 from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.outcomes import Fingerprint
@@ -110,6 +111,8 @@ class UserGrant(Redemption, Revocation):
         """
         if self.state.status is GrantStatus.ERASED:
             raise ValueError(f"grant {self.id} was erased")
+        mark = _known_first(self.state, fingerprint)
+
         self.record(
             Provisioned,
             ctx,
@@ -118,7 +121,7 @@ class UserGrant(Redemption, Revocation):
             **{
                 name: value
                 for name, value in _provisioned(
-                    ctx, consent, fingerprint, generation=self.state.generation + 1
+                    ctx, consent, mark, generation=self.state.generation + 1
                 ).items()
                 if name != "timestamp"
             },
@@ -143,7 +146,7 @@ class UserGrant(Redemption, Revocation):
         """
         if self.state.status in (GrantStatus.REVOKED, GrantStatus.ERASED):
             raise ValueError(f"grant {self.id} has ended")
-        mark = fingerprint(TokenKind.REFRESH, token.reveal())
+        mark = mark_of(self.state, TokenKind.REFRESH, token.reveal(), fingerprint)
         current = self.state.refresh
         if current is not None and current.fingerprint == mark:
             return False
@@ -213,6 +216,11 @@ class UserGrant(Redemption, Revocation):
             refresh_expires_at=None,
             ends_earlier=rules.single_access_token,
         )
+
+
+def _known_first(state: GrantState, fingerprint: Fingerprint) -> Fingerprint:
+    """Return what gives a token that the grant holds the fingerprint that it has."""
+    return lambda kind, token: mark_of(state, kind, token, fingerprint)
 
 
 def _provisioned(

@@ -13,7 +13,6 @@ from typing import Protocol
 
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.fleet import AsOf
-from grantledger.domain.user_grant import UserGrant
 
 DISORDER = timedelta(seconds=5)
 """How far `recorded_at` may lie behind that of an earlier leaf; a store accepts 2 s
@@ -65,16 +64,18 @@ def as_of(
     events: Iterable[tuple[int, GrantEvent]],
     log_size: int,
     version: int | None = None,
+    start: AsOf | None = None,
 ) -> AsOf | None:
     """Return the grant that the events up to a point make, None before its first.
 
     Args:
-        events: (leaf index, event) of its stream, from the first on, in order.
+        events: (leaf index, event) of its stream, in order, all after `start`.
         log_size: how many leaves the log had.
         version: the grant's newest then; None: whatever the log had.
+        start: the grant at an earlier point; None: before its first event.
     """
-    grant: UserGrant | None = None
-    newest = -1
+    grant = None if start is None else start.grant
+    newest = -1 if start is None else start.leaf_index
     for index, event in events:
         if index >= log_size:
             break

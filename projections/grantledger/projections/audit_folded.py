@@ -29,6 +29,11 @@ from grantledger.projections.audit_words import Mark
 Recorded = GrantEvent | LedgerEvent | AccessRecorded | AccessPruned
 
 
+OF_OBLIGATIONS = "UpstreamRevocation"
+"""Begins the names of events that are about obligations. Which token an old one was
+about is forgotten with time, so that such a row is not found by it."""
+
+
 class Streams(Protocol):
     """Finds earlier events of a grant."""
 
@@ -92,8 +97,9 @@ def terms_of(folded: Folded) -> Iterator[tuple[str, ...]]:
             yield ("actor", name)
         if actor.peer_ip is not None:
             yield ("address", actor.peer_ip)
-    for fingerprint in {m.fingerprint for m in (row.mark, row.parent) if m}:
-        yield ("token", fingerprint)
+    if not row.event.startswith(OF_OBLIGATIONS):
+        for fingerprint in {m.fingerprint for m in (row.mark, row.parent) if m}:
+            yield ("token", fingerprint)
     if row.jti is not None:
         yield ("jti", row.jti)
     if row.subject is not None and row.event == Provisioned.__name__:

@@ -17,7 +17,7 @@ from html import escape
 from uuid import UUID
 
 from grantledger.domain.audit import OF_EVENT, AuditMark, AuditOutcome, AuditRow
-from grantledger.domain.values import ActorKind, TokenKind
+from grantledger.domain.values import ERASED_TEXT, ActorKind, TokenKind
 from grantledger.projections.evidence_style import STYLE
 
 MAX_SHOWN = 2_000
@@ -138,7 +138,8 @@ def _verdict(facts: ReportFacts) -> str:
         return (
             '<p class="verdict complete"><strong>Complete.</strong> The bundle has '
             f"every leaf from {facts.first} to {facts.end - 1} of the log, and one "
-            "proof for all: nothing that was recorded between is left out.</p>\n"
+            "proof for all: nothing that was recorded between is left out. The leaf "
+            "before and the one after, where there are any, show where it ends.</p>\n"
         )
     return (
         '<p class="verdict"><strong>A selection.</strong> Each leaf in the bundle is '
@@ -154,7 +155,7 @@ def _facts(facts: ReportFacts) -> str:
         leaves += f", {facts.pruned} of them pruned: their hashes are left"
     opened = f"{facts.opened} opened, each against its commitment in a leaf"
     if facts.gone:
-        opened += f"; {facts.gone} destroyed by an erasure"
+        opened += f"; {facts.gone} were destroyed by an erasure"
     witnessed = ", ".join(facts.witnesses)
     lines = (
         ("Made", f"{facts.created_at:%Y-%m-%d %H:%M:%S} UTC for {facts.caller}"),
@@ -176,8 +177,8 @@ def _grants(grants: Sequence[GrantNamed]) -> str:
         return ""
     rows = "".join(
         f'<tr><td class="mono">{one.grant_id}</td><td>{shown(one.status)}</td>'
-        f"<td>{shown(one.provider)}</td><td>{shown(one.subject)}</td>"
-        f"<td>{shown(one.label)}</td></tr>"
+        f"<td>{shown(one.provider)}</td><td>{shown(one.subject or ERASED_TEXT)}</td>"
+        f"<td>{shown(one.label or ERASED_TEXT)}</td></tr>"
         for one in grants
     )
     return (
@@ -190,10 +191,11 @@ def _grants(grants: Sequence[GrantNamed]) -> str:
 def _picture(picture: str) -> str:
     return (
         f'<section><h2>Timeline</h2><figure><div class="scroll">{picture}</div>'
-        "<figcaption>Time runs to the right. A bar is how long a token was held, or "
-        "good; a shape is an event, one with a number several close together. What was "
-        "refused or failed stands on a corner, what ended something is square. The "
-        "table below says the same.</figcaption></figure></section>\n"
+        "<figcaption>Time runs to the right; what came after all else stands at the "
+        "edge. A bar is how long a token was held, or good; a shape is an event, one "
+        "with a number several close together. What was refused or failed stands on a "
+        "corner, what ended something is square. The table below says the same."
+        "</figcaption></figure></section>\n"
     )
 
 

@@ -44,6 +44,7 @@ svg text{fill:var(--ink);font-size:12.5px}
 svg .count,svg .date,svg .time{fill:var(--dim);font-size:11.5px}
 svg .time,svg .date,svg .number{text-anchor:middle}
 svg .number{fill:var(--paper);font-size:10.5px;font-weight:700}
+svg .number.small{font-size:9px}
 .mark{stroke:var(--paper);stroke-width:1.5}
 .bar{opacity:.38}
 .consent{fill:var(--consent)}.refresh{fill:var(--refresh)}.access{fill:var(--access)}

@@ -21,10 +21,12 @@ TOP = 10
 LANE = 42
 FOOT = 44
 MARGIN = 14
-BOX = 22
+BOX = 26
 """How wide a box is of which everything is drawn as one mark, with its number."""
 
-MAX_BARS = 400
+MAX_BARS = 100
+"""Where there are more, those that touch are drawn as one."""
+
 MOST = 999
 
 CONSENT, REFRESH, ACCESS, HANDED, FAILED, ENDED, RECORD = range(7)
@@ -112,7 +114,9 @@ class Timeline:
 
     def svg(self) -> str:
         """Return the picture; empty where there was nothing."""
-        times = [point.at for lane in self._points for point in lane]
+        times = [p.at for lane in self._points[:RECORD] for p in lane]
+        # That the record was read, perhaps years later, does not shrink the rest.
+        times = times or [p.at for p in self._points[RECORD]]
         if not times:
             return ""
         scale = _Scale(min(times), max(times))
@@ -208,7 +212,7 @@ def _bars(bars: Sequence[_Bar], lane: int, scale: _Scale) -> Iterator[str]:
     """Yield how long tokens were good, two thin rows of them so that some overlap."""
     middle = TOP + LANE * lane + LANE / 2
     kind = LANES[lane][1]
-    for number, bar in enumerate(bars[-MAX_BARS:]):
+    for number, bar in enumerate(_joined(bars, kind)):
         start = scale.x(bar.start)
         end = WIDTH - RIGHT if bar.end is None else scale.x(bar.end)
         y = middle - 9 + 10 * (number % 2)
@@ -218,12 +222,31 @@ def _bars(bars: Sequence[_Bar], lane: int, scale: _Scale) -> Iterator[str]:
         )
 
 
+def _joined(bars: Sequence[_Bar], kind: str) -> list[_Bar]:
+    """Return the bars, or of too many the times in which there was one at least."""
+    if len(bars) <= MAX_BARS:
+        return list(bars)
+    joined: list[_Bar] = []
+    what = f"Some {kind} token"
+    for bar in sorted(bars, key=lambda b: b.start):
+        last = joined[-1] if joined else None
+        if last is None or (last.end is not None and bar.start > last.end):
+            joined.append(bar)
+        elif last.end is not None:
+            end = None if bar.end is None else max(last.end, bar.end)
+            words = f"{what}, from {last.start:%Y-%m-%d %H:%M:%S} UTC on"
+            if end is not None:
+                words = _span(what, last.start, end)
+            joined[-1] = _Bar(last.start, end, words)
+    return joined
+
+
 def _marks(points: Sequence[_Point], lane: int, scale: _Scale) -> Iterator[str]:
     """Yield one mark for all that lie in one of the lane's boxes, none over another."""
     for box, some in groupby(points, key=lambda p: int(scale.x(p.at) // BOX)):
         group = list(some)
         x = (scale.x(group[0].at) + scale.x(group[-1].at)) / 2
-        size = 5.0 if len(group) == 1 else min(7.0 + 1.5 * len(str(len(group))), 11.0)
+        size = 5.0 if len(group) == 1 else min(7.0 + 1.7 * len(str(len(group))), 12.5)
         start, end = box * BOX + size, (box + 1) * BOX - size
         yield _mark(group, lane, round(min(max(x, start), end), 1), size)
 
@@ -243,7 +266,8 @@ def _mark(group: Sequence[_Point], lane: int, x: float, size: float) -> str:
     text = ""
     if len(group) > 1:
         shown = str(len(group)) if len(group) <= MOST else f"{MOST}+"
-        text = f'<text class="number" x="{x:g}" y="{y + 3.5:g}">{shown}</text>'
+        small = " small" if len(shown) > len("99") else ""
+        text = f'<text class="number{small}" x="{x:g}" y="{y + 3.5:g}">{shown}</text>'
     return f"<g><title>{escape(_words(group))}</title>{shape}{text}</g>"
 
 

@@ -7,7 +7,7 @@ not prove itself gives none.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -16,15 +16,14 @@ from pathlib import Path
 from uuid import UUID
 
 import anyio.to_thread
-from eventsourcing.persistence import Cursor
 
-from grantledger.adapters.bootstrap.bundle import BundleFile, BundleFiles
+from grantledger.adapters.bootstrap.bundle import BundleFiles
 from grantledger.adapters.bootstrap.opened import OpenBroker
-from grantledger.adapters.ledger.disclosing import PORTION, Disclosed
+from grantledger.adapters.bootstrap.proven_leaves import ProvenLeaves, Span
 from grantledger.domain.audit import AuditFilter, AuditPosition, AuditRow
 from grantledger.domain.audit_access import AuditUse
-from grantledger.domain.errors import IntegrityError, InvalidRequest, NotProvisioned
-from grantledger.domain.evidence import MAX_CHOSEN, MAX_RANGE, EvidenceAsked
+from grantledger.domain.errors import InvalidRequest, NotProvisioned
+from grantledger.domain.evidence import LIMITS, EvidenceAsked, EvidenceLimits
 from grantledger.domain.fleet import GrantFilter
 from grantledger.domain.grant_state import GrantState
 from grantledger.domain.requests import Caller
@@ -39,17 +38,11 @@ from grantledger.projections.evidence import (
     CHECKPOINT,
     EVENTS,
     KEYS,
-    LEAVES,
     MANIFEST,
-    OPENED,
-    PROOFS,
     RANGES,
     REPORT,
     Manifest,
-    ProvenRange,
     event_line,
-    leaf_line,
-    opened_line,
     ranges_text,
 )
 from grantledger.projections.evidence_report import (
@@ -58,11 +51,8 @@ from grantledger.projections.evidence_report import (
     ReportFacts,
     report,
 )
-from grantledger.projections.portable_proofs import SUFFIX, PortableProof
-from grantledger.projections.proofs import inclusion_proof, range_root
 from grantledger.projections.timeline import Timeline
 
-MAX_GRANTS = 100
 ROWS = 500
 _TICK = timedelta(microseconds=1)
 _LAST_ENTRY = 2**31 - 1
@@ -90,6 +80,7 @@ async def make_evidence(
     asked: EvidenceAsked,
     directory: Path,
     may: Callable[[GrantState], bool] = lambda _: True,
+    limits: EvidenceLimits = LIMITS,
 ) -> Evidence:
     """Write what was asked for into an empty directory; return what it is.
 
@@ -99,6 +90,7 @@ async def make_evidence(
         asked: what for.
         directory: there, and empty.
         may: whether the caller may see a grant; others are as if they were not there.
+        limits: how much it may hold.
 
     Raises:
         ConfigurationError: the key ring has no signing key.
@@ -108,7 +100,7 @@ async def make_evidence(
         Unavailable: that it was asked for cannot be recorded, or the ledger not read.
     """
     opened.guard.signer()
-    grants = await _grants(opened, asked, may)
+    grants = await _grants(opened, asked, may, limits.grants)
     access = opened.broker.audit_access
     request_id = ""
     named: list[UUID | None] = [grant.id for grant in grants]
@@ -116,12 +108,15 @@ async def make_evidence(
         request_id = await access.record(
             caller, AuditUse.EVIDENCE, asked.words, grant_id=grant_id
         )
-    made = _Making(opened, asked, grants, BundleFiles(directory))
+    made = _Making(opened, asked, grants, BundleFiles(directory), limits)
     return await made.run(caller.id, request_id)
 
 
 async def _grants(
-    opened: OpenBroker, asked: EvidenceAsked, may: Callable[[GrantState], bool]
+    opened: OpenBroker,
+    asked: EvidenceAsked,
+    may: Callable[[GrantState], bool],
+    limit: int,
 ) -> list[UserGrant]:
     ledger = opened.ledger
     found: list[UserGrant] = []
@@ -129,9 +124,9 @@ async def _grants(
         wanted = GrantFilter(provider=asked.provider, subject=asked.subject)
         async for grant in ledger.each(wanted):
             found.append(grant)
-            if len(found) > MAX_GRANTS:
+            if len(found) > limit:
                 raise InvalidRequest(
-                    f"the user has more than {MAX_GRANTS} grants: ask for them by id",
+                    f"the user has more than {limit} grants: ask for them by id",
                     "subject",
                 )
     else:
@@ -142,9 +137,26 @@ async def _grants(
     found = [grant for grant in found if may(grant.state)]
     if asked.narrowed and not found:
         raise NotProvisioned("the ledger knows no such grant, token or user")
-    if asked.erasure and found[0].state.status is not GrantStatus.ERASED:
-        raise InvalidRequest(f"grant {asked.erasure} is not erased", "erasure")
+    if asked.erasure is not None:
+        await _erased(opened, found[0])
     return found
+
+
+async def _erased(opened: OpenBroker, grant: UserGrant) -> None:
+    """See that nothing of an erased grant is left to be destroyed.
+
+    Raises:
+        InvalidRequest: it is not erased, or not all of it.
+    """
+    if grant.state.status is not GrantStatus.ERASED:
+        raise InvalidRequest(f"grant {grant.id} is not erased", "erasure")
+    left = await opened.ledger.disclosing.remains(grant.id)
+    if left:
+        raise InvalidRequest(
+            f"the erasure of grant {grant.id} is not finished: {left} keys and sealed "
+            "parts are left; erase it again",
+            "erasure",
+        )
 
 
 async def _named(opened: OpenBroker, asked: EvidenceAsked) -> Sequence[UUID]:
@@ -167,14 +179,15 @@ class _Making:
         asked: EvidenceAsked,
         grants: Sequence[UserGrant],
         files: BundleFiles,
+        limits: EvidenceLimits,
     ) -> None:
         self._opened = opened
+        self._limits = limits
         self._log = opened.ledger.published
         self._asked = asked
         self._grants = grants
         self._owners = frozenset(g.id for g in grants) if asked.narrowed else None
         self._files = files
-        self._leaves = self._pruned = self._sealed = self._gone = 0
 
     async def run(self, caller: str, request_id: str) -> Evidence:
         """Write everything; return what it is."""
@@ -182,7 +195,7 @@ class _Making:
         signed = read_note(note.encode())
         size = signed.checkpoint.size
         start, end = await self._window(size)
-        single, ranged = await self._chosen(start, end)
+        single, span = await self._chosen(start, end, size)
         created_at = self._opened.clock.now()
         self._files.add(CHECKPOINT, note)
         keys = [
@@ -190,23 +203,22 @@ class _Making:
             for key in self._opened.guard.public_keys()
         ]
         self._files.add(KEYS, "".join(f"{key}\n" for key in keys))
-        ranges, single = await self._write_leaves(single, ranged, signed, note)
+        leaves = ProvenLeaves(self._opened.ledger, self._files, self._owners)
+        ranges = await leaves.write(single, span, signed, note)
         self._files.add(RANGES, ranges_text(ranges))
-        first = ranged[0] if ranged else single[0]
-        last = ranged[1] if ranged else single[-1] + 1
         picture, rows, few = await self._write_rows(start, end)
         facts = ReportFacts(
             asked=self._asked.words,
             created_at=created_at,
             caller=caller,
             request_id=request_id,
-            complete=ranged is not None,
-            first=first,
-            end=last,
-            leaves=self._leaves,
-            pruned=self._pruned,
-            opened=self._sealed,
-            gone=self._gone,
+            complete=span is not None,
+            first=span.start if span else single[0],
+            end=span.end if span else single[-1] + 1,
+            leaves=leaves.count,
+            pruned=leaves.pruned,
+            opened=leaves.opened,
+            gone=leaves.gone,
             rows=rows,
             grants=[_name(grant) for grant in self._grants],
             origin=signed.checkpoint.origin,
@@ -224,13 +236,13 @@ class _Making:
             created_at=created_at,
             checkpoint=signed.checkpoint,
             asked={**self._asked.fields, "grants": [str(one) for one in ids]},
-            complete=ranged is not None,
+            complete=span is not None,
             ranges=ranges,
             single=single,
             files=self._files.written,
         )
         self._files.add(MANIFEST, manifest.text())
-        return Evidence(manifest, ids, self._leaves, self._sealed, rows)
+        return Evidence(manifest, ids, leaves.count, leaves.opened, rows)
 
     # -- what is proven
 
@@ -262,18 +274,19 @@ class _Making:
         return start, end
 
     async def _chosen(
-        self, start: int, end: int
-    ) -> tuple[list[int], tuple[int, int] | None]:
+        self, start: int, end: int, size: int
+    ) -> tuple[list[int], Span | None]:
         """Return the leaves to be proven one by one, or the range [start, end)."""
         single: set[int] = set()
+        limits, found = self._limits, self._opened.ledger.disclosing
         for grant in self._grants:
-            few = await self._opened.ledger.disclosing.of_grant(grant.id, start, end)
+            few = await found.of_grant(grant.id, start, end, limits.chosen)
             single.update(few)
         if self._asked.narrowed and single and not self._asked.complete:
-            if len(single) > MAX_CHOSEN:
+            if len(single) > limits.chosen:
                 raise InvalidRequest(
-                    f"more than {MAX_CHOSEN} leaves speak of it: narrow it by time, or "
-                    "ask for all that lies between with complete",
+                    f"more than {limits.chosen} leaves speak of it: narrow it by time, "
+                    "or ask for all that lies between with complete",
                     "complete",
                 )
             return sorted(single), None
@@ -283,76 +296,13 @@ class _Making:
             raise InvalidRequest(
                 "nothing that was asked for was recorded in that time", "recorded_from"
             )
-        if end - start > MAX_RANGE:
+        if end - start > limits.ranged:
             raise InvalidRequest(
-                f"the range has {end - start} leaves; the limit is {MAX_RANGE}: "
+                f"the range has {end - start} leaves; the limit is {limits.ranged}: "
                 "narrow it by time",
                 "recorded_from",
             )
-        return [], (start, end)
-
-    async def _write_leaves(
-        self,
-        single: list[int],
-        ranged: tuple[int, int] | None,
-        signed: SignedCheckpoint,
-        note: str,
-    ) -> tuple[list[ProvenRange], list[int]]:
-        checkpoint = signed.checkpoint
-        ranges: list[ProvenRange] = []
-        with self._files.new(LEAVES) as leaves, self._files.new(OPENED) as fields:
-            if ranged is not None:
-                start, end = ranged
-                hashed = await self._write(range(start, end), leaves, fields)
-                proof = await self._log.range(start, end, checkpoint.size)
-                root = range_root(start, checkpoint.size, hashed, proof)
-                _same(root, checkpoint.root, f"leaves {start} to {end - 1}")
-                ranges.append(ProvenRange(start, end, proof))
-                if self._pruned:
-                    # What explains them may have been recorded after the range.
-                    said = await self._opened.ledger.disclosing.prunings(
-                        end, checkpoint.size
-                    )
-                    single = list(said)
-            for some in _portions(single):
-                hashed = await self._write(some, leaves, fields)
-                await self._prove(some, hashed, checkpoint.size, note)
-        return ranges, single
-
-    async def _write(
-        self, indices: Sequence[int], leaves: BundleFile, fields: BundleFile
-    ) -> list[bytes]:
-        """Write leaves and what is opened of them; return their hashes."""
-        hashes: list[bytes] = []
-        for some in _portions(indices):
-            found = await self._opened.ledger.disclosing.leaves(some, self._owners)
-            await anyio.to_thread.run_sync(partial(_write_some, found, leaves, fields))
-            hashes += [leaf.hashed for leaf in found]
-            self._leaves += len(found)
-            self._pruned += sum(not leaf.state for leaf in found)
-            self._sealed += sum(len(leaf.opened) for leaf in found)
-            self._gone += sum(leaf.gone for leaf in found)
-        return hashes
-
-    async def _prove(
-        self, indices: Sequence[int], hashed: Sequence[bytes], size: int, note: str
-    ) -> None:
-        def proofs(c: Cursor) -> list[list[bytes]]:
-            hashes = self._log.hashes(c, size)
-            return [inclusion_proof(index, size, hashes) for index in indices]
-
-        def write(found: list[list[bytes]]) -> None:
-            for index, leaf, proof in zip(indices, hashed, found, strict=True):
-                made = PortableProof(index, tuple(proof), note)
-                try:
-                    made.check(leaf)
-                except ValueError as cause:
-                    raise IntegrityError(str(cause)) from cause
-                self._files.add(f"{PROOFS}/{index}{SUFFIX}", made.text())
-
-        await self._log.complete()
-        found = await self._log.in_one_state(proofs)
-        await anyio.to_thread.run_sync(write, found)
+        return [], Span(start, end, max(start - 1, 0), min(end + 1, size))
 
     # -- what it says
 
@@ -398,24 +348,6 @@ class _Making:
             after = page.after
 
 
-def _write_some(
-    found: Sequence[Disclosed], leaves: BundleFile, fields: BundleFile
-) -> None:
-    leaves.write(leaf_line(leaf.index, leaf.state, leaf.hashed) for leaf in found)
-    fields.write(
-        opened_line(
-            one.index, one.entry, one.field, one.grant_id, one.plain, one.commit_key
-        )
-        for leaf in found
-        for one in leaf.opened
-    )
-
-
-def _same(root: bytes, said: bytes, what: str) -> None:
-    if root != said:
-        raise IntegrityError(f"{what} do not lead to the checkpoint's root")
-
-
 def _name(grant: UserGrant) -> GrantNamed:
     state = grant.state
     return GrantNamed(
@@ -427,8 +359,3 @@ def _witnesses(signed: SignedCheckpoint) -> list[str]:
     """Return the names of those who signed beside the log itself."""
     own = signed.checkpoint.origin
     return sorted({one.name for one in signed.signatures if one.name != own})
-
-
-def _portions(indices: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(indices), PORTION):
-        yield indices[start : start + PORTION]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from grantledger.adapters.bootstrap.published_before import PublishedBefore
 from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger.guard_file import GuardFile
 from grantledger.adapters.ledger.guard_notes import GuardNotes
@@ -77,6 +78,7 @@ class LogGuard:
         self._ids = ids
         self._origin = origin
         self._overlap = overlap
+        self._before = PublishedBefore(ledger.published, ring.public_keys)
         # The log's name as last read, and what the file says, as far as we know.
         self._named: tuple[str, str] | None = None
         self._kept: KnownLog | None = None
@@ -287,17 +289,22 @@ class LogGuard:
 
         Raises:
             LedgerRestored, ConfigurationError: as `checkpoint`.
+            IntegrityError: it does not begin with what was published before.
         """
         self.signer()
         await self.keep()
         self.ledger.memory.admit()
-        log = self.known(await self.ledger.log())
-        return log, self._noted(log.origin, log.size, bytes.fromhex(log.root))
+        view = await self.ledger.log()
+        log = self.known(view)
+        checkpoint = Checkpoint(log.origin, log.size, bytes.fromhex(log.root))
+        return log, await self._noted(checkpoint, view)
 
-    def _noted(self, origin: str, size: int, root: bytes) -> str:
+    async def _noted(self, checkpoint: Checkpoint, view: LogView) -> str:
         self.signer()
-        signers = self._ring.signers(self._clock.now(), self._overlap)
-        return signed_note(Checkpoint(origin, size, root), *signers)
+        await self._before.admit(checkpoint)
+        replaced = dict(view.life.replaced)
+        signers = self._ring.signers(self._clock.now(), self._overlap, replaced)
+        return signed_note(checkpoint, *signers)
 
     async def sign(self, size: int, root: bytes) -> tuple[str, str]:
         """Return (origin, signed checkpoint) of a copy of the log, proven to be one.
@@ -307,8 +314,9 @@ class LogGuard:
             ConfigurationError: the key ring has no signing key.
         """
         self.ledger.memory.admit()
-        origin = self.known(await self.ledger.log()).origin
-        return origin, self._noted(origin, size, root)
+        view = await self.ledger.log()
+        origin = self.known(view).origin
+        return origin, await self._noted(Checkpoint(origin, size, root), view)
 
     def public_keys(self) -> Sequence[bytes]:
         """Return the public keys that checkpoints of this log may be signed with."""

@@ -8,10 +8,12 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import anyio
 
+from grantledger.adapters.bootstrap.beside import works_beside
 from grantledger.adapters.bootstrap.consenting import consent_of, failed, give_back
 from grantledger.adapters.bootstrap.guarding import LogGuard
 from grantledger.adapters.bootstrap.ledgers import (
@@ -57,6 +59,7 @@ from grantledger.domain.user_grant import UserGrant
 
 DRAIN_SECONDS = 15.0
 GUARD_SECONDS = 1.0
+"""How often the log, and the key ring's file, are looked at."""
 
 _log = logging.getLogger("grantledger.bootstrap")
 
@@ -253,13 +256,15 @@ async def open_broker(
             fleet=ledger,
             audit=ledger,
             erasures=erasures,
+            backup_days=said.ledger.backup_days,
+            archive_days=said.ledger.archive_days,
             lives=ledger,
         )
         broker = Broker(env)
         if ledger.memory.refusal is None:
             await _recover(broker)
         guarding = asyncio.create_task(
-            regularly(guard.keep, lambda: GUARD_SECONDS, "the guard")
+            regularly(partial(_keep, ring, guard), lambda: GUARD_SECONDS, "the guard")
         )
         announcing = Announcing(env, ledger.duties, ledger, receivers.by_name)
         worker = Worker(
@@ -268,7 +273,9 @@ async def open_broker(
             said.worker,
             ledger.writable,
             watch,
-            {"announce": announcing.tend} if receivers.by_name else {},
+            works_beside(
+                announcing, receivers, env, said.retention if rotate else None
+            ),
         )
         if tend:
             worker.start(rotating=rotate)
@@ -315,6 +322,13 @@ def drain_seconds(
     """Return how long what is under way may need: answered, and stored or spooled."""
     leases = (p.rules.lease_seconds for p in providers.values())
     return max(DRAIN_SECONDS, max(leases, default=0.0) + spool_after_seconds + 1.0)
+
+
+async def _keep(ring: KeyRing, guard: LogGuard) -> None:
+    """Take up a key ring that was replaced, and compare the log with what is known."""
+    if ring.refresh():
+        _log.warning("the key ring was replaced, and is in use")
+    await guard.keep()
 
 
 async def _recover(broker: Broker) -> None:

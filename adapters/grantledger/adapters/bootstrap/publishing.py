@@ -18,7 +18,6 @@ from functools import partial
 from grantledger.adapters.bootstrap.checkpoint_exports import CheckpointExport
 from grantledger.adapters.bootstrap.guarding import LogGuard
 from grantledger.adapters.bootstrap.regularly import regularly
-from grantledger.adapters.keys.signing import is_signed
 from grantledger.adapters.ledger.log_memory import LogView
 from grantledger.adapters.ledger.published_log import Published
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
@@ -29,8 +28,6 @@ from grantledger.domain.context import Context
 from grantledger.domain.errors import GrantledgerError, IntegrityError
 from grantledger.domain.log_identity import KnownLog
 from grantledger.domain.ports import Clock
-from grantledger.projections.checkpoints import read_note
-from grantledger.projections.proofs import check_consistency
 
 BEATS = 10
 """How often within `publish_seconds` this process's own leaves are counted."""
@@ -80,7 +77,9 @@ class Publisher:
     watch: Watch = UNWATCHED
     _uncovered: _Since = field(init=False)
     _unwitnessed: _Since = field(init=False)
+    # The newest that was seen in the store, and the newest made here.
     _last: Published | None = None
+    _made: Published | None = None
     _exported: dict[str, int] = field(default_factory=dict[str, int])
     _exported_at: dict[str, float] = field(default_factory=dict[str, float])
     _looked: float = float("-inf")
@@ -171,8 +170,6 @@ class Publisher:
         if log.size <= covered or not self._due(log, newest):
             return None, view
         signed, note = await self.guard.signed()
-        if newest is not None:
-            await self._prove(newest, signed)
         new = Published(
             signed.origin,
             signed.size,
@@ -186,7 +183,7 @@ class Publisher:
         ):
             return None, view  # another replica was faster
         self.watch.checkpoint("published")
-        self._last = new
+        self._last = self._made = new
         self._uncovered.so(False)
         return new, view
 
@@ -210,37 +207,6 @@ class Publisher:
                 f"the log has {log.size} leaves, and a checkpoint of {size} was "
                 "published"
             )
-
-    async def _prove(self, newest: Published, log: KnownLog) -> None:
-        """See that the log begins with what was published under one of our keys."""
-        if not self._signed(newest):
-            raise IntegrityError(
-                f"the stored checkpoint of {newest.size} leaves is not signed by a key "
-                "of the ring: it was changed, or its key is gone from the ring"
-            )
-        proof = await self.ledger.published.consistency(newest.size, log.size)
-        try:
-            check_consistency(
-                newest.size, newest.root, log.size, bytes.fromhex(log.root), proof
-            )
-        except ValueError as cause:
-            raise IntegrityError(
-                f"the log of {log.size} leaves does not begin with the {newest.size} "
-                f"that were published: {cause}"
-            ) from cause
-
-    def _signed(self, newest: Published) -> bool:
-        """Tell whether a key of the ring has signed what stands in the store."""
-        try:
-            note = read_note(newest.note.encode())
-        except ValueError:
-            return False
-        said = (note.checkpoint.origin, note.checkpoint.size, note.checkpoint.root)
-        return said == (newest.origin, newest.size, newest.root) and any(
-            is_signed(key, note.signed, line.signature)
-            for key in self.guard.public_keys()
-            for line in note.signatures
-        )
 
     # -- outages
 
@@ -275,7 +241,7 @@ class Publisher:
         newest = await self.ledger.published.newest(origin)
         if newest is None:
             return
-        mine = self._last is not None and self._last.note == newest.note
+        mine = self._made is not None and self._made.note == newest.note
         old = self.clock.now() - newest.at > timedelta(seconds=ABANDONED_SECONDS)
         failures: list[GrantledgerError] = []
         if mine or old:

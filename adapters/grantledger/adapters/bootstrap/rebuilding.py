@@ -18,8 +18,8 @@ from grantledger.adapters.ledger.rebuilding import Fill, Tell
 from grantledger.adapters.settings import load
 from grantledger.domain.errors import GrantledgerError, LedgerError
 
-RANGES_AT_ONCE = 8
-"""Ranges of leaves that one opened ledger makes before it is closed."""
+PORTIONS = 4
+"""How many portions each process gets: some leaves take longer than others."""
 
 Ranges = Sequence[tuple[int, int]]
 
@@ -43,9 +43,8 @@ def _fill(
     config: Path | None, workers: int, side: int, ranges: Ranges, tell: Tell
 ) -> None:
     size = ranges[-1][1] if ranges else 0
-    portions = [
-        ranges[at : at + RANGES_AT_ONCE] for at in range(0, len(ranges), RANGES_AT_ONCE)
-    ]
+    count = max(1, -(-len(ranges) // (workers * PORTIONS)))
+    portions = [ranges[at : at + count] for at in range(0, len(ranges), count)]
     done = 0
     # Spawned, not forked: a fork has the threads' locks and not the threads.
     context = multiprocessing.get_context("spawn")

@@ -393,7 +393,12 @@ class Registrar:
         }
 
     def _aad(self) -> bytes:
-        return b"provider-client\0" + self._name.encode()
+        return client_context(self._name)
+
+
+def client_context(provider: str) -> bytes:
+    """Return what a sealed registration is bound to."""
+    return b"provider-client\0" + provider.encode()
 
 
 def credentials_of(stored: StoredClient) -> ClientCredentials:

@@ -91,8 +91,9 @@ class Worker:
                 "expire": upkeep.expire,
                 "rotate": upkeep.rotate,
                 "index": self._index_tokens,
-                "audit": self._extend_audit,
             }
+            if self._said.audit_trail:
+                works["audit"] = self._extend_audit
             hot = self._said.hot_hand_outs
             if hot:
                 works["hot"] = lambda: upkeep.refresh_hot(hot)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from grantledger.adapters.cli import hold, incident, keys, log, policy, provider
+from grantledger.adapters.cli.ask import ask
 from grantledger.adapters.cli.audit import audit
 from grantledger.adapters.cli.backup import backup
 from grantledger.adapters.cli.checkpoint import checkpoint
@@ -13,6 +14,7 @@ from grantledger.adapters.cli.console import console
 from grantledger.adapters.cli.continuing import continue_log
 from grantledger.adapters.cli.copying import copy
 from grantledger.adapters.cli.demo.command import demo
+from grantledger.adapters.cli.diff import diff
 from grantledger.adapters.cli.doctor.command import doctor
 from grantledger.adapters.cli.evidence import evidence
 from grantledger.adapters.cli.grants import (
@@ -31,6 +33,7 @@ from grantledger.adapters.cli.rebuild import rebuild
 from grantledger.adapters.cli.serve import client_secret, serve
 from grantledger.adapters.cli.setup import init
 from grantledger.adapters.cli.token import token
+from grantledger.adapters.cli.trace import trace
 from grantledger.adapters.cli.verify import verify
 from grantledger.adapters.cli.worker import worker
 
@@ -58,6 +61,9 @@ for _command, _name in (
     (list_grants, "list"),
     (status, "status"),
     (history, "history"),
+    (trace, "trace"),
+    (diff, "diff"),
+    (ask, "ask"),
     (audit, "audit"),
     (rotate, "rotate"),
     (revoke, "revoke"),

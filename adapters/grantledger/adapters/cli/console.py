@@ -30,8 +30,11 @@ def console(
     # Here, and not for every command: the service brings much along.
     from grantledger.adapters.console.serving import serve_console  # noqa: PLC0415 - see above
 
+    settings = load(config)
+
     async def run() -> None:
-        async with open_broker(load(config), tend=False, rotate=False) as opened:
-            await serve_console(opened, local_caller().id, port, output.write)
+        async with open_broker(settings, tend=False, rotate=False) as opened:
+            who = local_caller().id
+            await serve_console(opened, settings, who, port, output.write)
 
     anyio.run(run)

@@ -73,7 +73,7 @@ def evidence(
 ) -> None:
     """Write an evidence bundle: leaves, proofs, what was opened, and a report.
 
-    `grantledger-verify bundle OUT` checks it on a machine without the ledger.
+    `grantledger-verify bundle OUT --key KEY` checks it on a machine without the ledger.
     """
     provider, user = _user(subject)
     token = Secret(read_secret("Token", "token")) if token_stdin else None
@@ -88,15 +88,16 @@ def evidence(
         complete=complete,
     )
 
-    async def work(opened: OpenBroker) -> Evidence:
+    async def work(opened: OpenBroker) -> tuple[Evidence, str]:
         caller = local_caller()
         await opened.broker.authorise(caller, Operation.EVIDENCE)
         if token is not None:
             await opened.ledger.complete_tokens()
         with placed(out, opened.clock.now()) as directory:
-            return await make_evidence(opened, caller, asked, directory)
+            made = await make_evidence(opened, caller, asked, directory)
+        return made, await opened.guard.verifier_key()
 
-    made = with_broker(config, work, tend=False)
+    made, key = with_broker(config, work, tend=False)
     said = made.manifest
     data = {
         "out": out,
@@ -108,6 +109,7 @@ def evidence(
         "origin": said.checkpoint.origin,
         "size": said.checkpoint.size,
         "root": said.checkpoint.root.hex(),
+        "key": key,
     }
     whole = "every leaf of a range" if said.complete else "chosen leaves"
     output.show(
@@ -120,6 +122,7 @@ def evidence(
                 ("opened", f"{made.opened} sealed fields"),
                 ("rows", f"{made.rows}, in words, in report.html and events.ndjson"),
                 ("checkpoint", f"{said.checkpoint.size} leaves, signed"),
+                ("key", key),
             ]
         ),
         Text(
@@ -128,7 +131,10 @@ def evidence(
             else "It proves what it holds, and not that nothing is left out: "
             "--complete does."
         ),
-        Text(f"Check it elsewhere: grantledger-verify bundle {out}", style="dim"),
+        Text(
+            f"Check it elsewhere: grantledger-verify bundle {out} --key KEY",
+            style="dim",
+        ),
     )
 
 

@@ -61,6 +61,7 @@ MEANINGS: Mapping[type[errors.GrantledgerError], Meaning] = {
     errors.LedgerReadOnly: Meaning(55, "check owner, mode and free space"),
     errors.LedgerClosed: Meaning(56, "use the ledger that it names"),
     errors.LedgerRestored: Meaning(57, "see `grantledger continue --help`"),
+    errors.KeyInUse: Meaning(58, "`grantledger keys rewrap` frees what it can"),
     errors.ConfigurationError: Meaning(60, "mend the settings or the option"),
 }
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
 from grantledger.domain.errors import IntegrityError, Unavailable
 from grantledger.domain.event_base import GrantEvent
+from grantledger.domain.fleet import GrantFilter
 from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.user_grant import UserGrant
 from grantledger.projections.audit_trail import history_lines
@@ -19,8 +20,8 @@ MAX_ROUNDS = 5
 class Replayable(Protocol):
     """What is needed of a ledger."""
 
-    async def grants(self) -> Sequence[UserGrant]:
-        """Return every grant by its row."""
+    def each(self, wanted: GrantFilter) -> AsyncIterator[UserGrant]:
+        """Yield every grant by its row, a page at a time in memory."""
         ...
 
     async def get(self, grant_id: UUID) -> UserGrant | None:
@@ -62,15 +63,16 @@ async def check_grants(ledger: Replayable, streams: Collection[UUID]) -> GrantRe
         IntegrityError: names the grant whose row and events differ.
         Unavailable: a grant changed at every look.
     """
-    grants = await ledger.grants()
-    missing = set(streams) - {grant.id for grant in grants}
-    if missing:
-        raise IntegrityError(f"grant {min(missing)} has events and no row")
-    events = lines = 0
-    for grant in grants:
+    missing = set(streams)
+    grants = events = lines = 0
+    async for grant in ledger.each(GrantFilter()):
+        missing.discard(grant.id)
+        grants += 1
         events += await _replayed(ledger, grant)
         lines += len(history_lines(await ledger.history(grant.id)))
-    return GrantReport(len(grants), events, lines)
+    if missing:
+        raise IntegrityError(f"grant {min(missing)} has events and no row")
+    return GrantReport(grants, events, lines)
 
 
 async def _replayed(ledger: Replayable, grant: UserGrant) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -26,7 +28,7 @@ from grantledger.adapters.cli.running import known_grant, on_record, with_broker
 from grantledger.adapters.cli.times import time_of
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import InvalidRequest, NotProvisioned
-from grantledger.domain.fleet import AsOf, GrantFilter
+from grantledger.domain.fleet import AsOf, GrantFilter, Learned
 from grantledger.domain.requests import RevocationReceipt
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import (
@@ -48,37 +50,65 @@ def status(
     version: Annotated[
         int | None, typer.Option(help="As it was then.", show_default=False)
     ] = None,
+    position: Annotated[
+        int | None,
+        typer.Option(help="As it was with this leaf the newest.", show_default=False),
+    ] = None,
     config: Config = None,
     *,
     as_json: Json = False,
 ) -> None:
-    """Show one grant as it stands, or as it was."""
+    """Show one grant as it stands, or as it was: what was recorded by then."""
+    if sum(one is not None for one in (at, version, position)) > 1:
+        raise InvalidRequest("say one of --at, --version and --position", "at")
     key = GrantKey(provider, subject, label)
     then = time_of(at, "at")
 
-    async def work(opened: OpenBroker) -> AsOf | UserGrant:
+    async def work(
+        opened: OpenBroker,
+    ) -> tuple[AsOf | UserGrant, Sequence[Learned]]:
         grant = await known_grant(opened, key)
-        if then is None and version is None:
-            return grant
-        when = f"version {version}" if then is None else then.isoformat()
-        await on_record(opened, AuditUse.AS_OF, f"as of {when}", grant.id)
-        found = await opened.ledger.as_of(grant.id, at=then, version=version)
+        if then is None and version is None and position is None:
+            return grant, ()
+        asked = _asked(then, version, position)
+        await on_record(opened, AuditUse.AS_OF, asked, grant.id)
+        found = await opened.ledger.as_of(
+            grant.id, at=then, version=version, position=position
+        )
         if found is None:
             raise NotProvisioned(f"grant {grant.id} was not there, or not so, then")
-        return found
+        if then is None:
+            return found, ()
+        return found, await opened.ledger.learned_later(grant.id, then)
 
-    found = with_broker(config, work, tend=False)
+    found, later = with_broker(config, work, tend=False)
     if isinstance(found, UserGrant):
         output.show(as_json, views.grant_data(found), views.grant_view(found))
         return
     data = views.grant_data(found.grant) | {
-        "as_of": {"log_size": found.log_size, "leaf": found.leaf_index}
+        "as_of": {"log_size": found.log_size, "leaf": found.leaf_index},
+        "learned_later": later,
     }
     words = (
         f"As it was with leaf {found.leaf_index}, when the log had {found.log_size}."
     )
     view = views.grant_view(found.grant)
-    output.show(as_json, data, view, Text(words, style="dim"))
+    notes = [Text(words, style="dim"), *(_learned(one) for one in later)]
+    output.show(as_json, data, view, *notes)
+
+
+def _learned(one: Learned) -> Text:
+    return Text(
+        f"Learned later: {one.event} of {output.utc(one.happened_at)}, recorded"
+        f" {output.utc(one.recorded_at)} as leaf {one.leaf_index}."
+    )
+
+
+def _asked(at: datetime | None, version: int | None, position: int | None) -> str:
+    """Return which point was asked for, in words."""
+    if at is not None:
+        return f"at {at.isoformat()}"
+    return f"version {version}" if version is not None else f"leaf {position}"
 
 
 def history(

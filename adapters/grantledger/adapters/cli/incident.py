@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated
+from uuid import UUID
 
 import typer
 from rich.console import RenderableType
@@ -71,6 +72,10 @@ def revoke(
         bool,
         typer.Option("--token-stdin", help="The grant of the token on standard input."),
     ] = False,
+    grant_ids: Annotated[
+        list[UUID] | None,
+        typer.Option("--grant", help="This grant; repeatable.", show_default=False),
+    ] = None,
     reason: Annotated[
         RevocationReason, typer.Option(help="Why, as one word.")
     ] = RevocationReason.INCIDENT,
@@ -96,6 +101,7 @@ def revoke(
         until=time_of(until, "until"),
         fingerprint=TokenFingerprint(fingerprint) if fingerprint else None,
         token=token,
+        grant_ids=tuple(grant_ids or ()),
     )
 
     async def work(opened: OpenBroker) -> list[Line]:

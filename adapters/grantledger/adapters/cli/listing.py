@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
 import typer
+from rich.console import RenderableType
 from rich.text import Text
 
 from grantledger.adapters.bootstrap import OpenBroker
 from grantledger.adapters.cli import output, views
+from grantledger.adapters.cli.identity import local_caller
 from grantledger.adapters.cli.options import Config, Json
+from grantledger.adapters.cli.points import size_of
 from grantledger.adapters.cli.running import with_broker
 from grantledger.adapters.cli.times import time_of
+from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.fleet import MAX_PAGE, GrantFilter, GrantPage
 from grantledger.domain.user_grant import UserGrant
@@ -55,11 +60,29 @@ def list_grants(
         UUID | None,
         typer.Option(help="Go on behind the grant of this id.", show_default=False),
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            help="As they were: what was recorded by then, RFC 3339.",
+            show_default=False,
+        ),
+    ] = None,
+    at_leaf: Annotated[
+        int | None,
+        typer.Option(
+            help="As they were with this leaf the newest.", show_default=False
+        ),
+    ] = None,
     config: Config = None,
     *,
     as_json: Json = False,
 ) -> None:
     """Show grants, by id in portions; in each, what changed last is at the end."""
+    if at is not None and at_leaf is not None:
+        raise InvalidRequest("say --at or --at-leaf, and not both", "at")
+    if at_leaf is not None and at_leaf < 0:
+        raise InvalidRequest("at_leaf is a leaf's index, from 0 on", "at_leaf")
+    point = at if at_leaf is None else str(at_leaf)
     if not 1 <= limit <= MAX_SHOWN:
         raise InvalidRequest(
             f"limit is {limit}; the limit is 1 to {MAX_SHOWN}", "limit"
@@ -75,21 +98,56 @@ def list_grants(
         modified_until=time_of(changed_until, "changed_until"),
     )
 
-    async def work(opened: OpenBroker) -> GrantPage:
+    async def work(opened: OpenBroker) -> tuple[GrantPage, int | None]:
         if provider is not None:
             opened.broker.env.provider(provider)
-        found: list[UserGrant] = []
-        begin = after
-        while True:
-            left = min(MAX_PAGE, limit - len(found))
-            page = await opened.ledger.page(wanted, after=begin, limit=left)
-            found += page.grants
-            begin = page.after
-            if begin is None or len(found) == limit:
-                return GrantPage(found, begin)
+        size = None if point is None else await _size(opened, point)
+        return await _pages(opened, wanted, size, after, limit), size
 
-    page = with_broker(config, work, tend=False)
+    page, size = with_broker(config, work, tend=False)
     grants = sorted(page.grants, key=lambda grant: grant.modified_on)
+    data: dict[str, object] = {
+        "grants": [views.grant_data(grant) for grant in grants],
+        "after": page.after,
+    }
+    if size is not None:
+        data["log_size"] = size
+    more = (
+        [] if page.after is None else [Text(f"There may be more: --after {page.after}")]
+    )
+    output.show(as_json, data, _table(grants) if grants else Text("No grants."), *more)
+
+
+async def _size(opened: OpenBroker, point: str) -> int:
+    """Return how many leaves there were then; that it is asked is on the record."""
+    size = await size_of(opened.ledger, point, "at")
+    said = f"every grant when there were {size} leaves"
+    await opened.broker.audit_access.record(local_caller(), AuditUse.AS_OF, said)
+    return size
+
+
+async def _pages(
+    opened: OpenBroker,
+    wanted: GrantFilter,
+    size: int | None,
+    after: UUID | None,
+    limit: int,
+) -> GrantPage:
+    """Return so many grants at most, as they are or were, and where to go on."""
+    found: list[UserGrant] = []
+    while True:
+        left = min(MAX_PAGE, limit - len(found))
+        if size is None:
+            page = await opened.ledger.page(wanted, after=after, limit=left)
+        else:
+            page = await opened.ledger.page_at(wanted, size, after=after, limit=left)
+        found += page.grants
+        after = page.after
+        if after is None or len(found) == limit:
+            return GrantPage(found, after)
+
+
+def _table(grants: Sequence[UserGrant]) -> RenderableType:
     table = output.table(
         "provider", "subject", "label", "status", "consents", "events", "last change"
     )
@@ -104,11 +162,4 @@ def list_grants(
             str(grant.version),
             output.utc(grant.modified_on),
         )
-    data = {
-        "grants": [views.grant_data(grant) for grant in grants],
-        "after": page.after,
-    }
-    more = (
-        [] if page.after is None else [Text(f"There may be more: --after {page.after}")]
-    )
-    output.show(as_json, data, table if grants else Text("No grants."), *more)
+    return table

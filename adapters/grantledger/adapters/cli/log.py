@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,13 @@ from grantledger.adapters.cli.running import with_broker
 from grantledger.adapters.ledger.log_export import Exported, export
 from grantledger.adapters.ledger.published_log import Published
 from grantledger.domain.audit_access import AuditUse
-from grantledger.domain.errors import ConfigurationError, IntegrityError, InvalidRequest
+from grantledger.domain.errors import (
+    ConfigurationError,
+    IntegrityError,
+    InvalidRequest,
+    Unavailable,
+    UpstreamRejected,
+)
 from grantledger.domain.policy import Operation
 from grantledger.projections.checkpoints import (
     MAX_NOTE_BYTES,
@@ -92,9 +99,19 @@ async def _exported(opened: OpenBroker, directory: Path) -> tuple[Exported, str]
     half = directory.with_name(f".{directory.name}.{os.urandom(8).hex()}.part")
     try:
         half.mkdir(mode=0o700)
-        done = await export(opened.ledger.published, half)
+        log = opened.ledger.published
+        if opened.publisher.witnesses:
+            # So that their cosignatures are on it, if nobody appends meanwhile.
+            with suppress(Unavailable, UpstreamRejected):
+                await opened.publisher.publish()
+                await opened.publisher.spread()
+        done = await export(log, half)
         origin, note = await opened.guard.sign(done.size, done.root)
+        published = await log.published(origin, done.size)
+        if published is not None and published.root == done.root:
+            note = published.text
         keys = [verifier_key(origin, key) for key in opened.guard.public_keys()]
+        keys += [witness.cosigner.key for witness in opened.publisher.witnesses]
         (half / "keys.txt").write_text("".join(f"{key}\n" for key in keys))
         (half / "checkpoint").write_text(note)
         half.rename(directory)
@@ -148,6 +165,12 @@ def publish(config: Config = None, *, as_json: Json = False) -> None:
 def proof(
     index: Annotated[int, typer.Argument(metavar="INDEX", help="Of the leaf.", min=0)],
     out: Out = None,
+    leaf_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the leaf itself to a new file as well.", show_default=False
+        ),
+    ] = None,
     config: Config = None,
     *,
     as_json: Json = False,
@@ -159,7 +182,8 @@ def proof(
     """
 
     async def work(opened: OpenBroker) -> PortableProof:
-        await opened.broker.authorise(local_caller(), Operation.READ_LOG)
+        caller = local_caller()
+        await opened.broker.authorise(caller, Operation.READ_LOG)
         log = opened.ledger.published
         newest = await log.newest(opened.guard.known(await opened.ledger.log()).origin)
         if newest is not None and newest.size > index:
@@ -173,6 +197,15 @@ def proof(
             made.check(leaf.hashed)
         except ValueError as cause:
             raise IntegrityError(f"{opened.ledger.name}: {cause}") from cause
+        if leaf_out is not None:
+            if not leaf.state:
+                raise InvalidRequest(
+                    f"leaf {index} was pruned: it has no bytes", "leaf"
+                )
+            await opened.broker.audit_access.record(
+                caller, AuditUse.LOG, f"leaf {index}"
+            )
+            write_private(leaf_out, leaf.state.decode())
         return made
 
     made = with_broker(config, work, tend=False)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, TypeAlias
 
 import typer
 from rich.text import Text
 
 from grantledger.adapters.bootstrap import OpenBroker
+from grantledger.adapters.bootstrap.ledgers import place_of
 from grantledger.adapters.cli import output, views
 from grantledger.adapters.cli.identity import local_caller
 from grantledger.adapters.cli.options import DEFAULT_LABEL, Config, Json, Label
 from grantledger.adapters.cli.running import with_broker
-from grantledger.adapters.settings import load
+from grantledger.adapters.settings import Settings, load
 from grantledger.domain import pruning
 from grantledger.domain.context import Context
 from grantledger.domain.erasing import Applied, ErasureReceipt
@@ -94,13 +95,28 @@ def erase(
                 local_caller(), key, reason=reason, abandon=abandon, thorough=thorough
             ),
         )
-        days = load(config).file.ledger.backup_days
-        _show_receipt(receipt, days, as_json=as_json)
+        _show_receipt(receipt, remains(load(config)), as_json=as_json)
 
 
-def _show_receipt(receipt: ErasureReceipt, days: int | None, *, as_json: bool) -> None:
+def remains(settings: Settings) -> list[str]:
+    """Return where bytes of what was erased may be that this program cannot reach."""
+    found = [
+        "backups from before: they open it with the key ring of their time",
+        "blocks that the file system or a snapshot of the disk still keeps",
+        "the memory of brokers that had the data key open, until they are restarted",
+    ]
+    if place_of(settings) is not None:
+        found += [
+            "PostgreSQL's write-ahead log, until its segments are overwritten",
+            "archived write-ahead logs, and standbys that have not replayed it",
+        ]
+    return found
+
+
+def _show_receipt(
+    receipt: ErasureReceipt, remaining: list[str], *, as_json: bool
+) -> None:
     erasure = receipt.erasure
-    until = None if days is None else erasure.at + timedelta(days=days)
     data = {
         "grant_id": erasure.grant_id,
         "status": "erased",
@@ -109,11 +125,13 @@ def _show_receipt(receipt: ErasureReceipt, days: int | None, *, as_json: bool) -
         "reason": erasure.reason,
         "sealed_parts": receipt.parts,
         "freed": receipt.freed,
-        "backups_until": until,
+        "backups_until": erasure.backups_until,
+        "archives_until": erasure.archives_until,
+        "remains": remaining,
         "abandoned": [views.obligation_data(o) for o in receipt.abandoned],
         "live": [views.hand_out_data(line) for line in receipt.live],
     }
-    output.show(as_json, data, views.erasure_view(receipt, until))
+    output.show(as_json, data, views.erasure_view(receipt, remaining))
 
 
 def _show_applied(applied: Applied, *, as_json: bool) -> None:

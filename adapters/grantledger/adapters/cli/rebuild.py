@@ -70,8 +70,11 @@ def rebuild(
             ledger = opened.ledger
             if what is Derived.TOKENS:
                 return await ledger.rebuild_tokens(tell, swap=not compare)
+            await ledger.complete_audit()
+            if compare:
+                return await ledger.compare_audit(tell)
             fill = filling(config, count, tell) if count > 1 else None
-            return await ledger.rebuild_audit(tell, swap=not compare, fill=fill)
+            return await ledger.rebuild_audit(tell, fill=fill)
 
         done = with_broker(config, work, tend=False)
     data = {

@@ -31,6 +31,7 @@ def serve(
 ) -> None:
     """Serve tokens over HTTP until SIGTERM; see docs/callers.md for the endpoints."""
     # Here, and not for every command: the service brings much along.
+    from grantledger.adapters.console.serving import console_of  # noqa: PLC0415 - see above
     from grantledger.adapters.http import serving  # noqa: PLC0415 - see above
 
     settings = load(config)
@@ -42,9 +43,15 @@ def serve(
     quick = {"use_uvloop": True}
     if sockets is not None:
         handles = [int(handle) for handle in sockets.split(",")]
-        anyio.run(serving.serve_as_child, settings, handles, backend_options=quick)
+        anyio.run(
+            serving.serve_as_child,
+            settings,
+            handles,
+            console_of,
+            backend_options=quick,
+        )
     elif settings.file.http.workers == 1:
-        anyio.run(serving.serve, settings, listening, backend_options=quick)
+        anyio.run(serving.serve, settings, listening, console_of, backend_options=quick)
     else:
         try:
             anyio.run(

@@ -16,6 +16,8 @@ from grantledger.adapters.cli.leaf_check import LeafReport, check_leaves
 from grantledger.adapters.cli.options import Config, Json
 from grantledger.adapters.cli.published_check import PublishedReport, check_published
 from grantledger.adapters.cli.running import with_broker
+from grantledger.adapters.cli.token_check import check_tokens
+from grantledger.adapters.cli.trail_check import check_trail
 
 
 def verify(
@@ -40,7 +42,7 @@ def verify(
 
     async def work(
         opened: OpenBroker,
-    ) -> tuple[str, LeafReport, PublishedReport, GrantReport]:
+    ) -> tuple[str, LeafReport, PublishedReport, GrantReport, int, int]:
         name = opened.ledger.name
         kept = None
         if checkpoint is not None:
@@ -54,9 +56,12 @@ def verify(
         )
         await opened.ledger.life()  # opens every event of the ledger itself
         grants = await check_grants(opened.ledger, leaves.grant_streams)
-        return name, leaves, published, grants
+        tokens = await check_tokens(opened.ledger)
+        rows = await check_trail(opened.ledger)
+        return name, leaves, published, grants, tokens, rows
 
-    name, leaves, published, grants = with_broker(config, work, tend=False)
+    done = with_broker(config, work, tend=False)
+    name, leaves, published, grants, tokens, rows = done
     data = {
         "ok": True,
         "ledger": name,
@@ -68,6 +73,8 @@ def verify(
         "grants": grants.grants,
         "grant_events": grants.events,
         "history_lines": grants.lines,
+        "indexed_tokens": tokens,
+        "audit_rows": rows,
         "tiles": published.tiles,
         "published_checkpoints": published.checkpoints,
         "checkpoint": str(checkpoint) if checkpoint else None,
@@ -92,6 +99,8 @@ def verify(
                 ("grants", f"{grants.grants}, each row as its code says"),
                 ("replay", f"{grants.events} events give the very same rows"),
                 ("opened", f"{grants.lines} events and journal entries"),
+                ("tokens", f"{tokens} in the index, each as its leaf says"),
+                ("trail", f"{rows} rows of the audit trail, each as its leaf says"),
             ]
         ),
         Text(kept, style="dim"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -32,9 +31,7 @@ STYLES = {
 }
 
 
-def erasure_view(
-    receipt: ErasureReceipt, backups_until: datetime | None
-) -> RenderableType:
+def erasure_view(receipt: ErasureReceipt, remaining: Sequence[str]) -> RenderableType:
     """Return what is known after an erasure, for people."""
     erasure = receipt.erasure
     freed = (
@@ -43,15 +40,22 @@ def erasure_view(
         else "destroyed in the ledger; the disk's copy is not freed yet"
     )
     backups = (
-        f"made before, they open it until {output.utc(backups_until)}"
-        if backups_until
+        f"made before, they open it until {output.utc(erasure.backups_until)}"
+        if erasure.backups_until
         else "made before, they open it as long as they and the key ring are kept"
+    )
+    archives = (
+        f"they hold it until {output.utc(erasure.archives_until)}"
+        if erasure.archives_until
+        else "they hold it as long as they are kept"
     )
     rows: list[tuple[str, RenderableType]] = [
         ("grant", Text(f"{erasure.grant_id}: erased", style="red")),
         ("receipt", erasure.receipt),
         ("destroyed", f"its data key and {receipt.parts} sealed parts; {freed}"),
         ("backups", backups),
+        ("archived logs", archives),
+        *(("remains", what) for what in remaining),
         *_owed_rows(receipt.abandoned),
     ]
     rows += [

@@ -13,13 +13,30 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from grantledger.adapters.console import entering, overview
+from grantledger.adapters.console import (
+    entering,
+    evidence,
+    grants,
+    leaf,
+    overview,
+    signing_in,
+    tracing,
+    trail,
+)
 from grantledger.adapters.console.entering import OneTimeLink
 from grantledger.adapters.console.rendering import PACKAGE, render
+from grantledger.adapters.console.signing_in import SignIn
 from grantledger.adapters.console.visitors import ROOT, Console
 from grantledger.adapters.http.guarding import noticed
 
-PAGES: tuple[Callable[[Console], Sequence[BaseRoute]], ...] = (overview.routes,)
+PAGES: tuple[Callable[[Console], Sequence[BaseRoute]], ...] = (
+    overview.routes,
+    grants.routes,
+    trail.routes,
+    leaf.routes,
+    evidence.routes,
+    tracing.routes,
+)
 """What each part of the console answers."""
 
 _CONTENT = (
@@ -30,7 +47,8 @@ _CONTENT = (
 _HEADERS = [
     (b"content-security-policy", _CONTENT),
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+    # With no referrer at all, browsers call the origin of our own forms null.
+    (b"referrer-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
@@ -44,11 +62,16 @@ _WORDS = {
 }
 
 
-def build_console(console: Console, link: OneTimeLink | None = None) -> ASGIApp:
+def build_console(
+    console: Console,
+    link: OneTimeLink | None = None,
+    sign_in: SignIn | None = None,
+) -> ASGIApp:
     """Return the application; its paths all begin with `/console`."""
     routes: list[BaseRoute] = [
         Route(f"{STATIC}{{name}}", static, methods=["GET"]),
         *entering.routes(console, link),
+        *signing_in.routes(console, sign_in),
         *(route for part in PAGES for route in part(console)),
     ]
     app = Starlette(

@@ -1,15 +1,32 @@
-"""The first page: is all well, and what is owed."""
+"""The first page: is all well, what is owed, and what has happened in the last hour."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
+from markupsafe import Markup
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from grantledger.adapters.bootstrap.ledgers import spool_of
+from grantledger.adapters.bootstrap.sampling import sampled
+from grantledger.adapters.console.asking import said, time_of
 from grantledger.adapters.console.visitors import ROOT, Console, Visit, visited
+from grantledger.adapters.keys.signing import is_signed
+from grantledger.adapters.ledger.tallying import Activity
+from grantledger.domain.audit import AuditOutcome
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.policy import Operation
+from grantledger.domain.values import GrantStatus
+from grantledger.projections.charts import Column, columns
+from grantledger.projections.checkpoints import key_id, read_note
+
+WINDOW = timedelta(hours=1)
+INTERVAL = timedelta(minutes=1)
+LATE = timedelta(minutes=5)
+_STATUS = tuple(str(status) for status in GrantStatus)
 
 
 def routes(console: Console) -> Sequence[BaseRoute]:
@@ -18,17 +35,114 @@ def routes(console: Console) -> Sequence[BaseRoute]:
 
 
 async def overview(visit: Visit) -> Response:
-    """Answer `GET /console`."""
+    """Answer `GET /console?at=…`."""
+    at = time_of(said(visit.request.query_params, "at"), "at")
     await visit.must(Operation.LIST)
     await visit.record(AuditUse.READ, "overview")
     opened = visit.console.opened
+    now = at or opened.clock.now()
     view = await opened.ledger.log()
     refusal = opened.ledger.memory.refusal
+    await opened.ledger.complete_audit()
+    activity = await opened.ledger.activity(now - WINDOW, now, INTERVAL)
     return visit.page(
         "overview.html",
         "Overview",
+        at=at,
+        now=now,
         ledger=opened.ledger.name,
         size=view.tree.size,
         root_hash=view.tree.root().hex(),
         refusal=None if refusal is None else str(refusal),
+        checkpoint=await _checkpoint(visit, now),
+        sample=await sampled(opened, spool_of(visit.console.settings)),
+        statuses=_STATUS,
+        by_provider=[
+            one
+            for one in _by_provider(await opened.ledger.grants_by_status())
+            if visit.may(Operation.LIST, one[0])
+        ],
+        since=activity.since,
+        charts=_charts(
+            [
+                one
+                for one in activity.counts
+                if visit.may(Operation.LIST, one.provider or None)
+            ],
+            now,
+        ),
     )
+
+
+async def _checkpoint(visit: Visit, now: datetime) -> dict[str, object] | None:
+    """Return the newest published checkpoint, checked; None where there is none."""
+    opened = visit.console.opened
+    origin = opened.guard.known(await opened.ledger.log()).origin
+    newest = await opened.ledger.published.newest(origin)
+    if newest is None:
+        return None
+    note = read_note(newest.text.encode())
+    view = await opened.ledger.log(newest.size)
+    signed = any(
+        one.key_id == key_id(origin, public)
+        and is_signed(public, note.signed, one.signature)
+        for public in opened.guard.public_keys()
+        for one in note.signatures
+        if one.name == origin
+    )
+    return {
+        "size": newest.size,
+        "at": newest.at,
+        "signed": signed,
+        "late": view.tree.size > newest.size and now - newest.at > LATE,
+        "cosigned": len(newest.cosignatures),
+        "behind": max(0, view.tree.size - newest.size),
+    }
+
+
+def _by_provider(
+    counts: dict[tuple[str, str], int],
+) -> list[tuple[str, list[int], int]]:
+    """Return (provider, number for each status, sum), by name."""
+    providers = sorted({provider for provider, _ in counts})
+    found: list[tuple[str, list[int], int]] = []
+    for provider in providers:
+        numbers = [counts.get((provider, status), 0) for status in _STATUS]
+        found.append((provider, numbers, sum(numbers)))
+    return found
+
+
+def _charts(counts: Sequence[Activity], now: datetime) -> list[dict[str, object]]:
+    """Return the pictures, each with its numbers for a table."""
+    handed: Counter[datetime] = Counter()
+    failed: dict[str, Counter[datetime]] = {}
+    for one in counts:
+        if one.event == "HandedOut":
+            handed[one.at] += one.count
+        if one.outcome in {AuditOutcome.FAILED, AuditOutcome.UNKNOWN}:
+            failed.setdefault(one.provider or "the ledger", Counter())[one.at] += (
+                one.count
+            )
+    first = (now - WINDOW).replace(second=0, microsecond=0)
+    minutes = [first + number * INTERVAL for number in range(61)]
+    charts = [_chart("Hand-outs per minute", handed, minutes, "column")]
+    for provider in sorted(failed):
+        title = f"Failures per minute, {provider}"
+        charts.append(_chart(title, failed[provider], minutes, "column failed"))
+    if not failed:
+        title = "Failures per minute, all providers"
+        charts.append(_chart(title, Counter(), minutes, "column failed"))
+    return charts
+
+
+def _chart(
+    title: str, counts: Counter[datetime], minutes: Sequence[datetime], kind: str
+) -> dict[str, object]:
+    data = [Column(at, counts[at], f"{at:%H:%M} UTC: {counts[at]}") for at in minutes]
+    return {
+        "title": title,
+        "sum": sum(counts.values()),
+        # Made by us of numbers; the title is escaped.
+        "picture": Markup(columns(title, data, kind)),  # noqa: S704 - see above
+        "rows": [(at, counts[at]) for at in minutes if counts[at]],
+    }

@@ -9,13 +9,21 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from grantledger.adapters.bootstrap import OpenBroker
+from grantledger.adapters.bootstrap.audit_reading import (
+    OPERATIONS,
+    Reading,
+    admitted,
+    in_words,
+)
 from grantledger.adapters.console.rendering import render
 from grantledger.adapters.console.sessions import ConsoleSession, Sessions
 from grantledger.adapters.http import bodies, problems
+from grantledger.adapters.settings import Settings
 from grantledger.adapters.upstream.signed import same
+from grantledger.domain.audit import AuditFilter
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import Denied, GrantledgerError
-from grantledger.domain.policy import Operation
+from grantledger.domain.policy import Operation, Policy
 from grantledger.domain.requests import Caller
 from grantledger.domain.values import ActorKind
 
@@ -31,12 +39,14 @@ class Console:
 
     Attributes:
         opened: stays open as long as the console is served.
+        settings: of that broker.
         sessions: of its visitors.
         origin: of this console, as browsers write it.
         sign_in: where a visitor without a session is sent; None: by link alone.
     """
 
     opened: OpenBroker
+    settings: Settings
     sessions: Sessions
     origin: str
     sign_in: str | None = None
@@ -63,6 +73,11 @@ class Visit:
             self.caller, operation, provider, subject
         )
 
+    def sees_all(self, operation: Operation) -> bool:
+        """Tell whether nothing is hidden from the visitor."""
+        policy = self.console.opened.broker.env.policy
+        return self.session.local or policy.permits_all(self.caller, operation)
+
     async def must(
         self,
         operation: Operation,
@@ -78,6 +93,34 @@ class Visit:
             await self.console.opened.broker.authorise(
                 self.caller, operation, provider, subject
             )
+
+    async def must_see_all(self, operation: Operation) -> None:
+        """Refuse, recorded, whoever may not see every grant.
+
+        Raises:
+            Denied: some are not the visitor's to see.
+        """
+        await self.must(operation)
+        if not self.sees_all(operation):
+            error = Denied("this shows what is of every grant", "may_not_see_all")
+            await self.console.opened.broker.refused(self.caller, error)
+            raise error
+
+    async def reading(self, use: AuditUse, wanted: AuditFilter, how: str) -> Reading:
+        """Return a reading of the audit trail, once it is allowed and on the record.
+
+        Raises:
+            Denied: the policy does not let the visitor.
+            Unavailable: it could not be recorded; nothing may be shown.
+        """
+        broker, how = self.console.opened.broker, f"console: {how}"
+        if not self.session.local:
+            return await admitted(broker, self.caller, use, wanted, how)
+        await broker.audit_access.record(
+            self.caller, use, f"{how}: {in_words(wanted)}", grant_id=wanted.grant_id
+        )
+        trail = self.console.opened.ledger
+        return Reading(trail, Policy.open(), self.caller, OPERATIONS[use], wanted)
 
     async def record(self, use: AuditUse, asked: str, **about: object) -> None:
         """Record what is about to be shown; see `AuditAccess.record`."""

@@ -42,6 +42,8 @@ _HEADERS = [
 
 _CACHING = frozenset({b"cache-control", b"pragma"})
 
+BESIDE = "/console"
+
 # What each part answers; the first route that fits is taken.
 PARTS: tuple[Callable[[Service], list[BaseRoute]], ...] = (
     token_routes.routes,
@@ -72,6 +74,19 @@ def build_app(service: Service, telemetry: Telemetry | None = None) -> ASGIApp:
         service.who.edge,
     )
     return front if telemetry is None else Observed(front, routes, telemetry)
+
+
+def with_beside(app: ASGIApp, beside: ASGIApp | None) -> ASGIApp:
+    """Return the application with another below `/console`, where there is one."""
+    if beside is None:
+        return app
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        there = path == BESIDE or path.startswith(f"{BESIDE}/")
+        await (beside if there else app)(scope, receive, send)
+
+    return answer
 
 
 class _Front:

@@ -94,6 +94,14 @@ class SignedIn(msgspec.Struct, frozen=True):
         return hashlib.sha256(self.id.encode()).digest()
 
 
+def origin_of(public_url: str) -> str:
+    """Return the origin of a URL as a browser writes it."""
+    parts = urlsplit(public_url)
+    # A scheme's own port is left out (RFC 6454 section 6.2).
+    place = parts.netloc.removesuffix(_OWN_PORTS.get(parts.scheme, ""))
+    return f"{parts.scheme}://{place}".lower()
+
+
 _T = TypeVar("_T", Waiting, SignedIn)
 _ENCODER = msgspec.json.Encoder()
 
@@ -110,11 +118,8 @@ class Browsers:
     def __init__(self, sealer: CookieSealer, public_url: str) -> None:
         self._sealer = sealer
         self._url = public_url.rstrip("/")
-        parts = urlsplit(public_url)
-        # As a browser writes it: a scheme's own port is left out (RFC 6454 6.2).
-        place = parts.netloc.removesuffix(_OWN_PORTS.get(parts.scheme, ""))
-        self.origin = f"{parts.scheme}://{place}".lower()
-        self._secure = parts.scheme == "https"
+        self.origin = origin_of(public_url)
+        self._secure = self.origin.startswith("https:")
         self._prefix = f"{'__Host-' if self._secure else ''}grantledger-"
 
     def redirect_uri(self, provider: str) -> str:

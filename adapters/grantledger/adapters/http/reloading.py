@@ -1,4 +1,4 @@
-"""SIGHUP: the policy is read again, and holds from the next request on."""
+"""SIGHUP: policy and key ring are read again, and hold from the next request on."""
 
 from __future__ import annotations
 
@@ -33,11 +33,26 @@ def reload_policy(opened: OpenBroker, settings: Settings) -> bool:
     return True
 
 
+def reload_keys(opened: OpenBroker) -> bool:
+    """Take up the key ring as its file now has it; tell whether it is usable."""
+    try:
+        opened.ring.refresh()
+    except ConfigurationError as error:
+        _log.error("the key ring is not read in, the one before stays: %s", error)
+        return False
+    return True
+
+
+def _reload(opened: OpenBroker, settings: Settings) -> None:
+    reload_policy(opened, settings)
+    reload_keys(opened)
+
+
 @contextmanager
 def reloading(opened: OpenBroker, settings: Settings) -> Generator[None]:
-    """Read the policy again at each SIGHUP, as long as this lasts."""
+    """Read both again at each SIGHUP, as long as this lasts."""
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, reload_policy, opened, settings)
+    loop.add_signal_handler(signal.SIGHUP, _reload, opened, settings)
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import (
+    AbstractAsyncContextManager,
     AbstractContextManager,
     ExitStack,
     asynccontextmanager,
@@ -20,9 +21,9 @@ from typing import cast
 import uvicorn
 from starlette.types import ASGIApp
 
-from grantledger.adapters.bootstrap import open_broker
+from grantledger.adapters.bootstrap import OpenBroker, open_broker
 from grantledger.adapters.bootstrap.watching import adding_up, sampling, watching
-from grantledger.adapters.http.app import build_app
+from grantledger.adapters.http.app import build_app, with_beside
 from grantledger.adapters.http.edge import Edge
 from grantledger.adapters.http.identity import (
     LAX_TYPES,
@@ -58,12 +59,19 @@ KEEP_ALIVE_SECONDS = 30
 COLLECT_AFTER = (10_000, 20, 50)
 
 
-async def serve(settings: Settings, started: Callable[[str], object]) -> None:
+Beside = Callable[[OpenBroker, Settings], AbstractAsyncContextManager[ASGIApp | None]]
+"""Opens what is served beside the service, below `/console`; None: nothing."""
+
+
+async def serve(
+    settings: Settings, started: Callable[[str], object], beside: Beside | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT; requests and redemptions under way end first.
 
     Args:
         settings: with the policy's callers and who may authenticate them.
         started: called with the address once it is listened on.
+        beside: see there.
 
     Raises:
         ConfigurationError: a setting is wrong, or nobody could ever call.
@@ -76,7 +84,7 @@ async def serve(settings: Settings, started: Callable[[str], object]) -> None:
         for where in shown(bound, socket_path(settings)):
             started(where)
 
-    await serve_on(settings, listening(settings), tell)
+    await serve_on(settings, listening(settings), tell, beside=beside)
 
 
 async def serve_by(
@@ -103,7 +111,9 @@ async def serve_by(
         await Processes(children, bound).run(tell)
 
 
-async def serve_as_child(settings: Settings, handles: Sequence[int]) -> None:
+async def serve_as_child(
+    settings: Settings, handles: Sequence[int], beside: Beside | None = None
+) -> None:
     """Serve on sockets that the parent passed on; it is told, and outlived never."""
     loop = asyncio.get_running_loop()
 
@@ -116,7 +126,7 @@ async def serve_as_child(settings: Settings, handles: Sequence[int]) -> None:
         os.write(STDOUT, READY + b"\n")
         loop.add_reader(STDIN, parent_says)
 
-    await serve_on(settings, adopted(handles), ready, alone=False)
+    await serve_on(settings, adopted(handles), ready, alone=False, beside=beside)
 
 
 def check(settings: Settings) -> None:
@@ -147,6 +157,7 @@ async def serve_on(
     ready: Callable[[list[socket.socket]], object],
     *,
     alone: bool = True,
+    beside: Beside | None = None,
 ) -> None:
     """Serve on sockets, as `serve` does.
 
@@ -155,6 +166,7 @@ async def serve_on(
         listeners: yields the sockets once the broker is open.
         ready: called with them when they are accepted on.
         alone: this process shows its metrics itself, and no parent does.
+        beside: see there.
     """
     with ExitStack() as afterwards:
         telemetry = afterwards.enter_context(
@@ -166,15 +178,24 @@ async def serve_on(
             authenticator(settings, opened.clock, watch) as who,
             transmitters(settings, opened.clock) as senders,
             sampling(opened, settings, telemetry),
+            (beside or _nothing_beside)(opened, settings) as console,
         ):
             service = Service(opened, who, settings, senders)
-            config = server_config(build_app(service, telemetry), settings.file.http)
+            app = with_beside(build_app(service, telemetry), console)
+            config = server_config(app, settings.file.http)
             bound = afterwards.enter_context(listeners)
             server = ListeningServer(config, lambda: ready(bound), service.draining.set)
             settled()
             afterwards.enter_context(_heard_once())
             afterwards.enter_context(reloading(opened, settings))
             await server.serve(bound)
+
+
+@asynccontextmanager
+async def _nothing_beside(
+    _opened: OpenBroker, _settings: Settings
+) -> AsyncGenerator[ASGIApp | None]:
+    yield None
 
 
 def server_config(app: ASGIApp, said: HttpSettings) -> uvicorn.Config:

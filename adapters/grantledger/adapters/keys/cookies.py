@@ -26,13 +26,17 @@ _PURPOSE = b"cookie/v1"
 class CookieSealer:
     """Seals and opens under keys made from the ring's."""
 
-    __slots__ = ("_active", "_ciphers", "_random")
+    __slots__ = ("_random", "_ring")
 
     def __init__(self, ring: KeyRing, random: Random) -> None:
-        keys = ring.derived(_PURPOSE)
-        self._active = keys[0][0].encode()
-        self._ciphers = {key_id.encode(): AESGCM(key) for key_id, key in keys}
+        self._ring = ring
         self._random = random
+
+    def _ciphers(self) -> dict[bytes, AESGCM]:
+        """Return them by key id, the active one first: the ring may have changed."""
+        return {
+            key_id.encode(): AESGCM(key) for key_id, key in self._ring.derived(_PURPOSE)
+        }
 
     def __repr__(self) -> str:
         """Show nothing of the keys."""
@@ -41,9 +45,9 @@ class CookieSealer:
     def seal(self, kind: str, plaintext: bytes) -> str:
         """Return a cookie's value that opens as this kind and no other."""
         nonce = self._random(NONCE_BYTES)
-        cipher = self._ciphers[self._active]
+        active, cipher = next(iter(self._ciphers().items()))
         sealed = nonce + cipher.encrypt(nonce, plaintext, framed(kind.encode()))
-        whole = framed(self._active) + sealed
+        whole = framed(active) + sealed
         return base64.urlsafe_b64encode(whole).rstrip(b"=").decode("ascii")
 
     def open(self, kind: str, value: str) -> bytes | None:
@@ -54,13 +58,14 @@ class CookieSealer:
         except (binascii.Error, ValueError):
             return None
         split = first_part(raw)
-        if split is None or split[0] not in self._ciphers:
+        ciphers = self._ciphers()
+        if split is None or split[0] not in ciphers:
             return None
         sealed = split[1]
         if len(sealed) < NONCE_BYTES + TAG_BYTES:
             return None
         try:
-            return self._ciphers[split[0]].decrypt(
+            return ciphers[split[0]].decrypt(
                 sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], framed(kind.encode())
             )
         except InvalidTag:

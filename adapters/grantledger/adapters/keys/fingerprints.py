@@ -9,6 +9,9 @@ from __future__ import annotations
 from grantledger.adapters.keys.ring import KeyRing
 from grantledger.domain.values import TokenFingerprint, TokenKind
 
+JTI = "jti"
+"""Stands for a token's kind where its `jti` is digested (RFC 7519 section 4.1.7)."""
+
 
 class KeyedFingerprinter:
     """Implements the Fingerprinter port under the ring's fingerprint keys."""
@@ -26,6 +29,15 @@ class KeyedFingerprinter:
         """Return the token's fingerprint under the current key."""
         return _written(*self._ring.fingerprint_code(_message(kind, token)))
 
+    def jti(self, jti: str) -> TokenFingerprint:
+        """Return what a JWT's `jti` is found by, under the current key."""
+        return _written(*self._ring.fingerprint_code(_message(JTI, jti)))
+
+    def jtis(self, jti: str) -> list[TokenFingerprint]:
+        """Return what a JWT's `jti` is found by, under every key."""
+        codes = self._ring.fingerprint_codes(_message(JTI, jti))
+        return [_written(*code) for code in codes]
+
     def all(self, kind: TokenKind, token: str) -> list[TokenFingerprint]:
         """Return the token's fingerprint under every key, the current one first.
 
@@ -35,11 +47,11 @@ class KeyedFingerprinter:
         return [_written(*code) for code in self._ring.fingerprint_codes(message)]
 
 
-def _message(kind: TokenKind, token: str) -> bytes:
+def _message(kind: str, token: str) -> bytes:
     # The token comes last, so its own zero bytes cannot move a boundary. A lone
     # surrogate (json.loads yields them) must not raise an error that carries it.
     raw = token.encode("utf-8", "surrogatepass")
-    return b"token-fp/v1\0" + kind.value.encode() + b"\0" + raw
+    return b"token-fp/v1\0" + kind.encode() + b"\0" + raw
 
 
 def _written(key_id: str, code: bytes) -> TokenFingerprint:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -29,10 +30,10 @@ from typing import NoReturn, Self
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from grantledger.adapters.keys import ringfile
 from grantledger.adapters.keys.envelope import KEY_BYTES, NONCE_BYTES, TAG_BYTES
+from grantledger.adapters.keys.followed import RingSource
 from grantledger.adapters.keys.framing import first_part, framed
 from grantledger.adapters.keys.ringtext import (
     Key,
@@ -45,7 +46,10 @@ from grantledger.adapters.keys.ringtext import (
     written,
 )
 from grantledger.adapters.keys.signing import RingSigner
-from grantledger.domain.errors import IntegrityError, WrongKey
+from grantledger.adapters.keys.sorted_keys import SortedKeys
+from grantledger.domain.errors import ConfigurationError, IntegrityError, WrongKey
+
+NOTHING_REPLACED: Mapping[str, datetime] = {}
 
 __all__ = ["KeyRing", "KeyUse", "Random"]
 
@@ -53,30 +57,22 @@ TERM_BYTES = 16
 
 
 class KeyRing:
-    """Every key of one deployment; made by `generate`, `load` or `parse`."""
+    """Every key of one deployment; made by `generate`, `load` or `parse`.
 
-    __slots__ = ("_active", "_ciphers", "_keys", "_of_use", "_random")
+    One that was loaded follows its file: `refresh` takes up what stands there now, and
+    so does meeting the id of a key that it lacks.
+    """
+
+    __slots__ = ("_in", "_random", "_source")
 
     def __init__(self, keys: Sequence[Key], random: Random) -> None:
-        self._keys = tuple(keys)
         self._random = random
-        # The active key comes first in its use, the others from newest to oldest.
-        ranked = sorted(self._keys, key=lambda key: key.created_at, reverse=True)
-        ranked.sort(key=lambda key: not key.active)
-        self._of_use = {
-            use: {key.id: key.secret for key in ranked if key.use is use}
-            for use in KeyUse
-        }
-        self._active = {key.use: key for key in self._keys if key.active}
-        self._ciphers = {
-            key.id: AESGCM(key.secret)
-            for key in self._keys
-            if key.use in {KeyUse.KEK, KeyUse.SPOOL}
-        }
+        self._source: RingSource | None = None
+        self._in = SortedKeys.of(keys)
 
     def __repr__(self) -> str:
         """Show which keys there are, not the keys."""
-        return f"KeyRing({', '.join(f'{key.use}:{key.id}' for key in self._keys)})"
+        return f"KeyRing({', '.join(f'{key.use}:{key.id}' for key in self._in.keys)})"
 
     def __reduce__(self) -> NoReturn:
         """Refuse: a pickle would be every key in the clear."""
@@ -119,7 +115,33 @@ class KeyRing:
             ConfigurationError: there is no such file, anyone but its owner may read or
                 write it, or it is no usable ring; `field` names the place.
         """
-        return cls.parse(ringfile.read(Path(path)), str(path), random)
+        source = RingSource(Path(path))
+        source.changed()
+        ring = cls.parse(ringfile.read(Path(path)), str(path), random)
+        ring._source = source  # noqa: SLF001 - its own
+        return ring
+
+    def refresh(self) -> bool:
+        """Take up the file's keys, if it was replaced; tell whether it was.
+
+        A file that is no usable ring changes nothing.
+
+        Raises:
+            ConfigurationError: likewise; said once for each state of the file.
+        """
+        source = self._source
+        if source is None or not source.changed():
+            return False
+        path = source.path
+        self._in = SortedKeys.of(read(ringfile.read(path), str(path)))
+        return True
+
+    def _met(self, use: KeyUse, key_id: str) -> bool:
+        """Tell whether the ring has the key, once its file was looked at."""
+        if key_id not in self._in.of_use[use]:
+            with suppress(ConfigurationError):
+                self.refresh()
+        return key_id in self._in.of_use[use]
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Make the file hold this ring: all of it or nothing, mode 0600, on disk.
@@ -135,7 +157,7 @@ class KeyRing:
 
     def reveal(self) -> str:
         """Return the ring as JSON, keys and all: for storing it, nothing else."""
-        return written(self._keys)
+        return written(self._in.keys)
 
     def rotated(self, use: KeyUse, now: datetime, random: Random | None = None) -> Self:
         """Return a ring whose active key of `use` is new; the old ones are kept.
@@ -147,10 +169,31 @@ class KeyRing:
         """
         random = random or self._random
         kept = [
-            replace(key, active=False) if key.use is use else key for key in self._keys
+            replace(key, active=False) if key.use is use else key
+            for key in self._in.keys
         ]
         newest = fresh(use, random, now, kept)
         return type(self)(checked([*kept, newest], "the new key ring"), random)
+
+    def remade(self, keys: Sequence[Key]) -> Self:
+        """Return a ring of these keys; see `changing`."""
+        return type(self)(checked(keys, "the new key ring"), self._random)
+
+    def key(self, key_id: str) -> Key:
+        """Return a key by its id; whoever shows it shows its id and use alone.
+
+        Raises:
+            ConfigurationError: there is no such key.
+        """
+        for key in self._in.keys:
+            if key.id == key_id:
+                return key
+        raise ConfigurationError(f"the key ring has no key {key_id!r}", "key")
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Every key, in the order of the file."""
+        return self._in.keys
 
     def completed(self, now: datetime, random: Random | None = None) -> Self:
         """Return a ring that has a key of every use; itself if it has.
@@ -159,41 +202,46 @@ class KeyRing:
             now: aware UTC.
             random: the source of the keys; this ring's own when left out.
         """
-        keys = list(self._keys)
+        keys = list(self._in.keys)
         for use in KeyUse:
-            if use not in self._active:
+            if use not in self._in.active:
                 keys.append(fresh(use, random or self._random, now, keys))
-        if len(keys) == len(self._keys):
+        if len(keys) == len(self._in.keys):
             return self
         return type(self)(checked(keys, "the new key ring"), self._random)
 
     def active_id(self, use: KeyUse) -> str:
         """Return the id of the key that makes new codes or ciphertexts of `use`."""
-        return self._active[use].id
+        return self._in.active[use].id
 
     def ids(self, use: KeyUse) -> tuple[str, ...]:
         """Return the ids of every key of `use`, the active one first."""
-        return tuple(self._of_use[use])
+        return tuple(self._in.of_use[use])
 
     # -- knowing the ring again
 
     def check_values(self) -> dict[str, bytes]:
         """Return a value per key id that tells the key again and reveals nothing."""
-        return {key.id: key.check_value() for key in self._keys}
+        return {key.id: key.check_value() for key in self._in.keys}
 
     def verify_check_values(self, stored: Mapping[str, bytes]) -> None:
         """Prove that this ring holds every key that `stored` was taken from.
 
-        Keys of the ring that `stored` does not know are fine: they are newer.
+        Keys of the ring that `stored` does not know are fine: they are newer. An empty
+        value stands for a key that was retired: nobody needs it.
 
         Raises:
             WrongKey: names the ids that are missing or belong to another key.
         """
+        known = {key_id for key_id, value in stored.items() if value}
+        if not known <= {key.id for key in self._in.keys}:
+            with suppress(ConfigurationError):
+                self.refresh()
         own = self.check_values()
-        missing = sorted(stored.keys() - own.keys())
+        missing = sorted(known - own.keys())
         differing = sorted(
             key_id
-            for key_id in stored.keys() & own.keys()
+            for key_id in known & own.keys()
             if not hmac.compare_digest(own[key_id], stored[key_id])
         )
         found: list[str] = []
@@ -223,7 +271,7 @@ class KeyRing:
         Raises:
             WrongKey: the ring lacks the wrapping key, or it does not open this.
         """
-        if kek_id not in self._of_use[KeyUse.KEK]:
+        if not self._met(KeyUse.KEK, kek_id):
             raise WrongKey(
                 f"data key {dek_id} of grant {grant_id} is wrapped with {kek_id!r}, "
                 f"which this key ring lacks; it has {', '.join(self.ids(KeyUse.KEK))}"
@@ -241,9 +289,14 @@ class KeyRing:
 
     def mac(self, parts: Sequence[bytes]) -> bytes:
         """Return a code over the parts: the key's id and HMAC-SHA256."""
-        key = self._active[KeyUse.MAC]
+        key = self._in.active[KeyUse.MAC]
         code = hmac.digest(key.secret, framed(*parts), "sha256")
         return framed(key.id.encode()) + code
+
+    def is_current(self, use: KeyUse, framed_code: bytes) -> bool:
+        """Tell whether what `mac` or `seal_spool` gave names the active key."""
+        split = first_part(framed_code)
+        return split is not None and split[0] == self.active_id(use).encode()
 
     def check_mac(self, code: bytes, parts: Sequence[bytes]) -> bool:
         """Tell whether `code` was made over these parts, in constant time.
@@ -256,9 +309,9 @@ class KeyRing:
         key_id = None if split is None else key_id_of(split[0])
         if split is None or key_id is None:
             return False
-        secret = self._of_use[KeyUse.MAC].get(key_id)
-        if secret is None:
+        if not self._met(KeyUse.MAC, key_id):
             raise WrongKey(f"this key ring lacks the mac key {key_id}")
+        secret = self._in.of_use[KeyUse.MAC][key_id]
         expected = hmac.digest(secret, framed(*parts), "sha256")
         return hmac.compare_digest(expected, split[1])
 
@@ -270,7 +323,7 @@ class KeyRing:
         parts = [
             text.encode("utf-8", "surrogatepass") for text in (provider, subject, label)
         ]
-        secret = self._active[KeyUse.SUBJECT].secret
+        secret = self._in.active[KeyUse.SUBJECT].secret
         return hmac.digest(secret, framed(*parts), "sha256")
 
     def audit_term(self, said: Sequence[str]) -> bytes:
@@ -279,20 +332,20 @@ class KeyRing:
         No digest of a subject is one of these: a frame never begins as this does.
         """
         parts = [text.encode("utf-8", "surrogatepass") for text in said]
-        secret = self._active[KeyUse.SUBJECT].secret
+        secret = self._in.active[KeyUse.SUBJECT].secret
         message = b"audit-term/v1\0" + framed(*parts)
         return hmac.digest(secret, message, "sha256")[:TERM_BYTES]
 
     def fingerprint_code(self, message: bytes) -> tuple[str, bytes]:
         """Return (key id, HMAC-SHA256) of the message under the current key."""
-        key = self._active[KeyUse.FINGERPRINT]
+        key = self._in.active[KeyUse.FINGERPRINT]
         return key.id, hmac.digest(key.secret, message, "sha256")
 
     def fingerprint_codes(self, message: bytes) -> list[tuple[str, bytes]]:
         """Return (key id, HMAC-SHA256) under every key, the current one first."""
         return [
             (key_id, hmac.digest(secret, message, "sha256"))
-            for key_id, secret in self._of_use[KeyUse.FINGERPRINT].items()
+            for key_id, secret in self._in.of_use[KeyUse.FINGERPRINT].items()
         ]
 
     # -- keys made from others
@@ -304,33 +357,53 @@ class KeyRing:
         """
         return [
             (key_id, hmac.digest(secret, b"derived/v1\0" + purpose, "sha256"))
-            for key_id, secret in self._of_use[KeyUse.MAC].items()
+            for key_id, secret in self._in.of_use[KeyUse.MAC].items()
         ]
 
     # -- checkpoints
 
     def signer(self) -> RingSigner | None:
         """Return what signs checkpoints, None where the ring has no key for it."""
-        key = self._active.get(KeyUse.SIGN)
+        key = self._in.active.get(KeyUse.SIGN)
         return None if key is None else RingSigner(key.secret)
 
-    def signers(self, now: datetime, overlap: timedelta) -> tuple[RingSigner, ...]:
+    def signers(
+        self,
+        now: datetime,
+        overlap: timedelta,
+        replaced: Mapping[str, datetime] = NOTHING_REPLACED,
+    ) -> tuple[RingSigner, ...]:
         """Return what signs checkpoints now, the active key first.
 
         Args:
             now: aware UTC.
-            overlap: how long a key signs after its successor was made.
+            overlap: how long a key signs after another took over.
+            replaced: when one did, by the key's id; where that is not said, when its
+                successor was made. A key that was never active signs nothing.
         """
-        keys = [key for key in self._keys if key.use is KeyUse.SIGN]
-        keys.sort(key=lambda key: (key.active, key.created_at), reverse=True)
-        kept = [old for new, old in pairwise(keys) if now < new.created_at + overlap]
-        return tuple(RingSigner(key.secret) for key in (*keys[:1], *kept))
+        active = self._in.active.get(KeyUse.SIGN)
+        if active is None:
+            return ()
+        older = [
+            key
+            for key in self._in.keys
+            if key.use is KeyUse.SIGN
+            and key is not active
+            and (key.id in replaced or key.created_at <= active.created_at)
+        ]
+        older.sort(key=lambda key: key.created_at, reverse=True)
+        kept = [
+            old
+            for new, old in pairwise([active, *older])
+            if now < replaced.get(old.id, new.created_at) + overlap
+        ]
+        return tuple(RingSigner(key.secret) for key in (active, *kept))
 
     def public_keys(self) -> tuple[bytes, ...]:
         """Return the public key of every signing key, the active one first."""
         return tuple(
             RingSigner(secret).public_key
-            for secret in self._of_use[KeyUse.SIGN].values()
+            for secret in self._in.of_use[KeyUse.SIGN].values()
         )
 
     # -- the spool
@@ -351,7 +424,7 @@ class KeyRing:
         key_id = None if split is None else key_id_of(split[0])
         if split is None or key_id is None:
             raise IntegrityError("a spooled answer is cut short or changed")
-        if key_id not in self._of_use[KeyUse.SPOOL]:
+        if not self._met(KeyUse.SPOOL, key_id):
             raise WrongKey(f"this key ring lacks the spool key {key_id}")
         try:
             return self._decrypt(key_id, split[1], aad)
@@ -363,10 +436,10 @@ class KeyRing:
 
     def _encrypt(self, key_id: str, plaintext: bytes, associated: bytes) -> bytes:
         nonce = self._random(NONCE_BYTES)
-        return nonce + self._ciphers[key_id].encrypt(nonce, plaintext, associated)
+        return nonce + self._in.ciphers[key_id].encrypt(nonce, plaintext, associated)
 
     def _decrypt(self, key_id: str, ct: bytes, associated: bytes) -> bytes:
         if len(ct) < NONCE_BYTES + TAG_BYTES:
             raise InvalidTag
         nonce = ct[:NONCE_BYTES]
-        return self._ciphers[key_id].decrypt(nonce, ct[NONCE_BYTES:], associated)
+        return self._in.ciphers[key_id].decrypt(nonce, ct[NONCE_BYTES:], associated)

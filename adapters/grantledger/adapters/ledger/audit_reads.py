@@ -29,7 +29,7 @@ from grantledger.adapters.ledger.audit_table import (
 )
 from grantledger.adapters.ledger.reading import LeafReader, LogSql
 from grantledger.adapters.ledger.rows import GrantRows
-from grantledger.adapters.ledger.touching import MARGIN, decoded
+from grantledger.adapters.ledger.touching import decoded
 from grantledger.domain.audit import (
     MAX_ROWS,
     AuditFilter,
@@ -38,7 +38,11 @@ from grantledger.domain.audit import (
     AuditPosition,
     AuditRow,
 )
-from grantledger.domain.errors import IntegrityError, InvalidRequest, LedgerReadOnly
+from grantledger.domain.errors import (
+    IntegrityError,
+    InvalidRequest,
+    Unavailable,
+)
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.journal import AccessPruned
 from grantledger.domain.ports import Clock
@@ -52,6 +56,10 @@ T = TypeVar("T")
 Columns = tuple[Any, ...]
 BEFORE_ALL = AuditPosition(-1, -1)
 AT_ONCE = 20
+STEP = timedelta(hours=1)
+"""Rows recorded in a window are looked for so far around it: a clock may have been set
+back by as much. After a larger step, some of those before or after it are not found by
+their time."""
 MAX_ENTRY = 2**31 - 1
 MAX_GRANTS = 200
 """Grants of one subject that are looked for."""
@@ -73,11 +81,13 @@ class AuditReads(ABC):
         audited: leaves whose rows are made in one transaction; `made` rows at most,
             and those of one leaf.
         examined: positions that are looked at for one page.
+        brought: leaves whose rows a page waits for; of more it says so.
     """
 
     audited = 500
-    made = 1_000
+    made = 500
     examined = 5_000
+    brought = 20_000
 
     _rows: GrantRows
     _leaves: LeafReader
@@ -122,7 +132,7 @@ class AuditReads(ABC):
             raise InvalidRequest(
                 f"limit is {limit}; the limit is 1 to {MAX_ROWS}", "limit"
             )
-        await self.complete_audit()
+        await self._near()
         return await self._read(
             lambda c: self._audit_page(c, wanted, after or BEFORE_ALL, limit)
         )
@@ -146,21 +156,33 @@ class AuditReads(ABC):
         """Bring the trail up to the log as it is now; return how many leaves it took.
 
         In portions, so that no transaction holds up the others for long. Of several
-        that do this at once one gets each portion; a ledger that cannot be written is
-        left as it is.
+        that do this at once one gets each portion.
         """
+        return await self._taken(await self._read(_size), None)
+
+    async def _taken(self, end: int, most: int | None) -> int:
         taken = 0
-        end = await self._read(_size)
         while True:
             batch = await self.next_audit_batch(end)
-            if batch is None:
+            if batch is None or (most is not None and taken >= most):
                 return taken
             side, rows = batch
-            try:
-                await self._in_thread(partial(self.extend_audit, side, rows))
-            except LedgerReadOnly:
-                return taken
+            await self._in_thread(partial(self.extend_audit, side, rows))
             taken += rows.end - rows.start
+
+    async def _near(self) -> None:
+        """Bring the trail up to the log, if that is not the work of minutes."""
+        end = await self._read(_size)
+        behind = end - (await self._read(live_side))[1]
+        if behind <= self.brought:
+            await self._taken(end, None)
+            return
+        behind -= await self._taken(end, self.brought)
+        raise Unavailable(
+            f"the audit trail is {behind} leaves behind the log; a worker makes the "
+            "rows, and each try some of them",
+            retry_after=5.0,
+        )
 
     # -- making rows
 
@@ -209,11 +231,11 @@ class AuditReads(ABC):
             if isinstance(event, AccessPruned):
                 return []
             recorded_at = decoded(_WHEN, index, row[4], row[5]).recorded_at
+            if isinstance(event, GrantEvent):
+                streams.keep(event)
+            return rows_of(Logged(index, recorded_at, event), streams, numbers)
         except IntegrityError as damage:
             return [unreadable(index, UUID(hex=row[1]), row[2], str(damage))]
-        if isinstance(event, GrantEvent):
-            streams.keep(event)
-        return rows_of(Logged(index, recorded_at, event), streams, numbers)
 
     def _current(self, c: Cursor) -> Callable[[UUID], UserGrant | None]:
         return lambda grant_id: self._one(c, "WHERE grant_id=?", (grant_id.hex,))
@@ -237,10 +259,10 @@ class AuditReads(ABC):
         side, size = live_side(c)
         end = size if wanted.below is None else min(size, wanted.below)
         if wanted.recorded_from is not None:
-            first = self._size_at(c, wanted.recorded_from - MARGIN)
+            first = self._size_at(c, wanted.recorded_from - STEP)
             after = max(after, AuditPosition(first - 1, MAX_ENTRY))
         if wanted.recorded_until is not None:
-            end = min(end, self._size_at(c, wanted.recorded_until + MARGIN))
+            end = min(end, self._size_at(c, wanted.recorded_until + STEP))
         grants = self._of_subject(c, side, wanted)
         query = query_of(wanted, self._rows.term, self._sql.inside, grants)
         bounds = [self._bound(c, side, one, after, end) for one in query.drivers]
@@ -326,6 +348,8 @@ class AuditReads(ABC):
             opened = None if whole else numbers
             folded = self._folded(c, leaf, streams, opened) if leaf else []
             made = {one.row.at: one for one in folded}
+            if not whole and any(r.row.event == UNREADABLE for r in folded):
+                raise IntegrityError(f"leaf {index}: {folded[0].row.detail}")
             for at, columns in stored.items():
                 one = made.get(at)
                 if one is None or columns_of(one) != columns:
@@ -374,13 +398,20 @@ def live_side(c: Cursor) -> tuple[int, int]:
     """Return the side that is live, and the index below which it has every leaf.
 
     Raises:
-        IntegrityError: none is.
+        IntegrityError: none is, or it says that it has more leaves than there are:
+            then no row would ever be made of those to come.
     """
-    c.execute("SELECT side, next_index FROM audit_position WHERE live")
+    c.execute(
+        "SELECT p.side, p.next_index, h.next_index FROM audit_position p, log_head h"
+        " WHERE p.live"
+    )
     rows = c.fetchall()
     if len(rows) != 1:
         raise IntegrityError("the audit trail has no live side, or two")
-    return int(rows[0][0]), int(rows[0][1])
+    side, reached, size = (int(value) for value in rows[0])
+    if not 0 <= reached <= size:
+        raise IntegrityError(f"the audit trail says {reached} leaves; there are {size}")
+    return side, reached
 
 
 def _size(c: Cursor) -> int:

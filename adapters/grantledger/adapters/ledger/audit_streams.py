@@ -100,7 +100,12 @@ class StoredStreams:
         return found if isinstance(found, kinds) else None
 
     def owed(self, grant_id: UUID, ids: tuple[str, ...]) -> list[Mark]:
-        """Return the tokens of obligations; see `Streams.owed`."""
+        """Return the tokens of obligations; see `Streams.owed`.
+
+        None while rows are made: what is stored of them does not depend on it.
+        """
+        if self._side is None:
+            return []
         if grant_id not in self._grants:
             self._grants[grant_id] = self._current(grant_id)
         grant = self._grants[grant_id]

@@ -38,6 +38,7 @@ COLUMNS = (
     "expires_at",
 )
 EVENT = COLUMNS.index("event")
+GRANT = COLUMNS.index("grant_id")
 NUMBERS = frozenset(
     {
         "leaf_index",

@@ -182,9 +182,17 @@ def _schema(execute: Execute) -> int:
 
 
 def statements(script: str) -> list[str]:
-    """Return the statements of a migration, without comments."""
-    lines = [line for line in script.splitlines() if not line.startswith("--")]
-    return [part.strip() for part in "\n".join(lines).split(";") if part.strip()]
+    """Return the statements of a migration, without comments; a trigger is one."""
+    found: list[str] = []
+    begun = ""
+    for line in script.splitlines():
+        if line.startswith("--") or not (begun or line.strip()):
+            continue
+        begun += line + "\n"
+        if sqlite3.complete_statement(begun):
+            found.append(begun.strip().removesuffix(";"))
+            begun = ""
+    return found
 
 
 @contextmanager

@@ -239,7 +239,12 @@ class Deciding:
                 self._keep(work, made[0], made[1])
         first = self._insert(work, stored)
         writes.row(row, scheduled(grant))
-        tokens = [t for n, e in enumerate(events, first) for t in rows_of_event(n, e)]
+        jti = self._rows.fingerprints.jti
+        tokens = [
+            token
+            for number, event in enumerate(events, first)
+            for token in rows_of_event(number, event, jti)
+        ]
         if tokens:
             writes.tokens(tokens)
         self._newest[grant.id] = grant.version
@@ -379,7 +384,7 @@ class Deciding:
                 until = expires_at
         ids = b"".join([grant_id.bytes for grant_id in grants.values()])
         work.writes.journal(index, micros(until), ids)
-        tokens = rows_of_entries(index, event.entries)
+        tokens = rows_of_entries(index, event.entries, self._rows.fingerprints.jti)
         if tokens:
             work.writes.tokens(tokens)
 

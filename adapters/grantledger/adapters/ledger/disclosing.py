@@ -22,7 +22,6 @@ from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.shapes import EVENTS_BY_TOPIC
 from grantledger.adapters.ledger.tombstones import Tombstones
 from grantledger.domain.errors import IntegrityError
-from grantledger.domain.evidence import MAX_CHOSEN
 from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.ledger_events import LEDGER_STREAM, Pruned
 from grantledger.domain.values import Secret
@@ -78,10 +77,13 @@ class Disclosing:
         self._read = read
         self._leaves = leaves
 
-    async def of_grant(self, grant_id: UUID, start: int, end: int) -> list[int]:
+    async def of_grant(
+        self, grant_id: UUID, start: int, end: int, limit: int
+    ) -> list[int]:
         """Return which of the leaves [start, end) speak of a grant, in order.
 
-        One more than a bundle may hold at most. Those that were pruned are not known.
+        Some more than `limit` where there are so many. Those that were pruned are
+        not known.
         """
 
         def read(c: Cursor) -> list[int]:
@@ -90,17 +92,30 @@ class Disclosing:
                 f"SELECT {number} - 1 FROM stored_events WHERE originator_id=?"  # noqa: S608 - constants only
                 f" AND {number} > ? AND {number} <= ?"
                 " ORDER BY originator_version LIMIT ?",
-                (grant_id.hex, start, end, MAX_CHOSEN + 1),
+                (grant_id.hex, start, end, limit + 1),
             )
             found = {int(row[0]) for row in c.fetchall()}
             c.execute(
                 "SELECT leaf_index FROM journal_index j"  # noqa: S608 - constants only
                 f" WHERE leaf_index >= ? AND leaf_index < ? AND"
                 f" {self._leaves.sql.speaks_of} ORDER BY leaf_index LIMIT ?",
-                (start, end, grant_id.bytes, MAX_CHOSEN + 1),
+                (start, end, grant_id.bytes, limit + 1),
             )
             found |= {int(row[0]) for row in c.fetchall()}
             return sorted(found)
+
+        return await self._read(read)
+
+    async def remains(self, grant_id: UUID) -> int:
+        """Return how many data keys and ciphertexts of a grant are stored."""
+
+        def read(c: Cursor) -> int:
+            c.execute(
+                "SELECT (SELECT count(*) FROM data_keys WHERE grant_id=?)"
+                " + (SELECT count(*) FROM sealed WHERE grant_id=?)",
+                (grant_id.hex, grant_id.hex),
+            )
+            return int(c.fetchone()[0])
 
         return await self._read(read)
 

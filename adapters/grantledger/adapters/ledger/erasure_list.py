@@ -11,22 +11,25 @@ from __future__ import annotations
 import fcntl
 import os
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 from uuid import UUID
 
 import anyio.to_thread
 import msgspec
 
-from grantledger.adapters.keys.ring import KeyRing
+from grantledger.adapters.keys.framing import first_part
+from grantledger.adapters.keys.ring import KeyRing, KeyUse
 from grantledger.domain.errors import IntegrityError, LedgerError, Unavailable
 from grantledger.domain.maintenance import Erasure
 
 T = TypeVar("T")
 FILE_MODE = 0o600
-VERSION = 1
+VERSIONS = (1, 2)
+"""Form 2 says until when backups or archives are kept; form 1 does not."""
 MAX_LINE_BYTES = 4096
 _PURPOSE = b"grantledger erasure list 1"
 
@@ -39,6 +42,8 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     receipt: str
     at: datetime
     reason: str
+    backups_until: datetime | msgspec.UnsetType = msgspec.UNSET
+    archives_until: datetime | msgspec.UnsetType = msgspec.UNSET
     code: str = ""
 
 
@@ -72,12 +77,73 @@ class FileErasures:
                 f"the erasure list {self.path} cannot be used: {cause.strerror}"
             ) from cause
 
+    async def recode(self) -> int:
+        """Give every line a code of the active key; return how many had an older one.
+
+        Raises:
+            IntegrityError: a line was changed; nothing is written.
+        """
+        return await self._in_thread(self._recode)
+
+    async def coding_keys(self) -> set[str]:
+        """Return the ids of the keys that made the codes of the lines."""
+        return await self._in_thread(self._coding_keys)
+
+    def _coding_keys(self) -> set[str]:
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return set()
+        found: set[str] = set()
+        for number, raw in enumerate(_whole(data).splitlines(), start=1):
+            split = first_part(self._line(raw, number)[1])
+            if split is None:
+                raise self._changed(number)
+            found.add(split[0].decode("latin-1"))
+        return found
+
+    def _recode(self) -> int:
+        if not self.path.exists():
+            return 0
+        with self._locked() as file:
+            data = file.read()
+            lines = self.parsed(data)[0]
+            older = sum(
+                not self._ring.is_current(KeyUse.MAC, self._line(raw, number)[1])
+                for number, raw in enumerate(_whole(data).splitlines(), start=1)
+            )
+            if not older:
+                return 0
+            written, code = b"", b""
+            for erasure in lines:
+                raw = self.written(erasure, code)
+                code = self._line(raw, 0)[1]
+                written += raw
+            half = self.path.with_name(f".{self.path.name}.{os.urandom(8).hex()}.tmp")
+            handle = os.open(half, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE)
+            with os.fdopen(handle, "wb") as anew:
+                anew.write(written)
+                anew.flush()
+                os.fsync(anew.fileno())
+            half.replace(self.path)
+        _sync(self.path.parent)
+        return older
+
+    @contextmanager
+    def _locked(self) -> Generator[BinaryIO]:
+        """Open the list with its lock: the file that has its name once it is locked."""
+        while True:
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            handle = os.open(self.path, flags, FILE_MODE)
+            with os.fdopen(handle, "r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if os.fstat(handle).st_ino == self.path.stat().st_ino:
+                    yield file
+                    return
+
     def _add(self, erasure: Erasure) -> None:
         fresh = not self.path.exists()
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        handle = os.open(self.path, flags, FILE_MODE)
-        with os.fdopen(handle, "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with self._locked() as file:
             known, end, code = self.parsed(file.read())
             if not any(line.grant_id == erasure.grant_id for line in known):
                 # What a crash left half-written was acknowledged to nobody.
@@ -109,7 +175,16 @@ class FileErasures:
             if not self._ring.check_mac(code, _parts(line, before)):
                 raise self._changed(number)
             before = code
-            found.append(Erasure(line.grant_id, line.receipt, line.at, line.reason))
+            found.append(
+                Erasure(
+                    line.grant_id,
+                    line.receipt,
+                    line.at,
+                    line.reason,
+                    line.backups_until or None,
+                    line.archives_until or None,
+                )
+            )
         return found, end, before
 
     def _line(self, raw: bytes, number: int) -> tuple[Line, bytes]:
@@ -119,10 +194,10 @@ class FileErasures:
         except (ValueError, UnicodeDecodeError, RecursionError):
             # `from None`: nothing of it is quoted.
             raise self._changed(number) from None
-        if line.v != VERSION:
+        if line.v not in VERSIONS:
             raise LedgerError(
                 f"line {number} of {self.path} has form {line.v}; "
-                f"this program knows {VERSION}"
+                f"this program knows {VERSIONS[-1]}"
             )
         return line, code
 
@@ -138,8 +213,15 @@ class FileErasures:
         Raises:
             LedgerError: it is over a line's limit.
         """
+        until = (erasure.backups_until, erasure.archives_until)
         line = Line(
-            VERSION, erasure.grant_id, erasure.receipt, erasure.at, erasure.reason
+            VERSIONS[any(until)],
+            erasure.grant_id,
+            erasure.receipt,
+            erasure.at,
+            erasure.reason,
+            until[0] or msgspec.UNSET,
+            until[1] or msgspec.UNSET,
         )
         code = self._ring.mac(_parts(line, before))
         full = msgspec.structs.replace(line, code=b64encode(code).decode())
@@ -150,6 +232,11 @@ class FileErasures:
                 f"{MAX_LINE_BYTES}"
             )
         return raw
+
+
+def _whole(data: bytes) -> bytes:
+    """Return the lines that are whole."""
+    return data[: data.rfind(b"\n") + 1]
 
 
 def _parts(line: Line, before: bytes) -> list[bytes]:

@@ -5,26 +5,25 @@ See `domain.fleet.Fleet`. No read takes more than a bounded number of rows.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
-import msgspec
 from eventsourcing.persistence import Cursor
 
+from grantledger.adapters.keys.fingerprints import JTI
 from grantledger.adapters.ledger import token_rows
-from grantledger.adapters.ledger.reading import LeafReader, LogSql
-from grantledger.adapters.ledger.rows import GrantRows, micros
-from grantledger.adapters.ledger.token_rows import TokenRow
-from grantledger.adapters.ledger.touching import MARGIN, Window, decoded
+from grantledger.adapters.ledger.rows import micros
+from grantledger.adapters.ledger.time_travel import TimeTravel, log_size
+from grantledger.adapters.ledger.token_rows import JtiMark, TokenRow
+from grantledger.adapters.ledger.touching import MARGIN, Window
 from grantledger.domain.errors import InvalidRequest, Unavailable
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.fleet import (
     MAX_PAGE,
-    AsOf,
     GrantFilter,
     GrantPage,
     TokenPlace,
@@ -37,19 +36,11 @@ from grantledger.domain.values import (
     TokenFingerprint,
     TokenKind,
 )
-from grantledger.projections.as_of import as_of, prefix_at
 
 T = TypeVar("T")
 
 
-class _When(msgspec.Struct):
-    recorded_at: datetime
-
-
-_WHEN = msgspec.json.Decoder(_When)
-
-
-class FleetReads(ABC):
+class FleetReads(TimeTravel):
     """The part of a store's ledger that answers for many grants; safe in threads.
 
     Attributes:
@@ -64,16 +55,7 @@ class FleetReads(ABC):
     walked = 2_000
     completed = 500
 
-    _rows: GrantRows
-    _leaves: LeafReader
-    _sql: LogSql
-    _select: str
-
     # -- what a store provides
-
-    @abstractmethod
-    def _read(self, work: Callable[[Cursor], T]) -> Awaitable[T]:
-        """Return what the work reads, in one transaction apart from the event loop."""
 
     @abstractmethod
     def _in_thread(self, work: Callable[[], T]) -> Awaitable[T]:
@@ -176,6 +158,10 @@ class FleetReads(ABC):
         """Return where a token came into the record; see `Fleet.find_fingerprint`."""
         return await self._places([mark], every=True)
 
+    async def find_jti(self, jti: str) -> Sequence[TokenPlace]:
+        """Return where a JWT of this `jti` is spoken of; see `Fleet.find_jti`."""
+        return await self._places(self._rows.fingerprints.jtis(jti), every=True)
+
     async def _places(
         self, marks: Sequence[TokenFingerprint], *, every: bool = False
     ) -> list[TokenPlace]:
@@ -188,7 +174,7 @@ class FleetReads(ABC):
                 (*marks, MAX_PAGE),
             )
             found = [
-                TokenPlace(UUID(hex=row[0]), TokenKind(row[1]), row[2], row[3])
+                TokenPlace(UUID(hex=row[0]), _kind(row[1]), row[2], row[3])
                 for row in c.fetchall()
             ]
             if (every or not found) and _missing(c) is not None:
@@ -213,7 +199,7 @@ class FleetReads(ABC):
 
         def read(c: Cursor) -> Touched:
             first = self._size_at(c, start - MARGIN) if start else 0
-            last = self._size_at(c, end + MARGIN) if end else _size(c)
+            last = self._size_at(c, end + MARGIN) if end else log_size(c)
             begin = max(after, first)
             stop = min(begin + self.walked, last)
             window = Window(caller, start, end)
@@ -241,53 +227,6 @@ class FleetReads(ABC):
 
         return await self._read(read)
 
-    # -- how things were
-
-    async def size_at(self, at: datetime) -> int:
-        """Return how many leaves the log had at a time (see `as_of.prefix_at`)."""
-        return await self._read(lambda c: self._size_at(c, at))
-
-    async def as_of(
-        self, grant_id: UUID, *, at: datetime | None = None, version: int | None = None
-    ) -> AsOf | None:
-        """Return a grant as it was at a time, at a version, or as it is.
-
-        Returns None where it was not there yet, or never had that version.
-
-        Raises:
-            InvalidRequest: `at` names no time zone, or `version` is below 1.
-        """
-        if at is not None and at.utcoffset() is None:
-            raise InvalidRequest("at names no time zone", "at")
-        if version is not None and version < 1:
-            raise InvalidRequest(f"version is {version}; the first is 1", "version")
-
-        def read(c: Cursor) -> AsOf | None:
-            size = _size(c) if at is None else self._size_at(c, at)
-            found = as_of(self._leaves.events_of(c, grant_id), size, version)
-            if found and version is not None and found.grant.version != version:
-                return None
-            return found
-
-        return await self._read(read)
-
-    def _size_at(self, c: Cursor, at: datetime) -> int:
-        number = self._sql.number
-
-        def times(start: int, end: int, limit: int) -> Sequence[tuple[int, datetime]]:
-            c.execute(
-                f"SELECT {number} - 1, state, leaf_hash FROM stored_events"  # noqa: S608 - constants only
-                f" WHERE {number} > ? AND {number} <= ? AND length(state) > 0"
-                f" ORDER BY {number} LIMIT ?",
-                (start, end, limit),
-            )
-            return [
-                (row[0], decoded(_WHEN, row[0], row[1], row[2]).recorded_at)
-                for row in c.fetchall()
-            ]
-
-        return prefix_at(times, _size(c), at)
-
     # -- the index of tokens
 
     async def complete_tokens(self) -> int:
@@ -313,7 +252,10 @@ class FleetReads(ABC):
         return start, end, self.token_rows(c, start, end)
 
     def token_rows(self, c: Cursor, start: int, end: int) -> list[TokenRow]:
-        """Return the rows that the index should have of these leaves."""
+        """Return the rows that the index should have of these leaves.
+
+        The log has a `jti` itself; its digest is under the key of when it was written.
+        """
         topics = (*token_rows.TOPICS, AccessRecorded.TOPIC)
         asked = ",".join("?" * len(topics))
         number = self._sql.number
@@ -323,14 +265,36 @@ class FleetReads(ABC):
             f" ORDER BY e.{number}",
             (start, end, *topics),
         )
+        leaves = c.fetchall()
         rows: list[TokenRow] = []
-        for row in c.fetchall():
+        jti = self._jti_marks(c, start, end)
+        for row in leaves:
             event = self._leaves.decode(c, row)
             if isinstance(event, GrantEvent):
-                rows += token_rows.rows_of_event(row[0] - 1, event)
+                rows += token_rows.rows_of_event(row[0] - 1, event, jti)
             elif isinstance(event, AccessRecorded):
-                rows += token_rows.rows_of_entries(row[0] - 1, event.entries)
+                rows += token_rows.rows_of_entries(row[0] - 1, event.entries, jti)
         return rows
+
+    def _jti_marks(self, c: Cursor, start: int, end: int) -> JtiMark:
+        """Return what digests a `jti` as the index has it, else under today's key."""
+        c.execute(
+            "SELECT fingerprint FROM token_index"
+            " WHERE kind = ? AND leaf_index >= ? AND leaf_index < ?",
+            (JTI, start, end),
+        )
+        there = {str(row[0]) for row in c.fetchall()}
+
+        def mark(jti: str) -> TokenFingerprint:
+            today, *earlier = self._rows.fingerprints.jtis(jti)
+            return next((one for one in earlier if one in there), today)
+
+        return mark
+
+
+def _kind(text: str) -> TokenKind:
+    """Return what a row is about; what has a `jti` here is an access token."""
+    return TokenKind.ACCESS if text == JTI else TokenKind(text)
 
 
 def _missing(c: Cursor) -> tuple[int, int] | None:
@@ -338,8 +302,3 @@ def _missing(c: Cursor) -> tuple[int, int] | None:
     c.execute("SELECT next_index, end_index FROM token_index_missing")
     row = c.fetchone()
     return (int(row[0]), int(row[1])) if row and row[0] < row[1] else None
-
-
-def _size(c: Cursor) -> int:
-    c.execute("SELECT next_index FROM log_head")
-    return int(c.fetchone()[0])

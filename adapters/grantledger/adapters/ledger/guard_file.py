@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from grantledger.adapters.keys.framing import first_part
 from grantledger.adapters.keys.ring import KeyRing
 from grantledger.domain.errors import IntegrityError, LedgerReadOnly
 from grantledger.domain.log_identity import KnownLog
@@ -119,6 +120,18 @@ class GuardFile:
                 f"the guard {self.path} was changed, or is of another ledger's keys"
             )
         return guard
+
+    def coding_key(self) -> str | None:
+        """Return the id of the key that made the file's code, None without a file.
+
+        Raises:
+            IntegrityError: it is no guard, or somebody has changed it.
+        """
+        guard = self.read()
+        if guard is None:
+            return None
+        split = first_part(base64.b64decode(guard.code))
+        return None if split is None else split[0].decode("latin-1")
 
     def write(self, log: KnownLog, checkpoint: str, at: datetime) -> None:
         """Make the file say this, unless another process knows more of the same log.

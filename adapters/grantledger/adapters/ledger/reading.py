@@ -51,6 +51,9 @@ class LogSql:
         )
 
 
+_EVERY = 2**62
+"""More than any log has leaves."""
+
 SQLITE = LogSql("rowid", "e.originator_id", "instr(j.grants, ?)", "instr({1}, {0}) > 0")
 
 
@@ -74,9 +77,25 @@ class LeafReader:
         """What opens sealed parts."""
         return self._keys
 
-    def events_of(self, c: Cursor, grant_id: UUID) -> Iterator[tuple[int, GrantEvent]]:
-        """Yield (leaf index, event) of the grant's stream, in order."""
-        for index, event in self._stream(c, grant_id):
+    def events_of(
+        self,
+        c: Cursor,
+        grant_id: UUID,
+        *,
+        after: int = 0,
+        size: int | None = None,
+        limit: int | None = None,
+    ) -> Iterator[tuple[int, GrantEvent]]:
+        """Yield (leaf index, event) of the grant's stream, in order.
+
+        Args:
+            c: in a transaction.
+            grant_id: whose.
+            after: the version before the first.
+            size: leaves of the log; later ones are left out.
+            limit: so many at most.
+        """
+        for index, event in self._stream(c, grant_id, after, size, limit):
             if not isinstance(event, GrantEvent):
                 raise IntegrityError(f"leaf {index} is no event of a grant")
             yield index, event
@@ -119,12 +138,23 @@ class LeafReader:
         return LogView(named[0], tree, leaves, LedgerLife(self.life(c)).state)
 
     def _stream(
-        self, c: Cursor, stream: UUID
+        self,
+        c: Cursor,
+        stream: UUID,
+        after: int = 0,
+        size: int | None = None,
+        limit: int | None = None,
     ) -> Iterator[tuple[int, GrantEvent | LedgerEvent | AccessRecorded | AccessPruned]]:
         c.execute(
             f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
-            " WHERE e.originator_id=? ORDER BY e.originator_version",
-            (stream.hex,),
+            f" WHERE e.originator_id=? AND e.originator_version > ?"
+            f" AND e.{self._sql.number} <= ? ORDER BY e.originator_version LIMIT ?",
+            (
+                stream.hex,
+                after,
+                _EVERY if size is None else size,
+                _EVERY if limit is None else limit,
+            ),
         )
         gone = Tombstones(c, self._sql.number)
         for row in c.fetchall():

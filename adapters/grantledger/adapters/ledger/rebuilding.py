@@ -14,8 +14,15 @@ from typing import NamedTuple, TypeVar
 
 from eventsourcing.persistence import Cursor
 
-from grantledger.adapters.ledger.audit_table import COLUMNS, AuditBatch
+from grantledger.adapters.ledger.audit_reads import live_side
+from grantledger.adapters.ledger.audit_table import (
+    COLUMNS,
+    GRANT,
+    AuditBatch,
+    position_of,
+)
 from grantledger.adapters.ledger.token_rows import TokenRow
+from grantledger.domain.audit import AuditPosition
 from grantledger.domain.errors import LedgerError
 
 T = TypeVar("T")
@@ -121,14 +128,11 @@ class Rebuilds(ABC):
 
     # -- the audit trail
 
-    async def rebuild_audit(
-        self, tell: Tell, *, swap: bool = True, fill: Fill | None = None
-    ) -> Rebuilt:
-        """Make the audit trail again beside itself, and compare.
+    async def rebuild_audit(self, tell: Tell, *, fill: Fill | None = None) -> Rebuilt:
+        """Make the audit trail again beside itself, compare, and put it in its place.
 
         Args:
             tell: is told how far it is.
-            swap: put the new one in the old one's place.
             fill: makes ranges of leaves side by side; without, one after the other.
 
         Raises:
@@ -147,10 +151,37 @@ class Rebuilds(ABC):
         size = await self._read(lambda c: _reached(c, 1 - side))
         await self._extended(side, size, tell)
         found = await self._compared(side, size)
-        if swap:
-            await self._swapped(side, tell)
-        await self._cleared(1 - side if swap else side)
+        await self._swapped(side, tell)
+        await self._cleared(1 - side)
         return found
+
+    async def compare_audit(self, tell: Tell) -> Rebuilt:
+        """Compare the audit trail with the log, range by range; nothing is written.
+
+        Leaves that the trail lacks yet are not looked at. What an erasure that goes on
+        is about to destroy is no difference.
+        """
+        side, size = await self._read(live_side)
+        found: list[Difference] = []
+        differing = rows = start = 0
+        while start < size:
+            stop = min(start + self.audited, size)
+
+            def look(
+                c: Cursor, start: int = start, stop: int = stop
+            ) -> tuple[AuditBatch, list[Difference]]:
+                batch = self.audit_batch(c, start, stop)
+                return batch, batch_differences(c, side, batch)
+
+            batch, some = await self._read(look)
+            rows += len(batch.rows)
+            differing += len(some)
+            found += some[: MAX_DIFFERENCES - len(found)]
+            start = batch.end
+            tell(start, size)
+        beyond = await self._read(outside)
+        found += beyond[: MAX_DIFFERENCES - len(found)]
+        return Rebuilt(size, rows, found, differing + len(beyond))
 
     async def fill_audit(self, side: int, start: int, end: int) -> None:
         """Make the rows of a range of leaves in the side that is not live."""
@@ -257,6 +288,57 @@ def differences(c: Cursor, side: int, start: int, end: int) -> list[Difference]:
     both |= _positions(c, "audit_terms", terms, live, side, start, end)
     found = dict.fromkeys(both, "terms") | said
     return [Difference(*at, what) for at, what in sorted(found.items())]
+
+
+def outside(c: Cursor) -> list[Difference]:
+    """Return rows of the live side for leaves that it does not say it has."""
+    side, size = live_side(c)
+    found: set[Difference] = set()
+    for table in ("audit_rows", "audit_terms"):
+        c.execute(
+            f"SELECT DISTINCT leaf_index, entry FROM {table} WHERE side=?"  # noqa: S608 - constants only
+            " AND (leaf_index < 0 OR leaf_index >= ?) LIMIT ?",
+            (side, size, MAX_DIFFERENCES),
+        )
+        found |= {Difference(row[0], row[1], "extra") for row in c.fetchall()}
+    return sorted(found)
+
+
+def batch_differences(c: Cursor, side: int, batch: AuditBatch) -> list[Difference]:
+    """Return where a side is not what the leaves of a range say.
+
+    Args:
+        c: in the transaction that the batch was read in.
+        side: of the audit trail.
+        batch: what they say.
+    """
+    span = (side, batch.start, batch.end)
+    where = "WHERE side=? AND leaf_index >= ? AND leaf_index < ?"
+    c.execute(f"SELECT {_ROW} FROM audit_rows {where}", span)  # noqa: S608 - constants only
+    kept = {position_of(row): tuple(row) for row in c.fetchall()}
+    made = {position_of(row): row for row in batch.rows}
+    said = dict.fromkeys(made.keys() - kept.keys(), "missing")
+    said |= dict.fromkeys(kept.keys() - made.keys(), "extra")
+    said |= {at: "changed" for at in made.keys() & kept if made[at] != kept[at]}
+    c.execute(f"SELECT leaf_index, entry, term FROM audit_terms {where}", span)  # noqa: S608 - constants only
+    terms = {(row[0], row[1], bytes(row[2])) for row in c.fetchall()}
+    wanted = {(t.leaf_index, t.entry, t.term) for t in batch.terms}
+    for leaf_index, entry, _ in terms ^ wanted:
+        at = AuditPosition(leaf_index, entry)
+        row = made.get(at)
+        if row is None or not _being_erased(c, row[GRANT]):
+            said.setdefault(at, "terms")
+    return [Difference(*at, what) for at, what in sorted(said.items())]
+
+
+def _being_erased(c: Cursor, grant_id: object) -> bool:
+    """Tell whether the grant is erased and its key is not destroyed yet."""
+    c.execute(
+        "SELECT 1 FROM current_grants g JOIN data_keys k ON k.grant_id = g.grant_id"
+        " WHERE g.grant_id=? AND g.status='erased'",
+        (grant_id,),
+    )
+    return c.fetchone() is not None
 
 
 def _positions(

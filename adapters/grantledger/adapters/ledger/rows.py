@@ -16,7 +16,7 @@ from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.keys.envelope import NONCE_BYTES, DataKey
 from grantledger.adapters.keys.fingerprints import KeyedFingerprinter
-from grantledger.adapters.keys.ring import KeyRing, Random
+from grantledger.adapters.keys.ring import KeyRing, KeyUse, Random
 from grantledger.adapters.ledger.data_keys import DataKeys
 from grantledger.adapters.ledger.states import (
     decode_state,
@@ -109,6 +109,36 @@ class GrantRows:
         )
         return (*values, self._ring.mac(_parts(values)))
 
+    def recoded(self, row: Sequence[Any]) -> bytes | None:
+        """Return another code for a row, None where the active key made the one it has.
+
+        Raises:
+            IntegrityError: the code that it has does not match.
+        """
+        values = tuple(row)
+        code = bytes(values[10])
+        if self._ring.is_current(KeyUse.MAC, code):
+            return None
+        if not self._ring.check_mac(code, _parts(values[:10])):
+            raise IntegrityError(f"the row of grant {values[0]} was changed")
+        return self._ring.mac(_parts(values[:10]))
+
+    def rewrapped(self, row: Sequence[Any]) -> tuple[str, bytes]:
+        """Return (wrapping key id, wrapped) of a row of `data_keys`, wrapped anew.
+
+        Raises:
+            WrongKey: the ring does not open it.
+        """
+        dek_id, owner, kek_id, wrapped = row
+        grant_id = UUID(hex=owner)
+        plain = self._ring.unwrap(kek_id, dek_id, grant_id, bytes(wrapped))
+        return self._ring.wrap(dek_id, grant_id, plain)
+
+    @property
+    def wrapping(self) -> str:
+        """The id of the key that wraps data keys now."""
+        return self._ring.active_id(KeyUse.KEK)
+
     def forget(self, grant_id: UUID) -> None:
         """Drop a data key from memory that the store has destroyed."""
         self._keys.forget(grant_id)
@@ -131,12 +161,15 @@ class GrantRows:
         """Return the grant that the row describes.
 
         Raises:
-            IntegrityError: the code does not match, or the row is not its stream's
-                newest version.
+            IntegrityError: it names no grant, the code does not match, or the row is
+                not its stream's newest version.
         """
         values = tuple(row)
         version, code, newest = values[1], values[10], values[11]
-        grant_id = UUID(hex=values[0])
+        try:
+            grant_id = UUID(hex=values[0])
+        except (ValueError, TypeError, AttributeError) as cause:
+            raise IntegrityError("a row of a grant names none") from cause
         if not self._ring.check_mac(code, _parts(values[:10])):
             raise IntegrityError(f"the row of grant {grant_id} was changed")
         if version != newest:

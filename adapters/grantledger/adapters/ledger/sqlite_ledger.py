@@ -11,7 +11,7 @@ from eventsourcing.persistence import Cursor
 from eventsourcing.sqlite import SQLiteCursor
 
 from grantledger.adapters.keys.ring import KeyRing, Random
-from grantledger.adapters.ledger import audit_writes, destroying, token_rows
+from grantledger.adapters.ledger import audit_writes, destroying, rekeying, token_rows
 from grantledger.adapters.ledger import datastore as files
 from grantledger.adapters.ledger.audit_table import AuditBatch
 from grantledger.adapters.ledger.codec import LeafMapper
@@ -23,6 +23,7 @@ from grantledger.adapters.ledger.log_memory import LogView, restored
 from grantledger.adapters.ledger.rates import Rates
 from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.recorders import closed, refuse_closed
+from grantledger.adapters.ledger.rekeyed import Recoded, Rewrapped
 from grantledger.adapters.ledger.rows import SELECT, GrantRows
 from grantledger.adapters.ledger.sqlite_duties import SqliteDuties
 from grantledger.adapters.ledger.sqlite_log import SqliteLog
@@ -254,6 +255,22 @@ class SqliteLedger(StoredLedger):
 
     def _scrub(self, *, journal: bool, thorough: bool) -> bool:  # noqa: ARG002 - one file holds all
         return destroying.scrub(self._store, self.path, thorough=thorough)
+
+    def _rewrap(self, keys: Sequence[Rewrapped]) -> int:
+        with self._store.transaction(commit=True) as c:
+            return rekeying.rewrap(c, keys)
+
+    def _recode(self, rows: Sequence[Recoded]) -> int:
+        with self._store.transaction(commit=True) as c:
+            return rekeying.recode(c, rows)
+
+    def _reseal_client(self, provider: str, old: bytes, new: bytes) -> bool:
+        with self._store.transaction(commit=True) as c:
+            return rekeying.reseal_client(c, provider, old, new)
+
+    def _retire_key(self, key_id: str) -> None:
+        with self._store.transaction(commit=True) as c:
+            rekeying.retire_key(c, key_id)
 
     def _close(self) -> None:
         self._writer.close()

@@ -27,9 +27,11 @@ from grantledger.adapters.ledger.published_log import PublishedLog
 from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.rebuilding import Rebuilds
 from grantledger.adapters.ledger.recorders import refuse_closed
+from grantledger.adapters.ledger.rekeyed import Rekeyed
 from grantledger.adapters.ledger.rows import GrantRows, micros
 from grantledger.adapters.ledger.shared_reads import SharedReads, Stopped
 from grantledger.adapters.ledger.standing import Standing
+from grantledger.adapters.ledger.tallying import Tallies
 from grantledger.adapters.ledger.units import AppendUnit
 from grantledger.adapters.ledger.waiting import Waiting
 from grantledger.domain.errors import GrantledgerError, IntegrityError, Unavailable
@@ -45,7 +47,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.05
 
 
-class StoredLedger(FleetReads, AuditReads, Rebuilds, Maintained):
+class StoredLedger(FleetReads, AuditReads, Rebuilds, Rekeyed, Maintained, Tallies):
     """Base of the stores' ledgers.
 
     Safe in threads; may be used from several event loops.

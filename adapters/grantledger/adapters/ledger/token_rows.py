@@ -1,16 +1,18 @@
 """The rows of `token_index`: which token is whose, by its keyed fingerprint.
 
+A JWT has a second row, for its `jti`: encoded anew, it has another fingerprint.
 Written with the leaf that records a token, and no part of what is proven: with a row
 that is missing, a token is not found, and nothing else is lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from eventsourcing.persistence import Cursor
 
+from grantledger.adapters.keys.fingerprints import JTI
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.grant_events import (
     Exchanged,
@@ -23,6 +25,9 @@ from grantledger.domain.values import ERASED_TEXT, TokenFingerprint, TokenKind
 
 OF_EVENT = -1
 """Stands for the entry where an event of a grant records the token."""
+
+JtiMark = Callable[[str], TokenFingerprint]
+"""Returns what a `jti` is found by."""
 
 TOPICS = (Provisioned.TOPIC, Rotated.TOPIC, Exchanged.TOPIC, LateAnswerKept.TOPIC)
 """Of the events of grants that record tokens."""
@@ -49,17 +54,19 @@ class TokenRow(NamedTuple):
     generation: int
 
 
-def rows_of_event(index: int, event: GrantEvent) -> list[TokenRow]:
+def rows_of_event(index: int, event: GrantEvent, jti_mark: JtiMark) -> list[TokenRow]:
     """Return the rows of a grant's event, whose leaf has that index.
 
     Of an erased grant, whose tokens nobody can name, there are none.
     """
-    marks: list[tuple[TokenKind, TokenFingerprint | None]] = []
+    marks: list[tuple[str, TokenFingerprint | None]] = []
     match event:
         case Provisioned() | Rotated():
             marks.append((TokenKind.REFRESH, event.fingerprint))
         case Exchanged():
             marks.append((TokenKind.ACCESS, event.fingerprint))
+            if event.jti is not None:
+                marks.append((JTI, jti_mark(event.jti)))
         case LateAnswerKept():
             marks.append((TokenKind.REFRESH, event.fingerprint))
             marks.append((TokenKind.ACCESS, event.access_fingerprint))
@@ -73,22 +80,26 @@ def rows_of_event(index: int, event: GrantEvent) -> list[TokenRow]:
     ]
 
 
-def rows_of_entries(index: int, entries: Iterable[AccessEntry]) -> list[TokenRow]:
-    """Return the rows of a journal event: tokens that no grant's event records."""
-    return [
-        TokenRow(
-            index,
-            number,
-            str(TokenKind.ACCESS),
-            entry.private.fingerprint,
-            entry.grant_id.hex,
-            entry.generation,
-        )
-        for number, entry in enumerate(entries)
-        if entry.private is not None
-        and entry.private.fingerprint is not None
-        and entry.grant_id is not None
-    ]
+def rows_of_entries(
+    index: int, entries: Iterable[AccessEntry], jti_mark: JtiMark
+) -> list[TokenRow]:
+    """Return the rows of a journal event: tokens that no grant's event records.
+
+    An intended exchange has the `jti` of the session token that it was asked with.
+    """
+    rows: list[TokenRow] = []
+    for number, entry in enumerate(entries):
+        private = entry.private
+        if private is None or entry.grant_id is None:
+            continue
+        grant, generation = entry.grant_id.hex, entry.generation
+        mark, jti = private.fingerprint, private.jti
+        if mark is not None:
+            kind = str(TokenKind.ACCESS)
+            rows.append(TokenRow(index, number, kind, mark, grant, generation))
+        if jti is not None:
+            rows.append(TokenRow(index, number, JTI, jti_mark(jti), grant, generation))
+    return rows
 
 
 def write(c: Cursor, rows: Iterable[TokenRow]) -> None:

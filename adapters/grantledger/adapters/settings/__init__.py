@@ -26,6 +26,7 @@ from grantledger.adapters.settings.resolved import (
 from grantledger.adapters.settings.shape import (
     BrokerSettings,
     CallerSettings,
+    ConsoleSettings,
     FileSettings,
     KeySettings,
     LedgerSettings,
@@ -60,6 +61,7 @@ __all__ = [
     "BrokerSettings",
     "CallerIssuerSettings",
     "CallerSettings",
+    "ConsoleSettings",
     "FileSettings",
     "HttpClientSettings",
     "HttpSettings",

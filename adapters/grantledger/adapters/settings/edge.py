@@ -10,7 +10,7 @@ from grantledger.adapters.settings.shape_http import HttpSettings
 from grantledger.domain.errors import ConfigurationError
 
 RESERVED_ISSUERS = frozenset(
-    {"browser", "cert", "cli", "connect", "receiver", "set", "unix"}
+    {"browser", "cert", "cli", "connect", "console", "receiver", "set", "unix"}
 )
 """What begins the ids of all other callers; no issuer's callers are called so."""
 
@@ -32,6 +32,7 @@ def check_edge(file: FileSettings) -> None:
     _check_browsers(said, file)
     _check_transmitters(said, file)
     _check_receivers(file)
+    _check_console(file)
 
 
 def _check_browsers(said: HttpSettings, file: FileSettings) -> None:
@@ -90,6 +91,23 @@ def _check_receivers(file: FileSettings) -> None:
         if one.url is not None:
             _safe(one.url, f"{at}.url")
         _check_known(one.providers, file, f"{at}.providers")
+
+
+def _check_console(file: FileSettings) -> None:
+    said = file.console
+    if said.issuer is None:
+        return
+    _safe(said.issuer, "console.issuer")
+    if not said.client_id:
+        raise ConfigurationError(
+            "console.client_id is missing: who signs in, signs in as its client",
+            "console.client_id",
+        )
+    if file.http.public_url is None:
+        raise ConfigurationError(
+            "http.public_url is missing: browsers come back to the console there",
+            "http.public_url",
+        )
 
 
 def _check_known(names: list[str], file: FileSettings, field: str) -> None:

@@ -19,9 +19,14 @@ from grantledger.adapters.settings.shape_http import HttpSettings
 from grantledger.adapters.settings.shape_log import LogSettings
 from grantledger.domain.policy import Role
 
+AuthMethodName = Literal["client_secret_basic", "client_secret_post"]
+
 
 class _Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Base: an unknown name is a mistake, not a hint."""
+
+
+Days = Annotated[int, msgspec.Meta(ge=1, le=36_500)]
 
 
 class LedgerSettings(_Settings):
@@ -36,7 +41,8 @@ class LedgerSettings(_Settings):
             erase and prune, where the broker's own may not.
         erasures: the erasure list; beside the ledger's file, or the settings', by
             default.
-        backup_days: how long backups and archived logs are kept, for receipts.
+        backup_days: how long backups are kept, for receipts; archive_days likewise
+            of archived write-ahead logs.
         guard: what this replica last saw of the log, kept outside the database.
         queue_limit: appends, and likewise entries, that wait at most.
         hand_outs_per_second: of one caller; denials likewise.
@@ -50,6 +56,7 @@ class LedgerSettings(_Settings):
     maintenance_url: Text | None = None
     erasures: Text | None = None
     backup_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] | None = None
+    archive_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] | None = None
     guard: Text | None = None
     queue_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 8192
     hand_outs_per_second: Annotated[float, msgspec.Meta(ge=1, le=1e9)] = 10_000.0
@@ -177,11 +184,14 @@ class WorkerSettings(_Settings):
         pause_seconds: between two rounds, more or less by a quarter.
         hot_hand_outs: of one token, that make a replica refresh it before its end; 0:
             none ever does.
+        audit_trail: make the rows of the audit trail here; False where another
+            process does. Who reads the trail makes what is missing.
     """
 
     metrics_listen: Text | None = None
     pause_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 1.0
     hot_hand_outs: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 3
+    audit_trail: bool = True
 
 
 class TelemetrySettings(_Settings):
@@ -201,6 +211,45 @@ class TelemetrySettings(_Settings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
 
 
+class ConsoleSettings(_Settings):
+    """The console of `serve`, and where its visitors sign in (OpenID Connect).
+
+    Attributes:
+        issuer: of the server; without one the service has no console.
+        client_id: of the console there; its redirect URI is `/console/signed-in`.
+        client_secret_file: a file with the secret; likewise `client_secret_env`.
+        scopes: asked for beside `openid`.
+    """
+
+    issuer: Text | None = None
+    client_id: Text | None = None
+    client_secret_file: Text | None = None
+    client_secret_env: Text | None = None
+    auth_method: AuthMethodName = "client_secret_basic"
+    discovery_url: Text | None = None
+    internal_base_url: Text | None = None
+    ca_file: Text | None = None
+    scopes: list[str] = []
+
+
+class RetentionSettings(_Settings):
+    """How many days the journal's entries are kept, by class; for ever by default.
+
+    Attributes:
+        hand_outs_days: hand-outs, exchanges, and tokens given back.
+        denials_days: refusals of callers who were known.
+        audit_reads_days: who looked at the audit, and exported it.
+        events_sent_days: what receivers acknowledged.
+        every_days: what is over waits so long at most.
+    """
+
+    hand_outs_days: Days | None = None
+    denials_days: Days | None = None
+    audit_reads_days: Days | None = None
+    events_sent_days: Days | None = None
+    every_days: Annotated[int, msgspec.Meta(ge=0, le=365)] = 7
+
+
 class FileSettings(_Settings):
     """The whole file."""
 
@@ -210,11 +259,13 @@ class FileSettings(_Settings):
     broker: BrokerSettings = msgspec.field(default_factory=BrokerSettings)
     http: HttpSettings = msgspec.field(default_factory=HttpSettings)
     telemetry: TelemetrySettings = msgspec.field(default_factory=TelemetrySettings)
+    retention: RetentionSettings = msgspec.field(default_factory=RetentionSettings)
     worker: WorkerSettings = msgspec.field(default_factory=WorkerSettings)
     announcements: AnnouncementSettings = msgspec.field(
         default_factory=AnnouncementSettings
     )
     providers: dict[str, ProviderSettings] = {}
     callers: Annotated[list[CallerSettings], msgspec.Meta(max_length=MAX_LISTED)] = []
+    console: ConsoleSettings = msgspec.field(default_factory=ConsoleSettings)
     policy: PolicySettings = msgspec.field(default_factory=PolicySettings)
     policy_version: Name | None = None

@@ -113,12 +113,25 @@ class ConsentFlow:
         self._tokens = SignedTokens(discovery.locations.accepted_issuers, keys, clock)
 
     async def start(
-        self, *, redirect_uri: str, scopes: Scopes, resource: str | None = None
+        self,
+        *,
+        redirect_uri: str,
+        scopes: Scopes,
+        resource: str | None = None,
+        prompt: str | None = "consent",
+        offline: bool = True,
     ) -> ConsentStart | UpstreamFailure:
         """Return an authorization request for one user.
 
         `offline_access` is asked for where the server lists it, or lists no scopes
         at all; elsewhere it is left out, because some refuse the whole request.
+
+        Args:
+            redirect_uri: where the answer comes to.
+            scopes: that are asked for.
+            resource: likewise, None for none.
+            prompt: what the server is to ask the user again; None: as it likes.
+            offline: False: the user signs in and no more; nothing lasting is asked.
 
         Raises:
             InvalidRequest: `redirect_uri` is plain http to another machine.
@@ -142,12 +155,12 @@ class ConsentFlow:
             nonce=Secret(self._token()),
             code_verifier=Secret(self._token()),
             redirect_uri=redirect_uri,
-            scopes=_asked(scopes, metadata),
+            scopes=_asked(scopes, metadata) if offline else scopes,
             resource=resource,
             expires_at=self._clock.now() + timedelta(seconds=SESSION_SECONDS),
         )
         return ConsentStart(
-            _location(endpoint, self._config.client_id, session), session
+            _location(endpoint, self._config.client_id, session, prompt), session
         )
 
     async def finish(
@@ -257,7 +270,9 @@ def _asked(scopes: Scopes, metadata: ServerMetadata) -> Scopes:
     return parse_scopes(wanted)
 
 
-def _location(endpoint: str, client_id: str, session: ConsentSession) -> str:
+def _location(
+    endpoint: str, client_id: str, session: ConsentSession, prompt: str | None
+) -> str:
     challenge = hashlib.sha256(session.code_verifier.reveal().encode("ascii")).digest()
     parameters = [
         ("response_type", "code"),
@@ -268,8 +283,9 @@ def _location(endpoint: str, client_id: str, session: ConsentSession) -> str:
         ("nonce", session.nonce.reveal()),
         ("code_challenge", _base64url(challenge)),
         ("code_challenge_method", "S256"),
-        ("prompt", "consent"),
     ]
+    if prompt is not None:
+        parameters.append(("prompt", prompt))
     if session.resource is not None:
         parameters.append(("resource", session.resource))
     # The endpoint's own query is kept (RFC 6749 section 3.1).

@@ -31,7 +31,7 @@ MAX_ACCESS_TOKEN_BYTES = 16 * 1024
 MAX_LIFETIME_SECONDS = 10 * 365 * 86400
 """A longer lifetime is read as this one: dates stay representable."""
 
-_MAX_JTI = 256
+MAX_JTI = 256
 _MAX_TYPE = 128
 _JWT_PARTS = 3
 _LONGEST_NUMBER = 32
@@ -74,7 +74,7 @@ def read_token_answer(fields: Fields, sent_at: datetime) -> TokenAnswer:
             _claim(id_token.reveal(), "sub", MAX_SUBJECT_LENGTH) if id_token else None
         ),
         # An identifier for the audit trail, read and not trusted.
-        jti=(_claim(access_token.reveal(), "jti", _MAX_JTI) if access_token else None),
+        jti=token_jti(access_token.reveal()) if access_token else None,
         defect="; ".join(defects) or None,
     )
 
@@ -115,6 +115,11 @@ def unverified_claims(token: str) -> Fields:
     except (binascii.Error, ValueError):
         return {}
     return read_object(raw) or {}
+
+
+def token_jti(token: str) -> str | None:
+    """Return the `jti` that a JWT names, unverified; None where it names none."""
+    return _claim(token, "jti", MAX_JTI)
 
 
 def _refresh_token(fields: Fields) -> tuple[RefreshToken | None, list[str]]:

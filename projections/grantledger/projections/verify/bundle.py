@@ -158,6 +158,8 @@ class _Bundle:
         if report.complete and (report.single or not report.ranges):
             self._findings.add(MANIFEST, "calls complete what no range proves to be so")
         report.asked = fields.mapping(self._manifest.get("asked"), f"{MANIFEST} asked")
+        if report.complete and report.ranges:
+            self._edges(*report.ranges[0])
         if self._folder.has(OPENED):
             for where, said in self._folder.lines(OPENED):
                 self._opened(where, said)
@@ -228,6 +230,29 @@ class _Bundle:
         self._proven.update(range(start, end))
         self._report.ranges.append((start, end))
 
+    def _edges(self, start: int, end: int) -> None:
+        """See that the first range reaches from before the time asked to after it.
+
+        Where the leaf at an edge was pruned, nothing tells.
+        """
+        asked = self._report.asked
+        since, until = (_time(asked.get(f"recorded_{n}")) for n in ("from", "until"))
+        first, last = self._recorded(start), self._recorded(end - 1)
+        if isinstance(since, datetime) and start and first and first >= since:
+            self._findings.add(f"leaf {start}", "was recorded after the time asked for")
+        ended = end < self._note.size
+        if ended and last and not (isinstance(until, datetime) and last >= until):
+            self._findings.add(
+                f"leaf {end - 1}", "is not the last of the time asked for"
+            )
+
+    def _recorded(self, index: int) -> datetime | None:
+        """Return when a leaf was recorded, None where its bytes are gone."""
+        if index not in self._bytes:
+            return None
+        at = _time(self._parsed(index, f"leaf {index}").recorded_at)
+        return at if isinstance(at, datetime) else None
+
     def _remember(self, tree: Tree, inside: Sequence[bytes]) -> None:
         """Tell the roots of older trees that end before or in a range."""
         end = tree.size + len(inside)
@@ -293,7 +318,10 @@ class _Bundle:
         for name in _SAID_BY_BOTH:
             meant = leaf.recorded_at if name == "recorded_at" else told.get(name)
             found = said.get(name)
-            if None not in (found, meant) and _time(found) != _time(meant):
+            # A row may say what its leaf leaves open, such as of an earlier event.
+            if found is None or meant in (None, ""):
+                continue
+            if _time(found) != _time(meant):
                 self._findings.add(
                     at, f"its {name} is {shown(found)}, the leaf says {shown(meant)}"
                 )

@@ -36,7 +36,9 @@ from grantledger.projections.verify.notes import (
 )
 from grantledger.projections.verify.proof import (
     MAX_PROOF_BYTES,
+    OLD_LINE,
     check_proof,
+    read_growth,
     read_proof,
 )
 
@@ -182,9 +184,14 @@ def _parser() -> argparse.ArgumentParser:
 def _checkpoint(asked: argparse.Namespace, outcome: Outcome) -> None:
     trust = inputs.trust(asked, needed=True)
     where = str(asked.path)
-    note = read_note(inputs.read(asked.path, MAX_NOTE_BYTES), where)
+    data = inputs.read(asked.path, MAX_PROOF_BYTES)
+    path: Sequence[bytes] | None = None
+    if data.startswith(OLD_LINE.encode()):
+        # As witnesses are asked: with the proof that the log has only grown.
+        path, data = read_growth(data, where)
+    note = read_note(data, where)
     _told(outcome, note, trust, where)
-    outcome.facts["older"] = inputs.against_older(asked, note, trust)
+    outcome.facts["older"] = inputs.against_older(asked, note, trust, path=path)
 
 
 def _proof(asked: argparse.Namespace, outcome: Outcome) -> None:
@@ -205,6 +212,7 @@ def _ledger(asked: argparse.Namespace, outcome: Outcome) -> None:
         asked.path,
         older,
         outcome.findings,
+        trust=trust,
         sealed=not asked.log_only,
         shared_from=asked.shared_from if asked.processes > 1 else None,
     )
@@ -215,9 +223,12 @@ def _ledger(asked: argparse.Namespace, outcome: Outcome) -> None:
         "grants": report.grants,
         "erased_grants": report.erased,
         "pruned_leaves": report.pruned,
+        "published_checkpoints": report.published,
         "older": [note.size for note in older],
         "unknown_topics": list(report.unknown),
     }
+    if report.published and not trust.keys:
+        outcome.limits.append("who signed its own checkpoints: give --key")
     if not older:
         outcome.limits.append(
             "that nobody with write access has rewritten all of it: "

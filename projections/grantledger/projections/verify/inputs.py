@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from grantledger.projections.verify.findings import Refuted, Unreadable
@@ -43,6 +43,7 @@ def against_older(
     note: Note,
     trusted: Trust,
     roots: Mapping[int, bytes] | None = None,
+    path: Sequence[bytes] | None = None,
 ) -> list[int]:
     """See that a checkpoint begins with each older one; return their sizes.
 
@@ -51,12 +52,16 @@ def against_older(
         note: the newer one.
         trusted: whose signatures count.
         roots: of older trees, as far as the leaves at hand tell them.
+        path: a consistency proof that is at hand; None for that of the options.
 
     Raises:
         Refuted: it does not.
         Unreadable: nothing at hand tells.
     """
     kept = older(asked, trusted)
+    if path is None and asked.consistency is not None:
+        data = read(asked.consistency, MAX_PROOF_BYTES)
+        path, _ = read_growth(data, str(asked.consistency))
     for one in kept:
         where = f"checkpoint of {one.size} leaves"
         if one.origin != note.origin:
@@ -67,24 +72,20 @@ def against_older(
             )
         known = (roots or {}).get(one.size)
         if known is None:
-            _grown(asked, one, note, where)
+            _grown(one, note, path, where)
         elif known != one.root:
             raise Refuted(where, f"leaves 0 to {one.size - 1} are not those it covers")
     return [one.size for one in kept]
 
 
-def _grown(asked: Namespace, one: Note, note: Note, where: str) -> None:
+def _grown(one: Note, note: Note, path: Sequence[bytes] | None, where: str) -> None:
     """Check the consistency proof from an older checkpoint to a newer."""
-    path: list[bytes] = []
-    if asked.consistency is not None:
-        data = read(asked.consistency, MAX_PROOF_BYTES)
-        path, _ = read_growth(data, str(asked.consistency))
-    elif one.size not in {0, note.size}:
+    if path is None and one.size not in {0, note.size}:
         raise Unreadable(f"--older: {where} needs --consistency: the sizes differ")
     if not one.size:
         return
     try:
-        check_consistency((one.size, one.root), (note.size, note.root), path)
+        check_consistency((one.size, one.root), (note.size, note.root), path or [])
     except NotProven as cause:
         raise Refuted(
             where, f"{cause}: leaves 0 to {one.size - 1} are not the same"

@@ -25,7 +25,8 @@ from grantledger.projections.verify.joined import Joined
 from grantledger.projections.verify.merkle import (
     BLOCK_LEAVES,
 )
-from grantledger.projections.verify.notes import Note
+from grantledger.projections.verify.notes import NOBODY, Note, Trust
+from grantledger.projections.verify.published import published
 from grantledger.projections.verify.scan import Scan, Scanner
 
 LOCK_SECONDS = 10.0
@@ -33,7 +34,6 @@ SHARED_LEAVES = 64 * BLOCK_LEAVES
 """From so many leaves on, two processes share the work."""
 
 _TABLES = ("log_head", "stored_events", "sealed", "data_keys", "current_grants")
-_MAX_LEAVES = 1 << 40
 _GRANTS = (
     "SELECT grant_id, version, leaf_index, status, generation, provider"
     " FROM current_grants"
@@ -44,12 +44,16 @@ Head = tuple[int, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of a scan.
+    """What is asked of a ledger; see `check_ledger`."""
 
-    Attributes:
-        wanted: sizes at which the root is asked for.
-        sealed: whether what is sealed is compared.
-    """
+    older: tuple[Note, ...]
+    trust: Trust
+    sealed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is asked of a part: sizes whose roots are wanted, and `Question.sealed`."""
 
     wanted: frozenset[int]
     sealed: bool
@@ -61,6 +65,7 @@ class LedgerReport:
 
     Attributes:
         root: over all leaves, None where leaves are missing.
+        published: checkpoints that it keeps itself and that were compared.
         unknown: topics that are not known here.
         shared: whether two processes did it.
     """
@@ -71,6 +76,7 @@ class LedgerReport:
     grants: int
     erased: int
     pruned: int
+    published: int
     unknown: tuple[str, ...]
     shared: bool
 
@@ -80,6 +86,7 @@ def check_ledger(
     older: Sequence[Note],
     findings: Findings,
     *,
+    trust: Trust = NOBODY,
     sealed: bool = True,
     shared_from: int | None = SHARED_LEAVES,
 ) -> LedgerReport:
@@ -89,13 +96,14 @@ def check_ledger(
         path: of the file.
         older: checkpoints that it has to begin with; their signatures were checked.
         findings: what does not hold is added here.
+        trust: who has to have signed what the ledger published itself.
         sealed: compare the sealed parts with their leaves.
         shared_from: leaves from which on two processes share it; None for never.
 
     Raises:
         Unreadable: it is no ledger, or cannot be opened.
     """
-    asked = Question(frozenset(note.size for note in older), sealed)
+    asked = Question(tuple(older), trust, sealed)
     # Nobody has a ledger open that has no write-ahead log: it is read as it stands, and
     # nothing is left beside it. Whether that stayed so is seen afterwards.
     still = _unchanged(path)
@@ -105,7 +113,7 @@ def check_ledger(
         try:
             with _opened(path, at_rest=at_rest) as connection:
                 report = _checked(
-                    path, connection, older, found, asked, shared_from, at_rest=at_rest
+                    path, connection, asked, found, shared_from, at_rest=at_rest
                 )
         except sqlite3.Error as cause:
             raise Unreadable(f"cannot read {path}: {cause}") from cause
@@ -153,9 +161,8 @@ def _opened(path: Path, *, at_rest: bool) -> Generator[sqlite3.Connection]:
 def _checked(
     path: Path,
     connection: sqlite3.Connection,
-    older: Sequence[Note],
-    findings: Findings,
     asked: Question,
+    findings: Findings,
     shared_from: int | None,
     *,
     at_rest: bool,
@@ -163,20 +170,21 @@ def _checked(
     head = _head(connection)
     newest = _one(connection, "SELECT max(rowid) FROM stored_events") or 0
     lowest = _one(connection, "SELECT min(rowid) FROM stored_events")
-    if not isinstance(newest, int) or newest > _MAX_LEAVES:
-        raise Unreadable(f"{path} has a leaf {shown(newest)}")
+    own = published(connection, asked.trust, findings)
+    kept = (*asked.older, *own)
+    part = Part(frozenset(note.size for note in kept), asked.sealed)
     if lowest is not None and lowest < 1:
         findings.add(f"leaf {lowest - 1}", "there is no such leaf in a log")
-    size = max(newest, head[0] if head and head[0] <= _MAX_LEAVES else 0)
+    size = max(newest, head[0] if head else 0)
     scans: list[Scan] = []
     known = size if head is None else min(size, head[0])
     shared = shared_from is not None and known >= shared_from
     if shared:
-        scans = _shared(path, connection, head, size, asked, at_rest=at_rest)
+        scans = _shared(path, connection, head, size, part, at_rest=at_rest)
     if not scans:
         shared = False
-        scans = [_scan(connection, (0, size), asked)]
-    found = Joined(asked.wanted, findings)
+        scans = [_scan(connection, (0, size), part)]
+    found = Joined(part.wanted, findings)
     try:
         for scan in scans:
             found.add(scan)
@@ -184,7 +192,7 @@ def _checked(
         _check_head(found, head, findings)
         _check_sealed_ends(connection, size, findings)
         found.check_grants(connection.execute(_GRANTS))
-        found.check_older(size, older)
+        found.check_older(size, kept)
     except TooMany:
         pass
     streams = found.streams
@@ -196,6 +204,7 @@ def _checked(
         grants=len(grants),
         erased=sum(streams.erased(grant) for grant in grants),
         pruned=len(found.pruned),
+        published=len(own),
         unknown=tuple(sorted(streams.unknown)),
         shared=shared,
     )
@@ -216,18 +225,18 @@ def _head(connection: sqlite3.Connection) -> Head | None:
 
 def _scan(
     connection: sqlite3.Connection,
-    part: tuple[int, int],
-    asked: Question,
+    span: tuple[int, int],
+    part: Part,
 ) -> Scan:
     keys = set(connection.execute("SELECT dek_id, grant_id FROM data_keys"))
-    return Scanner(connection, asked.wanted, keys, sealed=asked.sealed).scan(*part)
+    return Scanner(connection, part.wanted, keys, sealed=part.sealed).scan(*span)
 
 
 def _scan_apart(
     path: Path,
     head: Head | None,
-    part: tuple[int, int],
-    asked: Question,
+    span: tuple[int, int],
+    part: Part,
     *,
     at_rest: bool,
 ) -> Scan | None:
@@ -235,7 +244,7 @@ def _scan_apart(
     with _opened(path, at_rest=at_rest) as connection:
         if _head(connection) != head:
             return None
-        return _scan(connection, part, asked)
+        return _scan(connection, span, part)
 
 
 def _shared(
@@ -243,7 +252,7 @@ def _shared(
     connection: sqlite3.Connection,
     head: Head | None,
     size: int,
-    asked: Question,
+    part: Part,
     *,
     at_rest: bool,
 ) -> list[Scan]:
@@ -251,9 +260,9 @@ def _shared(
     middle = size // 2 // BLOCK_LEAVES * BLOCK_LEAVES
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         other = pool.submit(
-            _scan_apart, path, head, (middle, size), asked, at_rest=at_rest
+            _scan_apart, path, head, (middle, size), part, at_rest=at_rest
         )
-        first = _scan(connection, (0, middle), asked)
+        first = _scan(connection, (0, middle), part)
         second = other.result()
     return [] if second is None else [first, second]
 
@@ -262,12 +271,16 @@ def _check_sealed_ends(
     connection: sqlite3.Connection, size: int, findings: Findings
 ) -> None:
     """See that no part is sealed for leaves that there are not."""
-    for (index,) in connection.execute(
-        "SELECT DISTINCT leaf_index FROM sealed"
-        " WHERE leaf_index < 0 OR leaf_index >= ? ORDER BY leaf_index LIMIT 100",
-        (size,),
-    ):
-        findings.add(f"leaf {shown(index)}", "sealed has parts of it; it is not there")
+    # Two queries: each walks its end of the index, and no more of it.
+    for where, limit in (("<", 0), (">=", size)):
+        for (index,) in connection.execute(
+            f"SELECT leaf_index FROM sealed WHERE leaf_index {where} ?"  # noqa: S608 - constants only
+            " GROUP BY leaf_index ORDER BY leaf_index LIMIT 100",
+            (limit,),
+        ):
+            findings.add(
+                f"leaf {shown(index)}", "sealed has parts of it; it is not there"
+            )
 
 
 def _check_head(found: Joined, head: Head | None, findings: Findings) -> None:

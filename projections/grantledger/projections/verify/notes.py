@@ -101,6 +101,10 @@ class Trust:
     quorum: int = 0
 
 
+NOBODY = Trust(())
+"""Believes no key."""
+
+
 @dataclass(frozen=True, slots=True)
 class Signers:
     """Whose signatures hold: keys of the log by id, witnesses by (name, time)."""

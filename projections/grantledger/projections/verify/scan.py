@@ -7,12 +7,15 @@ result is joined with the others' (see `ledger`).
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 from array import array
 from binascii import b2a_base64
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +24,6 @@ from grantledger.projections.verify.leaves import JOURNAL, OF_EVENT, read_leaf
 from grantledger.projections.verify.merkle import (
     BLOCK_LEAVES,
     HASH_BYTES,
-    leaf_hash,
     perfect_root,
 )
 from grantledger.projections.verify.streams import Streams
@@ -96,12 +98,15 @@ class Scanner:
         self._wanted = wanted
         self._keys = keys
         self._sealed = sealed
-        self._needles: dict[tuple[str, str, str], bytes] = {}
+        self._needles: dict[tuple[Any, Any, Any, Any], bytes] = {}
         self._topics: dict[str, bytes] = {}
 
     def scan(self, start: int, end: int) -> Scan:
         """Return what the leaves from `start` on are, `end` excluded."""
         found = Scan(start, end)
+        collecting = gc.isenabled()
+        # Rows are many and hold no cycles: looking for some costs a tenth.
+        gc.disable()
         try:
             low = start
             while low < end:
@@ -111,6 +116,9 @@ class Scanner:
                     low = self._next(found, low, end)
         except TooMany:
             found.whole = False
+        finally:
+            if collecting:
+                gc.enable()
         return found
 
     def _next(self, found: Scan, low: int, end: int) -> int:
@@ -126,6 +134,8 @@ class Scanner:
         rows: list[Row] = self._connection.execute(_ROWS, (low, high)).fetchall()
         if not rows:
             return False
+        if not all(type(row[4]) is bytes for row in rows):
+            rows = _as_bytes(found, rows)
         if len(rows) != high - low:
             self._gaps(found, rows, low, high)
         hashes = self._hashes(found, rows)
@@ -155,24 +165,16 @@ class Scanner:
     @staticmethod
     def _hashes(found: Scan, rows: Sequence[Row]) -> list[bytes]:
         """Return the hash of each leaf's bytes; of one without, what stands there."""
-        try:
-            hashes = [sha256(b"\0" + row[4]).digest() for row in rows]
-        except TypeError:
-            # Somebody has put text where bytes belong.
-            hashes = [
-                leaf_hash(row[4]) if isinstance(row[4], bytes) else b"" for row in rows
-            ]
+        hashes = [sha256(b"\0" + row[4]).digest() for row in rows]
         if hashes == [row[5] for row in rows]:
             return hashes
         for number, row in enumerate(rows):
             where, said = f"leaf {row[0]}", row[5]
             if not isinstance(said, bytes) or len(said) != HASH_BYTES:
                 found.findings.add(where, "its leaf_hash is no hash")
-                hashes[number] = hashes[number] or bytes(HASH_BYTES)
             elif row[4] == b"":
                 hashes[number] = said
             elif hashes[number] != said:
-                hashes[number] = hashes[number] or bytes(HASH_BYTES)
                 found.findings.add(
                     where,
                     f"differs from its hash: its bytes give {hashes[number].hex()}, "
@@ -199,11 +201,10 @@ class Scanner:
                 self._empty(found, index, topic)
                 continue
             try:
-                settled = state.startswith(_BEGINNING) and state.startswith(
+                settled = state.startswith(
                     b"%b%d%b" % (stream.head, version, tail), _STREAM_AT
-                )
-            except (TypeError, AttributeError):
-                # Not bytes, which was said before, or no number.
+                ) and state.startswith(_BEGINNING)
+            except TypeError:
                 findings.add(f"leaf {index}", "a column has another kind of value")
                 continue
             if not settled and not _agrees(
@@ -223,44 +224,45 @@ class Scanner:
     def _parts(self, found: Scan, rows: Sequence[Row], low: int, high: int) -> None:
         parts: list[Part] = self._connection.execute(_PARTS, (low, high)).fetchall()
         states = {row[0]: row[4] for row in rows}
-        counts = dict.fromkeys(states, 0)
         needles, keys = self._needles, self._keys
         wrong: set[int] = set()
-        for index, entry, name, grant, dek, ciphertext in parts:
+        for (index, entry, name, grant, dek, _), digest in zip(
+            parts, _digests(parts), strict=True
+        ):
             state = states.get(index)
-            if not state:
+            needle = needles.get((entry, dek, name, grant))
+            if needle is None:
+                needle = self._needle(entry, dek, name, grant)
+            # A digest stands once in a leaf, so that it is found before what names it.
+            if (
+                not state
+                or not digest
+                or not state.startswith(needle, state.find(digest) - len(needle))
+            ):
                 wrong.add(index)
-                continue
-            try:
-                digest = b2a_base64(sha256(ciphertext).digest(), newline=False)
-                needle = needles.get((grant, name, dek)) or self._needle(
-                    grant, name, dek
-                )
-                told = b"null" if entry == OF_EVENT else b"%d" % entry
-                if b'"entry":' + told + needle + digest not in state:
-                    wrong.add(index)
-                elif (dek, grant) not in keys:
-                    self._no_key(found, index, grant)
-            except (TypeError, ValueError):
-                wrong.add(index)
-            counts[index] += 1
+            elif (dek, grant) not in keys:
+                self._no_key(found, index, grant)
         found.sealed += len(parts)
-        for index, count in counts.items():
-            state = states[index]
-            if isinstance(state, bytes) and state.count(_DIGESTS) != count:
+        counts = Counter(map(itemgetter(0), parts))
+        for index, state in states.items():
+            if state.count(_DIGESTS) != counts[index]:
                 wrong.add(index)
         if wrong:
             self._wrong_parts(found, states, parts, wrong)
 
-    def _needle(self, grant: str, name: str, dek: str) -> bytes:
+    def _needle(self, entry: Any, dek: Any, name: Any, grant: Any) -> bytes:  # noqa: ANN401 - as the file has them
         """Return the bytes that come before the digest of such a part in a leaf."""
         if len(self._needles) >= _MAX_KNOWN:
             self._needles.clear()
+        try:
+            owner = UUID(hex=grant)
+        except (ValueError, TypeError, AttributeError):
+            owner = grant
         made = (
-            f',"grant_id":"{UUID(hex=grant)}","field":"{name}","dek_id":"{dek}",'
-            '"ct_sha256":"'
+            f'"entry":{"null" if entry == OF_EVENT else entry},"grant_id":"{owner}",'
+            f'"field":"{name}","dek_id":"{dek}","ct_sha256":"'
         ).encode()
-        self._needles[grant, name, dek] = made
+        self._needles[entry, dek, name, grant] = made
         return made
 
     @staticmethod
@@ -287,6 +289,30 @@ class Scanner:
                 index, states.get(index), there[index], found.missing
             ):
                 found.findings.add(where, message)
+
+
+def _as_bytes(found: Scan, rows: Sequence[Row]) -> list[Row]:
+    """Return rows whose leaves are bytes; says where they are none."""
+    made: list[Row] = []
+    for row in rows:
+        if not isinstance(row[4], bytes):
+            found.findings.add(f"leaf {row[0]}", f"is stored as {shown(row[4])}")
+            made.append((*row[:4], str(row[4]).encode(), row[5]))
+        else:
+            made.append(row)
+    return made
+
+
+def _digests(parts: Sequence[Part]) -> list[bytes]:
+    """Return the digest of each ciphertext in base64; of what is none, nothing."""
+    try:
+        return [b2a_base64(sha256(part[5]).digest(), newline=False) for part in parts]
+    except TypeError:
+        # Somebody has put text where bytes belong.
+        return [
+            _digest(part[5]).encode() if isinstance(part[5], bytes) else b""
+            for part in parts
+        ]
 
 
 def _leaves(start: int, end: int) -> str:

@@ -53,6 +53,20 @@ _KNOWN_WITHOUT_EFFECT = frozenset(
 _ATTEMPT = b'"attempt_id":"'
 _STORED = b'"reason":"stored"'
 _UUID_LENGTH = 36
+_FIELDS_AT = 100
+"""No leaf's fields begin before."""
+
+
+_RESETS = {
+    "provisioned": ACTIVE,
+    "redemption-intended": REFRESHING,
+    "revoked": REVOKED,
+    "erased": ERASED,
+}
+"""What these say of a grant, whatever came before."""
+
+Step = tuple[str, bytes | None]
+"""An event's name, and the attempt that it belongs to."""
 
 
 class Stream:
@@ -62,14 +76,11 @@ class Stream:
         first: version of its first leaf in this part; `last` of the last.
         leaf: index of the last; `began` of the first.
         head: the bytes by which a leaf of it names it.
-        steps: what has to be applied to the state before this part, until `status`
-            is known.
-        status: None until an event says it whatever came before.
-        attempt: of the redemption under way, None without.
+        steps: since the last event that does not depend on those before it.
+        unknown: an event of a topic that is not known here may have changed anything.
     """
 
     __slots__ = (
-        "attempt",
         "began",
         "first",
         "generation",
@@ -78,7 +89,6 @@ class Stream:
         "last",
         "leaf",
         "provider",
-        "status",
         "steps",
         "unknown",
     )
@@ -89,51 +99,43 @@ class Stream:
         self.first = self.last = version
         self.began = self.leaf = index
         self.grant = grant
-        self.steps: list[tuple[str, bytes | None]] = []
-        self.status: str | None = None
-        self.attempt: bytes | None = None
+        self.steps: list[Step] = []
         self.generation: int | None = None
         self.provider: str | None = None
         self.unknown = False
 
-    def step(self, name: str, attempt: bytes | None) -> None:
-        """Apply an event, or keep it until the state before it is known."""
-        if name == "provisioned":
-            self._set(ACTIVE)
-        elif name == "redemption-intended":
-            self._set(REFRESHING, attempt)
-        elif name == "revoked":
-            self._set(REVOKED)
-        elif name == "erased":
-            self._set(ERASED)
-        elif self.status is None:
+    def step(self, name: str, attempt: bytes | None = None) -> None:
+        """Take note of an event."""
+        if name in _RESETS:
+            self.steps = [(name, attempt)]
+        else:
             self.steps.append((name, attempt))
-        else:
-            self._applied(name, attempt)
 
-    def _set(self, status: str, attempt: bytes | None = None) -> None:
-        self.steps.clear()
-        self.status, self.attempt = status, attempt
-
-    def _applied(self, name: str, attempt: bytes | None) -> None:
-        current = attempt is not None and attempt == self.attempt
-        if name == "stored" or (current and name != "reauthorization-required"):
-            self.attempt = None
-        if name == "late-answer-kept" or (name == "redemption-failed" and not current):
-            return
-        if self.status in (REVOKED, ERASED):
-            return
-        if name == "reauthorization-required":
-            self.status = QUARANTINED
-        else:
-            self.status = ACTIVE if self.attempt is None else REFRESHING
+    @property
+    def status(self) -> str | None:
+        """What the grant has come to; None where its beginning is missing."""
+        status: str | None = None
+        current: bytes | None = None
+        for name, attempt in self.steps:
+            if name in _RESETS:
+                status = _RESETS[name]
+                current = attempt if name == "redemption-intended" else None
+                continue
+            answered = attempt is not None and attempt == current
+            if name == "stored" or (answered and name != "reauthorization-required"):
+                current = None
+            if status in (REVOKED, ERASED, None) or name == "late-answer-kept":
+                continue
+            if name == "reauthorization-required":
+                status = QUARANTINED
+            elif answered or name != "redemption-failed":
+                status = ACTIVE if current is None else REFRESHING
+        return status
 
     def join(self, after: Stream) -> None:
         """Go on with what the next part of the log holds of this stream."""
         for name, attempt in after.steps:
             self.step(name, attempt)
-        if after.status is not None:
-            self._set(after.status, after.attempt)
         self.last, self.leaf = after.last, after.leaf
         self.grant = self.grant or after.grant
         self.unknown = self.unknown or after.unknown
@@ -210,12 +212,17 @@ class Streams:
             return
         name = _STEPS.get(topic)
         if name is not None:
-            at = state.find(_ATTEMPT) + len(_ATTEMPT)
-            known = at >= len(_ATTEMPT)
-            attempt = state[at : at + _UUID_LENGTH] if known else None
+            at = state.find(_ATTEMPT, _FIELDS_AT)
+            attempt = None
+            if at > 0:
+                at += len(_ATTEMPT)
+                attempt = state[at : at + _UUID_LENGTH]
             if name == "rotated" and _STORED in state:
                 name = "stored"
-            stream.step(name, attempt)
+            if name in _RESETS:
+                stream.steps = [(name, attempt)]
+            else:
+                stream.steps.append((name, attempt))
         elif topic not in _KNOWN_WITHOUT_EFFECT:
             try:
                 self._rare(index, stream, topic, state)
@@ -227,11 +234,11 @@ class Streams:
         said = read_leaf(state, where).fields
         try:
             if topic == PROVISIONED_TOPIC:
-                stream.step("provisioned", None)
+                stream.step("provisioned")
                 stream.generation = integer(said["generation"])
                 stream.provider = text(said["provider"])
             elif topic == ERASED_TOPIC:
-                stream.step("erased", None)
+                stream.step("erased")
             elif topic == PRUNED:
                 below, leaves = integer(said["below"]), integer(said["leaves"])
                 self.prunings.append(Pruning(index, below, leaves))

@@ -126,6 +126,7 @@ async def _looked_into(
         return found
     await wiring.load(ledger)
     now = clock.now()
+    found += await ledgers.check_checkpoints(ledger)
     found += await ledgers.check_due(ledger, now)
     rules = {name: one.provider.rules for name, one in wiring.wired.items()}
     return [*found, *await ledgers.check_endings(ledger, rules, now)]

@@ -66,6 +66,23 @@ async def check_ledger(ledger: StoredLedger) -> list[Finding]:
     ]
 
 
+async def check_checkpoints(ledger: StoredLedger) -> list[Finding]:
+    """Tell whether the log says that its checkpoints are not published in time."""
+    try:
+        late = (await ledger.life()).state.unpublished
+    except GrantledgerError as error:
+        return [wrong("checkpoints", error)]
+    if late:
+        return [
+            warning(
+                "checkpoints",
+                "the log says that checkpoints are not published in time",
+                "start `grantledger serve`, or see what `grantledger log publish` says",
+            )
+        ]
+    return [well("checkpoints", "none is late, as far as the log says")]
+
+
 def check_clock(clock: Clock, local: Clock) -> list[Finding]:
     """Tell how far this machine's clock is from the database's."""
     if not isinstance(clock, DatabaseClock):

@@ -21,7 +21,18 @@
       form.submit();
     }
   }
+  // A slider writes its time into the field beside it, and asks when it is let go.
+  function sliders() {
+    for (const slide of document.querySelectorAll("input[type=range][data-sets]")) {
+      const field = slide.form.elements[slide.dataset.sets];
+      slide.addEventListener("input", () => {
+        field.value = new Date(slide.value * 1000).toISOString().replace(".000Z", "Z");
+      });
+      slide.addEventListener("change", () => slide.form.requestSubmit());
+    }
+  }
   localTimes(document);
+  sliders();
   document.addEventListener("htmx:load", (event) => localTimes(event.target));
   enter();
 })();

@@ -20,6 +20,8 @@ from grantledger.adapters.http.management import (
     evidence,
     holds,
     looking,
+    questioning,
+    tracing,
 )
 from grantledger.adapters.http.management.asking import route_of
 from grantledger.adapters.http.management.document import document
@@ -82,9 +84,11 @@ def management(service: Service) -> Management:
     router = APIRouter(route_class=route_of(service))
     looking.add_to(router, service)
     auditing.add_to(router, service)
+    tracing.add_to(router, service)
     changing.add_to(router, service)
     holds.add_to(router, service)
     evidence.add_to(router, service)
+    questioning.add_to(router, service)
     app.include_router(router)
     app.state.routes = router.routes
     app.add_exception_handler(HTTPException, _refused)

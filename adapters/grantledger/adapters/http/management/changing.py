@@ -209,6 +209,7 @@ def _selection(said: models.Select) -> Selection:
         until=said.until,
         fingerprint=None if mark is None else TokenFingerprint(mark),
         token=None if token is None else Secret(token.get_secret_value()),
+        grant_ids=tuple(said.grant_ids),
     )
 
 

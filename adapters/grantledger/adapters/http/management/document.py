@@ -18,6 +18,7 @@ from grantledger.adapters.http.management import (
     events_document,
     log_document,
     models,
+    trace_models,
 )
 from grantledger.domain.values import MAX_NAME_LENGTH, MAX_SUBJECT_LENGTH
 
@@ -29,6 +30,8 @@ BODIES = (
     models.EvidenceIn,
     audit_models.AuditAsked,
     audit_models.AuditPageOut,
+    trace_models.TraceIn,
+    models.QuestionIn,
 )
 PROBLEM = "application/problem+json"
 JSON = "application/json"

@@ -22,13 +22,16 @@ from grantledger.adapters.http.management.asking import (
 )
 from grantledger.adapters.http.service import Service
 from grantledger.domain.errors import Denied
-from grantledger.domain.evidence import EvidenceAsked
+from grantledger.domain.evidence import EvidenceAsked, EvidenceLimits
 from grantledger.domain.grant_state import GrantState
 from grantledger.domain.policy import Operation
 from grantledger.domain.requests import Caller
 from grantledger.domain.values import Secret
 
 ZIP = "application/zip"
+LIMITS = EvidenceLimits(chosen=2_000, ranged=20_000)
+"""Less than the command line's: somebody waits for the answer."""
+
 _Asked = Annotated[models.EvidenceIn, Depends(body_of(models.EvidenceIn))]
 
 
@@ -59,7 +62,12 @@ def add_to(router: APIRouter, service: Service) -> None:
         kept = await anyio.to_thread.run_sync(_Kept)
         try:
             made = await make_evidence(
-                service.opened, caller, asked, kept.bundle, _may(service, caller)
+                service.opened,
+                caller,
+                asked,
+                kept.bundle,
+                _may(service, caller),
+                LIMITS,
             )
             created_at = made.manifest.created_at
             await anyio.to_thread.run_sync(pack, kept.bundle, kept.packed, created_at)

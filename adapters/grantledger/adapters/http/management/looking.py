@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -15,10 +17,11 @@ from grantledger.adapters.http import shown
 from grantledger.adapters.http.management import models
 from grantledger.adapters.http.management.asking import GRANT, Calling, Keyed, grant_for
 from grantledger.adapters.http.service import Service
+from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.endings import still_live
 from grantledger.domain.errors import InvalidRequest, NotProvisioned
-from grantledger.domain.fleet import MAX_PAGE, GrantFilter
+from grantledger.domain.fleet import MAX_PAGE, GrantFilter, GrantPage
 from grantledger.domain.policy import Operation
 from grantledger.domain.requests import Caller
 from grantledger.domain.user_grant import UserGrant
@@ -31,7 +34,11 @@ from grantledger.domain.values import (
 from grantledger.projections.audit_trail import HistoryLine, history_lines
 
 MAX_VERSION = 2**31 - 1
+MAX_LEAF = 2**53
 MAX_CURSOR = 64
+ID_BYTES, SIZE_BYTES = 16, 8
+"""A cursor holds an id, and how many leaves the log had where grants are of then."""
+
 _Name = Annotated[str | None, Query(min_length=1, max_length=MAX_NAME_LENGTH)]
 _Long = Annotated[str | None, Query(min_length=1, max_length=MAX_SUBJECT_LENGTH)]
 _Time = Annotated[models.Time | SkipJsonSchema[None], Query()]
@@ -66,8 +73,18 @@ def add_to(router: APIRouter, service: Service) -> None:
         cursor: Annotated[
             str | None, Query(min_length=1, max_length=MAX_CURSOR)
         ] = None,
+        at: Annotated[
+            models.Time | SkipJsonSchema[None],
+            Query(description="As they were: what was recorded by then."),
+        ] = None,
+        at_leaf: Annotated[
+            int | None,
+            Query(ge=0, le=MAX_LEAF, description="As with this leaf the newest."),
+        ] = None,
     ) -> object:
-        await broker.authorise(caller, Operation.LIST, provider, subject)
+        then = at is not None or at_leaf is not None
+        operation = Operation.AS_OF if then else Operation.LIST
+        await broker.authorise(caller, operation, provider, subject)
         wanted = GrantFilter(
             provider,
             status,
@@ -80,19 +97,24 @@ def add_to(router: APIRouter, service: Service) -> None:
             modified_from,
             modified_until,
         )
-        after = None if cursor is None else _place(cursor)
-        found = await opened.ledger.page(wanted, after=after, limit=limit)
+        after, size = (None, None) if cursor is None else _place(cursor, sized=then)
+        if then:
+            size = await point_of(opened.ledger, at, at_leaf, known=size)
+            said = f"every grant when there were {size} leaves"
+            await broker.audit_access.record(caller, AuditUse.AS_OF, said)
+        found = await _page(service, wanted, size, after, limit)
         policy = broker.env.policy
         may_see = [
             grant
             for grant in found.grants
             if policy.permits(
-                caller, Operation.LIST, grant.state.provider, grant.state.subject
+                caller, operation, grant.state.provider, grant.state.subject
             )
         ]
         return {
             "grants": [shown.grant_data(grant) for grant in may_see],
-            "next": None if found.after is None else _cursor(found.after),
+            "next": None if found.after is None else _cursor(found.after, size),
+            "log_size": size,
         }
 
     @router.get(
@@ -148,21 +170,24 @@ def add_to(router: APIRouter, service: Service) -> None:
         key: Keyed,
         at: _Time = None,
         version: Annotated[int | None, Query(ge=1, le=MAX_VERSION)] = None,
+        position: Annotated[int | None, Query(ge=0, le=MAX_LEAF)] = None,
     ) -> object:
-        if (at is None) == (version is None):
-            raise InvalidRequest("say at or version, and not both", "at")
+        _check_point(at, version, position)
         grant = await grant_for(service, caller, Operation.AS_OF, key)
-        then = f"version {version}" if at is None else at.isoformat()
-        await broker.audit_access.record(
-            caller, AuditUse.AS_OF, f"as of {then}", key=key
+        point = f"at {at}, version {version}, leaf {position}"
+        await broker.audit_access.record(caller, AuditUse.AS_OF, point, key=key)
+        found = await opened.ledger.as_of(
+            grant.id, at=at, version=version, position=position
         )
-        found = await opened.ledger.as_of(grant.id, at=at, version=version)
         if found is None:
             raise NotProvisioned("the grant was not there then")
         return {
             "grant": shown.grant_data(found.grant),
             "leaf_index": found.leaf_index,
             "log_size": found.log_size,
+            "learned_later": []
+            if at is None
+            else [asdict(o) for o in await opened.ledger.learned_later(grant.id, at)],
         }
 
     @router.get(
@@ -248,18 +273,74 @@ def _line(line: HistoryLine) -> dict[str, object]:
     }
 
 
-def _cursor(after: UUID) -> str:
-    return base64.urlsafe_b64encode(after.bytes).decode().rstrip("=")
-
-
-def _place(cursor: str) -> UUID:
-    """Return where a page begins.
+def _check_point(*said: object) -> None:
+    """Refuse a point that is not said in exactly one way.
 
     Raises:
-        InvalidRequest: it is no cursor of ours.
+        InvalidRequest: names the first of them.
+    """
+    if sum(one is not None for one in said) != 1:
+        raise InvalidRequest("say one of at, version and position", "at")
+
+
+async def _page(
+    service: Service,
+    wanted: GrantFilter,
+    size: int | None,
+    after: UUID | None,
+    limit: int,
+) -> GrantPage:
+    """Return the next grants, as they were at a size of the log, or as they are."""
+    ledger = service.opened.ledger
+    if size is None:
+        return await ledger.page(wanted, after=after, limit=limit)
+    return await ledger.page_at(
+        wanted, await ledger.size(size), after=after, limit=limit
+    )
+
+
+async def point_of(
+    ledger: StoredLedger,
+    at: datetime | None,
+    leaf: int | None,
+    *,
+    known: int | None = None,
+    name: str = "at",
+) -> int:
+    """Return how many leaves the log had at a point; `known` from an earlier page.
+
+    Raises:
+        InvalidRequest: both are said, or there is no such leaf.
+    """
+    if at is not None and leaf is not None:
+        raise InvalidRequest(f"say {name} as a time or as a leaf, and not both", name)
+    if known is not None:
+        return await ledger.size(known)
+    if at is not None:
+        return await ledger.size_at(at)
+    return await ledger.size(None if leaf is None else leaf + 1)
+
+
+def _cursor(after: UUID, size: int | None = None) -> str:
+    more = b"" if size is None else size.to_bytes(SIZE_BYTES)
+    return base64.urlsafe_b64encode(after.bytes + more).decode().rstrip("=")
+
+
+def _place(cursor: str, *, sized: bool) -> tuple[UUID, int | None]:
+    """Return where a page begins, and how many leaves the log had for the first one.
+
+    Args:
+        cursor: as it was given out.
+        sized: it was given out for grants as they were.
+
+    Raises:
+        InvalidRequest: it is no cursor of ours, or of another list.
     """
     try:
-        raw = base64.b64decode(cursor + "==", altchars=b"-_", validate=True)
-        return UUID(bytes=raw)
+        padded = cursor + "=" * (-len(cursor) % 4)
+        raw = base64.b64decode(padded, altchars=b"-_", validate=True)
+        size = int.from_bytes(raw[ID_BYTES:][:SIZE_BYTES]) if sized else None
+        last = raw[:-SIZE_BYTES] if sized else raw
+        return UUID(bytes=last), size
     except (ValueError, binascii.Error):
         raise InvalidRequest("cursor is none that was given out", "cursor") from None

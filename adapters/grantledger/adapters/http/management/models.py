@@ -18,7 +18,8 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from grantledger.domain.bulk import MAX_FINGERPRINT_LENGTH, BulkOutcome
+from grantledger.domain.audit import MAX_ADDRESS_LENGTH
+from grantledger.domain.bulk import MAX_FINGERPRINT_LENGTH, MAX_GRANTS, BulkOutcome
 from grantledger.domain.fleet import MAX_YEAR, MIN_YEAR
 from grantledger.domain.journal import MAX_REASON_LENGTH
 from grantledger.domain.values import (
@@ -33,6 +34,7 @@ from grantledger.domain.values import (
     RevocationReason,
     TokenKind,
 )
+from grantledger.projections.inquiry import MAX_DAYS
 
 MAX_TOKEN_LENGTH = 16 * 1024
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
@@ -71,7 +73,7 @@ def _refuse_null(value: object) -> None:
                 raise ValueError(f"{name[:40]} is null; leave it out")
 
 
-class _Asked(BaseModel):
+class Asked(BaseModel):
     """Base of bodies: an unknown name is a mistake, not a hint."""
 
     model_config = ConfigDict(extra="forbid")
@@ -84,11 +86,7 @@ class _Asked(BaseModel):
         return value
 
 
-Asked = _Asked
-"""For models in files of their own."""
-
-
-class Import(_Asked):
+class Import(Asked):
     """A refresh token that was obtained elsewhere, to be kept here.
 
     Attributes:
@@ -103,7 +101,7 @@ class Import(_Asked):
     expires_at: Time | Unsaid = None
 
 
-class Revoke(_Asked):
+class Revoke(Asked):
     """Why a grant is ended; the words are stored sealed."""
 
     reason: RevocationReason = RevocationReason.OPERATOR
@@ -111,13 +109,14 @@ class Revoke(_Asked):
     ticket: Words | Unsaid = None
 
 
-class Select(_Asked):
+class Select(Asked):
     """Which grants: all that is said has to hold, and something has to be said.
 
     Attributes:
         caller: that was handed a token, in the window if there is one.
         since: begins the window in which something happened to the grant.
         token: that the grant had, of any kind and generation.
+        grant_ids: of these alone.
     """
 
     model_config = ConfigDict(
@@ -140,9 +139,10 @@ class Select(_Asked):
         Annotated[str, Field(min_length=1, max_length=MAX_FINGERPRINT_LENGTH)] | Unsaid
     ) = None
     token: Token | Unsaid = None
+    grant_ids: Annotated[list[UUID], Field(min_length=1, max_length=MAX_GRANTS)] = []
 
 
-class EvidenceIn(_Asked):
+class EvidenceIn(Asked):
     """What a bundle is to prove: of a grant, a token, a user, an erasure or a time.
 
     Attributes:
@@ -161,7 +161,30 @@ class EvidenceIn(_Asked):
     complete: bool = False
 
 
-class BulkRevoke(_Asked):
+class QuestionIn(Asked):
+    """What a question is about; which of it is needed, the question says.
+
+    Attributes:
+        at: the moment that it turns on; now by default.
+        recorded_from, recorded_until: when what is looked at was recorded.
+        caller: id of a service; `address` as the broker saw it.
+        key_id: of a fingerprint key.
+        days: how long unused is too long.
+    """
+
+    grant_id: UUID | Unsaid = None
+    at: Time | Unsaid = None
+    recorded_from: Time | Unsaid = None
+    recorded_until: Time | Unsaid = None
+    caller: Name | Unsaid = None
+    address: Annotated[
+        str | Unsaid, Field(min_length=1, max_length=MAX_ADDRESS_LENGTH)
+    ] = None
+    key_id: Name | Unsaid = None
+    days: Annotated[int, Field(ge=1, le=MAX_DAYS)] = 90
+
+
+class BulkRevoke(Asked):
     """Many grants to be ended; nothing is, unless `dry_run` is false."""
 
     selection: Select
@@ -171,7 +194,7 @@ class BulkRevoke(_Asked):
     ticket: Words | Unsaid = None
 
 
-class SetHold(_Asked):
+class SetHold(Asked):
     """What is to be held: one grant, or one user, or everything."""
 
     grant_id: UUID | Unsaid = None
@@ -182,7 +205,7 @@ class SetHold(_Asked):
     ticket: Words | Unsaid = None
 
 
-class ReleaseHold(_Asked):
+class ReleaseHold(Asked):
     """Why a hold ends; the words are stored sealed."""
 
     reason: Words
@@ -291,18 +314,33 @@ class GrantOut(BaseModel):
 
 
 class PageOut(BaseModel):
-    """Some grants; `next` is the cursor of the next page, null at the end."""
+    """Some grants; `next` is the cursor of the next page, null at the end.
+
+    Attributes:
+        log_size: how many leaves the log had, where grants are told as they were.
+    """
 
     grants: list[GrantOut]
     next: str | None
+    log_size: int | None
+
+
+class LearnedOut(BaseModel):
+    """An event that had happened by then, and was recorded after it."""
+
+    leaf_index: int
+    event: str
+    happened_at: datetime
+    recorded_at: datetime
 
 
 class AsOfOut(BaseModel):
-    """A grant as it was, and how long the log was then."""
+    """A grant as it was, how long the log was then, and what was learned later."""
 
     grant: GrantOut
     leaf_index: int
     log_size: int
+    learned_later: list[LearnedOut]
 
 
 class LineOut(BaseModel):

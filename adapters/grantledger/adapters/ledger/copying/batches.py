@@ -43,6 +43,7 @@ WITH_LEAVES = (
     Table("sealed", _LEAF_RANGE),
     Table("journal_index", _LEAF_RANGE),
     Table("token_index", _LEAF_RANGE),
+    Table("grant_states", _LEAF_RANGE),
     # A row goes with its newest leaf: changed later, it comes again with that one.
     Table("current_grants", f"{_LEAF_RANGE} AND grant_id IN {_STREAMS})"),
     # Made with a stream's first event.

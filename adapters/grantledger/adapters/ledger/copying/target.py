@@ -41,6 +41,7 @@ _RECORD = (
     "current_grants",
     "journal_index",
     "token_index",
+    "grant_states",
     "provider_clients",
 )
 _EVENT_COLUMNS = (
@@ -211,6 +212,10 @@ class CopyTarget:
                 )
                 run(
                     "DELETE FROM token_index s WHERE NOT EXISTS"
+                    " (SELECT FROM data_keys k WHERE k.grant_id = s.grant_id)"
+                )
+                run(
+                    "DELETE FROM grant_states s WHERE NOT EXISTS"
                     " (SELECT FROM data_keys k WHERE k.grant_id = s.grant_id)"
                 )
 

@@ -40,6 +40,7 @@ from grantledger.adapters.ledger.postgres.readers import CUT_OFF, Readers
 from grantledger.adapters.ledger.postgres.transaction import PostgresTransaction
 from grantledger.adapters.ledger.rates import Rates
 from grantledger.adapters.ledger.reading import LeafReader, LogSql
+from grantledger.adapters.ledger.rekeyed import Recoded, Rewrapped
 from grantledger.adapters.ledger.rows import GrantRows, selecting
 from grantledger.adapters.ledger.stored_ledger import POLL_SECONDS, StoredLedger
 from grantledger.adapters.ledger.token_rows import TokenRow
@@ -247,6 +248,18 @@ class PostgresLedger(StoredLedger):
 
     def _scrub(self, *, journal: bool, thorough: bool) -> bool:
         return self._maintenance.vacuum(journal=journal, thorough=thorough)
+
+    def _rewrap(self, keys: Sequence[Rewrapped]) -> int:
+        return self._maintenance.rewrap(keys)
+
+    def _recode(self, rows: Sequence[Recoded]) -> int:
+        return self._maintenance.recode(rows)
+
+    def _reseal_client(self, provider: str, old: bytes, new: bytes) -> bool:
+        return self._maintenance.reseal_client(provider, old, new)
+
+    def _retire_key(self, key_id: str) -> None:
+        self._maintenance.retire_key(key_id)
 
     def _heard(self, grant_id: UUID | None) -> None:
         """Wake who waits for the grant, or everybody."""

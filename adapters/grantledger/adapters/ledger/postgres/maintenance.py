@@ -19,11 +19,19 @@ from grantledger.adapters.ledger.postgres.audit_columns import (
 from grantledger.adapters.ledger.postgres.columns import MEND_TOKENS, token_columns
 from grantledger.adapters.ledger.postgres.connections import Connection, Place
 from grantledger.adapters.ledger.postgres.faults import translated
+from grantledger.adapters.ledger.rekeyed import Recoded, Rewrapped
 from grantledger.adapters.ledger.token_rows import TokenRow
 from grantledger.domain.errors import LedgerError, LedgerReadOnly, LegalHoldInForce
 
 KEYS = "data_keys"
-OF_GRANTS = (KEYS, "sealed", "current_grants", "token_index", "audit_terms")
+OF_GRANTS = (
+    KEYS,
+    "sealed",
+    "current_grants",
+    "grant_states",
+    "token_index",
+    "audit_terms",
+)
 OF_JOURNAL = ("stored_events", "journal_index", "audit_rows")
 REWRITTEN_BYTES = 64 * 1024 * 1024
 """A table up to this size is written anew at once; the others wait that long."""
@@ -71,6 +79,33 @@ class PostgresMaintenance:
     def prune(self, version: int, start: int, count: int) -> int:
         """Destroy what a Pruned event covers of so many leaves; return how many."""
         return self._called("SELECT ledger_prune(%s, %s, %s)", version, start, count)
+
+    def rewrap(self, keys: Sequence[Rewrapped]) -> int:
+        """Store wrappings of data keys; see `Rekeyed`."""
+        columns = ([k.grant_id for k in keys], [k.old for k in keys])
+        others = ([k.kek_id for k in keys], [k.new for k in keys])
+        return self._called("SELECT ledger_rewrap(%s, %b, %s, %b)", *columns, *others)
+
+    def recode(self, rows: Sequence[Recoded]) -> int:
+        """Store codes of grants' rows; see `Rekeyed`."""
+        return self._called(
+            "SELECT ledger_recode(%s, %b, %b)",
+            [row.grant_id for row in rows],
+            [row.old for row in rows],
+            [row.new for row in rows],
+        )
+
+    def reseal_client(self, provider: str, old: bytes, new: bytes) -> bool:
+        """Store a client as sealed anew; see `Rekeyed`."""
+        return bool(
+            self._called(
+                "SELECT ledger_reseal_client(%s, %b, %b)::integer", provider, old, new
+            )
+        )
+
+    def retire_key(self, key_id: str) -> None:
+        """Keep in mind that a key is retired; see `Rekeyed`."""
+        self._called("SELECT count(ledger_retire_key(%s))", key_id)
 
     def fill_audit(self, side: int, batch: AuditBatch) -> None:
         """Store rows of the audit trail in the side that is not live."""

@@ -87,7 +87,7 @@ BEGIN
         SELECT p.oid::regprocedure AS name FROM pg_proc p
         WHERE p.pronamespace = home::regnamespace AND p.proname IN (
             'ledger_erase', 'ledger_prune', 'ledger_rewrap', 'ledger_recode',
-            'ledger_reseal_client', 'ledger_forget_key_check',
+            'ledger_reseal_client', 'ledger_retire_key',
             'ledger_audit_fill', 'ledger_audit_reached', 'ledger_audit_clear',
             'ledger_audit_swap', 'ledger_mend_tokens'
         )
@@ -98,8 +98,9 @@ BEGIN
     END LOOP;
     IF current_setting('server_version_num')::integer >= 170000 THEN
         -- VACUUM, so that what was destroyed does not stay on the disk.
-        GRANT MAINTAIN ON data_keys, sealed, current_grants, stored_events,
-            journal_index, token_index, audit_rows, audit_terms TO grantledger_maintenance;
+        GRANT MAINTAIN ON data_keys, sealed, current_grants, grant_states,
+            stored_events, journal_index, token_index, audit_rows, audit_terms
+            TO grantledger_maintenance;
     END IF;
 
     -- The auditor: the log itself, and the rows of its audit trail. Data keys, ciphertexts

@@ -1,0 +1,144 @@
+"""The grants: found by what is known of them, a page at a time; and one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from markupsafe import Markup
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from grantledger.adapters.console.asking import (
+    grants_asked,
+    said,
+    time_of,
+    uuid_of,
+    with_fields,
+)
+from grantledger.adapters.console.rows import shown_rows
+from grantledger.adapters.console.visitors import ROOT, Console, Visit, visited
+from grantledger.adapters.http.shown import grant_data
+from grantledger.domain.audit import AuditFilter, AuditPosition, AuditRow
+from grantledger.domain.audit_access import AuditUse
+from grantledger.domain.errors import InvalidRequest, NotProvisioned
+from grantledger.domain.policy import Operation
+from grantledger.domain.user_grant import UserGrant
+from grantledger.domain.values import ERASED_TEXT, GrantStatus
+from grantledger.projections.timeline import Timeline
+
+PAGE_SIZE = 50
+MAX_DRAWN = 2_000
+MAX_LISTED = 50
+"""Rows of a grant that its picture and its table show; the newest of more."""
+
+_STATUS = tuple(str(status) for status in GrantStatus)
+
+
+def routes(console: Console) -> Sequence[BaseRoute]:
+    """Return the routes."""
+    return [
+        Route(f"{ROOT}/grants", visited(console, grants), methods=["GET"]),
+        Route(f"{ROOT}/grants/{{id}}", visited(console, grant), methods=["GET"]),
+    ]
+
+
+async def grants(visit: Visit) -> Response:
+    """Answer `GET /console/grants?provider=…&after=…`."""
+    query = visit.request.query_params
+    wanted = grants_asked(query)
+    after = uuid_of(said(query, "after"), "after")
+    await visit.must(Operation.LIST)
+    await visit.record(AuditUse.READ, f"grants: {_named(query)}")
+    page = await visit.console.opened.ledger.page(wanted, after=after, limit=PAGE_SIZE)
+    seen = [
+        one
+        for one in page.grants
+        if visit.may(Operation.LIST, one.state.provider, one.state.subject)
+    ]
+    following = None
+    if page.after is not None:
+        following = with_fields(query, after=page.after)
+    return visit.page(
+        "grants.html",
+        "Grants",
+        grants=seen,
+        query=query,
+        statuses=_STATUS,
+        providers=sorted(visit.console.opened.providers),
+        following=following,
+        first=None if after is None else with_fields(query, after=None),
+    )
+
+
+async def grant(visit: Visit) -> Response:
+    """Answer `GET /console/grants/{id}?at=…`: one grant, now or as it was."""
+    grant_id = _id(visit.request.path_params["id"])
+    query = visit.request.query_params
+    at = time_of(said(query, "at"), "at")
+    ledger = visit.console.opened.ledger
+    now = await ledger.get(grant_id)
+    if now is None:
+        raise NotProvisioned(f"there is no grant {grant_id}")
+    state = now.state
+    await visit.must(Operation.HISTORY, state.provider, state.subject)
+    use = AuditUse.HISTORY if at is None else AuditUse.AS_OF
+    words = f"grant {grant_id}" + (f" as of {at.isoformat()}" if at else "")
+    await visit.record(use, words, grant_id=grant_id)
+    shown: UserGrant | None = now
+    below: int | None = None
+    if at is not None:
+        found = await ledger.as_of(grant_id, at=at)
+        shown = None if found is None else found.grant
+        below = 0 if found is None else found.log_size
+    rows, more = await _rows_of(visit, grant_id, below)
+    timeline = Timeline()
+    for row in rows:
+        timeline.add(row)
+    return visit.page(
+        "grant.html",
+        f"{state.provider} · {state.subject or ERASED_TEXT}",
+        grant=shown,
+        data=None if shown is None else grant_data(shown),
+        grant_id=grant_id,
+        state=state,
+        at=at,
+        first_at=rows[0].recorded_at if rows else None,
+        now=visit.console.opened.clock.now(),
+        # Made by us, of names and numbers: nothing in it is anybody's text.
+        picture=Markup(timeline.svg()),  # noqa: S704 - see above
+        rows=shown_rows(reversed(rows[-MAX_LISTED:])),
+        more=more or len(rows) > MAX_LISTED,
+        live=await ledger.hand_outs(grant_id, at or visit.console.opened.clock.now()),
+    )
+
+
+async def _rows_of(
+    visit: Visit, grant_id: UUID, below: int | None
+) -> tuple[list[AuditRow], bool]:
+    """Return the newest rows of a grant, oldest first, and whether there are more."""
+    kept: list[AuditRow] = []
+    more = False
+    after: AuditPosition | None = None
+    wanted = AuditFilter(grant_id=grant_id, below=below)
+    while True:
+        page = await visit.console.opened.ledger.audit(wanted, after=after, limit=500)
+        kept += page.rows
+        more = more or len(kept) > MAX_DRAWN
+        kept = kept[-MAX_DRAWN:]
+        after = page.after
+        if after is None:
+            return kept, more
+
+
+def _id(text: str) -> UUID:
+    found = uuid_of(text, "grant")
+    if found is None:
+        raise InvalidRequest("a grant has an id", "grant")
+    return found
+
+
+def _named(query: object) -> str:
+    """Return which fields were asked for; their values may name people."""
+    names = sorted(str(name) for name in dict(query))  # type: ignore[call-overload]  # a mapping
+    return ", ".join(names) or "all"

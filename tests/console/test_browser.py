@@ -1,0 +1,239 @@
+"""The console as Chromium shows it, over the ledger of the golden incident."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from tests.cli.scene import GRANTLEDGER, Shell
+from tests.incident.cast import Told
+from tests.support.chromium import chromium
+
+AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
+WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 360, "height": 800}
+PAGES = {
+    "overview": "/console",
+    "its past": "/console?at=2025-03-06T12:00:00Z",
+    "grants": "/console/grants",
+    "no grants": "/console/grants?status=refreshing",
+    "a grant": "/console/grants/{alice}",
+    "before it": "/console/grants/{alice}?at=2001-01-01T00:00:00Z",
+    "a grant's past": "/console/grants/{alice}?at=2025-03-06T12:00:00Z",
+    "trail": "/console/trail",
+    "denials": "/console/trail?outcome=denied",
+    "no rows": "/console/trail?caller=nobody",
+    "trace": "/console/trace",
+    "a leaf": "/console/leaf/100.-1",
+    "an error": "/console/grants?status=nonsense",
+    "nowhere": "/console/nowhere",
+}
+
+
+@dataclass
+class Desk:
+    """A browser that has come in, and where the pages are."""
+
+    context: BrowserContext
+    base: str
+    told: Told
+    place: Path
+
+    @contextmanager
+    def page(self, path: str) -> Generator[Page]:
+        """Open a page; whatever it says or asks of others fails the test."""
+        faults: list[str] = []
+        page = self.context.new_page()
+        page.on("console", lambda said: faults.append(f"{said.type}: {said.text}"))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("dialog", lambda shown: faults.append(f"dialog: {shown.message}"))
+        page.on("request", lambda asked: self._check(asked.url, faults))
+        try:
+            page.goto(self.base + path.format(**self.told.grants))
+            yield page
+        finally:
+            page.close()
+        # What the browser says of a status is no fault of the page.
+        assert [f for f in faults if "Failed to load resource" not in f] == []
+
+    def _check(self, url: str, faults: list[str]) -> None:
+        if not url.startswith(self.base + "/"):
+            faults.append(f"asked {urlsplit(url).netloc}")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def desk(
+    golden: Path, told: Told, browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Desk]:
+    place = tmp_path_factory.mktemp("console") / "place"
+    copytree(golden, place)
+    process = Shell(place).start("console")
+    try:
+        assert process.stdout is not None
+        link = process.stdout.readline().strip()
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(link)
+        page.wait_for_url("**/console")
+        page.close()
+        parts = urlsplit(link)
+        yield Desk(context, f"{parts.scheme}://{parts.netloc}", told, place)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+
+
+@pytest.mark.parametrize("path", PAGES.values(), ids=PAGES.keys())
+def test_a_page_is_whole_at_every_width_and_in_light_and_dark(
+    desk: Desk, path: str
+) -> None:
+    with desk.page(path) as page:
+        for size, scheme in ((WIDE, "light"), (NARROW, "dark")):
+            _fits(page, size, scheme)
+
+
+def _fits(page: Page, size: dict[str, int], scheme: str) -> None:
+    page.set_viewport_size(size)  # type: ignore[arg-type]  # a typed dict
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of its words
+    assert page.evaluate(
+        "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    ), f"{size['width']} px: wider than its window"
+    assert _violations(page) == {}, (scheme, size)
+
+
+def _violations(page: Page) -> dict[str, list[Any]]:
+    page.evaluate(AXE)
+    found = page.evaluate("rules => axe.run(document, rules)", RULES)
+    return {
+        one["id"]: [node["html"][:200] for node in one["nodes"][:3]]
+        for one in found["violations"]
+    }
+
+
+def test_the_keyboard_is_enough(desk: Desk) -> None:
+    with desk.page("/console/grants") as page:
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        page.keyboard.press("Enter")
+        assert page.evaluate("document.activeElement.id") == "main"
+        for _ in range(20):
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.closest('tbody') !== null"):
+                break
+        outline = "getComputedStyle(document.activeElement).outlineStyle"
+        assert page.evaluate(outline) != "none", "where one is, is seen"
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/console/grants/*")
+        assert page.locator("figure.picture svg").count() == 1
+
+
+def test_the_browser_proves_a_leaf_by_itself(desk: Desk) -> None:
+    with desk.page("/console/leaf/100.-1") as page:
+        page.get_by_role("button", name="Verify this leaf").press("Enter")
+        page.locator("#verified li").nth(3).wait_for()
+        assert page.locator("#verified li.good").count() == 4
+        assert page.locator("#verified li.bad").count() == 0
+
+
+@pytest.mark.parametrize("changed", ["leaf", "hashes", "checkpoint"])
+def test_a_proof_that_was_changed_on_its_way_is_refused(
+    desk: Desk, changed: str
+) -> None:
+    with desk.page("/console/leaf/100.-1") as page:
+
+        def change(route: Any) -> None:  # noqa: ANN401 - the driver's own
+            said = route.fetch().json()
+            match changed:
+                case "leaf":
+                    said["leaf"] = "AAAA" + said["leaf"][4:]
+                case "hashes":
+                    said["hashes"].reverse()
+                case _:
+                    text = said["checkpoint"]
+                    said["checkpoint"] = text.replace("\n", "x\n", 1)
+            route.fulfill(json=said)
+
+        page.route("**/console/proof/*", change)
+        page.get_by_role("button", name="Verify this leaf").click()
+        page.locator("#verified li").nth(3).wait_for()
+        assert page.locator("#verified li.bad").count() >= 2
+
+
+def test_a_stolen_token_is_traced_and_its_grant_ended(desk: Desk) -> None:
+    with desk.page("/console/trace") as page:
+        page.get_by_label("A token, itself").fill(desk.told.stolen_access)
+        page.get_by_role("button", name="Trace").click()
+        page.get_by_text("Who holds them").wait_for()
+        assert desk.told.stolen_access not in page.content()
+        assert page.url.endswith("/console/trace")
+        assert page.locator("figure.graph svg g.asked").count() == 1
+        for size, scheme in ((WIDE, "light"), (NARROW, "dark")):
+            _fits(page, size, scheme)
+        page.get_by_label("Reason").fill("handed to an unknown address")
+        page.get_by_label("Ticket").fill("SEC-4711")
+        page.get_by_label("I am sure").check()
+        page.get_by_role("button", name="End this grant").click()
+        page.get_by_text("Nothing is handed out any more").wait_for()
+
+
+def test_the_slider_goes_through_time(desk: Desk) -> None:
+    with desk.page("/console/grants/{alice}") as page:
+        slide = page.locator("input[type=range]")
+        slide.focus()
+        slide.press("Home")
+        page.wait_for_url("**/console/grants/*at=*")
+        assert page.get_by_text("This is the past").is_visible()
+
+
+def test_times_say_what_they_are_here(desk: Desk) -> None:
+    with desk.page("/console/trail") as page:
+        first = page.locator("time").first
+        assert "UTC" in first.inner_text()
+        assert first.get_attribute("title", timeout=2000)
+
+
+def test_rows_and_evidence_are_taken_out(desk: Desk, tmp_path: Path) -> None:
+    with desk.page("/console/trail?outcome=denied") as page:
+        with page.expect_download() as download:
+            page.get_by_role("link", name="CSV", exact=True).click()
+        kept = tmp_path / "rows.csv"
+        download.value.save_as(kept)
+        assert kept.read_text(encoding="utf-8").count("\n") > 2
+    with desk.page("/console/grants/{alice}") as page:
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Evidence bundle").click()
+        bundle = tmp_path / "evidence.zip"
+        download.value.save_as(bundle)
+    key = Shell(desk.place).run("checkpoint", "--key").out.strip()
+    verifier = GRANTLEDGER.with_name("grantledger-verify")
+    command: list[str | Path] = [verifier, "bundle", "--key", key, bundle]
+    verified = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert verified.returncode == 0, verified.stderr
+
+
+def test_who_leaves_is_out(desk: Desk, browser: Browser) -> None:
+    context = browser.new_context(storage_state=desk.context.storage_state())
+    page = context.new_page()
+    page.goto(f"{desk.base}/console/grants")
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("heading", name="Signed out").wait_for()
+    page.goto(f"{desk.base}/console/grants")
+    assert page.get_by_role("heading", name="Sign in").is_visible()
+    context.close()
