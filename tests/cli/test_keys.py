@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,12 @@ def listed(place: Terminal) -> dict[str, Any]:
     return {key["id"]: key for key in place.json("keys", "list")["keys"]}
 
 
+def wrappings(place: Terminal) -> list[bytes]:
+    (ledger,) = place.directory.glob("*.db")
+    with closing(sqlite3.connect(ledger)) as connection:
+        return [row[0] for row in connection.execute("SELECT wrapped FROM data_keys")]
+
+
 def test_a_wrapping_key_rotates_and_the_old_one_retires(
     place: Terminal, server: DevServer
 ) -> None:
@@ -32,6 +40,7 @@ def test_a_wrapping_key_rotates_and_the_old_one_retires(
     (old,) = [key for key in before.values() if key["use"] == "kek"]
     assert old["active"]
     assert "data keys" in old["needed_by"]
+    wrapped = wrappings(place)
     prepared = place.json("keys", "prepare", "--use", "kek")["prepared"]
     assert place.json("keys", "prepare", "--use", "kek")["prepared"] == prepared
     assert listed(place)[prepared]["prepared"]
@@ -40,6 +49,8 @@ def test_a_wrapping_key_rotates_and_the_old_one_retires(
     assert (said["active"], said["previous"]) == (prepared, old["id"])
     assert said["data_keys"] > 0
     place.ok("keys", "retire", old["id"])
+    left = b"".join(path.read_bytes() for path in place.directory.glob("*.db*"))
+    assert not any(one in left for one in wrapped), "older wrappings are freed, too"
     after = listed(place)
     assert old["id"] not in after
     assert after[prepared]["active"]

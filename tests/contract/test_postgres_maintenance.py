@@ -10,6 +10,7 @@ import pytest
 from psycopg import errors
 
 from grantledger.adapters.cli.leaf_check import check_leaves
+from grantledger.adapters.keys.ring import KeyRing, KeyUse
 from grantledger.adapters.ledger.erasure_list import FileErasures
 from grantledger.adapters.ledger.postgres.ledger import PostgresLedger
 from grantledger.adapters.ledger.postgres.maintenance import PostgresMaintenance
@@ -28,6 +29,7 @@ from tests.contract.test_postgres_roles import (
     login,
     roles,
 )
+from tests.contract.test_rekeying import rotated
 from tests.ledger.scene import ctx, hand_out, new_grant
 from tests.ledger.test_erasure_bytes import grown, traces
 
@@ -245,3 +247,35 @@ async def test_what_is_large_is_not_rewritten_unless_it_is_asked(
     assert keeper.vacuum(journal=True, thorough=True)
     ((_, newer_parts),) = roles.sql(files)
     assert newer_parts != parts
+
+
+async def test_keys_are_changed_by_the_maintenance_role_alone(
+    roles: PostgresStore, tmp_path: Path
+) -> None:
+    """Else nothing is: the broker's own role changes no stored key."""
+    path = tmp_path / "rotating.json"
+    roles.ring.save(path)
+    ring = KeyRing.load(path)
+    with login(roles, APP) as app, login(roles, MAINTENANCE) as keeper:
+        async with opened(app, ring=ring, maintenance=keeper.place) as ledger:
+            await ledger.append(new_grant())
+            await ledger.keep_client("cloud", b"sealed")
+        old = ring.active_id(KeyUse.KEK)
+        for use in (KeyUse.KEK, KeyUse.MAC):
+            rotated(path, use)
+        ring.refresh()
+        async with opened(app, ring=ring) as ledger:
+            for work in (ledger.rewrap, ledger.recode):
+                with pytest.raises(LedgerReadOnly):
+                    await work()
+            with pytest.raises(LedgerReadOnly):
+                await ledger.reseal_client("cloud", b"sealed", b"anew")
+            with pytest.raises(LedgerReadOnly):
+                await ledger.retire_key(old)
+            assert old in await ledger.wrapping_keys()
+        async with opened(app, ring=ring, maintenance=keeper.place) as ledger:
+            assert await ledger.rewrap() == 1
+            assert await ledger.recode() == 1
+            assert await ledger.reseal_client("cloud", b"sealed", b"anew")
+            await ledger.retire_key(old)
+            assert old not in await ledger.wrapping_keys()

@@ -88,7 +88,7 @@ EXECUTORS = {
     "ledger_audit_extend": {APP},
     "ledger_audit_put": set(),
     "ledger_audit_fill": {MAINTENANCE},
-    "ledger_audit_reached": {MAINTENANCE},
+    "ledger_audit_move": {MAINTENANCE},
     "ledger_audit_clear": {MAINTENANCE},
     "ledger_audit_swap": {MAINTENANCE},
     "ledger_mend_tokens": {MAINTENANCE},

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grantledger.adapters.bootstrap.rebuilding import filling
 from grantledger.adapters.cli.entry import run
-from grantledger.adapters.ledger.rebuilding import Difference
+from grantledger.adapters.ledger.rebuilding import Difference, Rebuilt
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.audit import AuditFilter
 from grantledger.domain.errors import IntegrityError, LedgerError
@@ -239,6 +240,32 @@ async def test_of_two_rebuilds_at_once_none_spoils_the_trail(
         LedgerError
     }
     assert (await ledger.compare_audit(silent)).differing == 0
+
+
+async def test_a_rebuild_that_fills_notices_another(
+    ledger: StoredLedger, store: Store
+) -> None:
+    """It would put in place what the other one has emptied."""
+    await lived(ledger)
+    other: list[Rebuilt] = []
+
+    async def fill(side: int, ranges: object) -> None:
+        _ = ranges
+        await ledger.fill_audit(side, 0, 6)
+        other.append(await ledger.rebuild_audit(silent))
+
+    with pytest.raises(LedgerError, match="another rebuild"):
+        await ledger.rebuild_audit(silent, fill=fill, run=7)
+    assert other[0].differing == 0
+    await ledger.complete_audit()
+    assert (await ledger.compare_audit(silent)).differing == 0
+    assert await live_side(store) == 1
+
+
+async def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
+    fill = filling(tmp_path / "none.toml", 1, silent)
+    with pytest.raises(LedgerError, match="there is no"):
+        await fill(1, [(0, 5)])
 
 
 async def test_ranges_are_made_side_by_side(ledger: StoredLedger) -> None:

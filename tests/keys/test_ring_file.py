@@ -12,7 +12,7 @@ import pytest
 
 from grantledger.adapters.keys.ring import KeyRing, KeyUse
 from grantledger.adapters.keys.ringfile import MAX_BYTES
-from grantledger.domain.errors import ConfigurationError
+from grantledger.domain.errors import ConfigurationError, WrongKey
 from tests.keys.conftest import NOW
 
 
@@ -229,3 +229,56 @@ def test_a_full_disk_leaves_the_old_ring_and_no_litter(
     assert "cannot be written: File too large" in done.stdout
     assert KeyRing.load(path).reveal() == ring.reveal()
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_ring_follows_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "keyring.json"
+    first = KeyRing.generate(os.urandom, NOW)
+    first.save(path)
+    ring = KeyRing.load(path)
+    assert not ring.refresh()
+    newer = first.rotated(KeyUse.MAC, NOW)
+    newer.save(path, overwrite=True)
+    assert ring.refresh()
+    assert not ring.refresh()
+    assert ring.active_id(KeyUse.MAC) == newer.active_id(KeyUse.MAC)
+    assert ring.mac([b"x"]) == newer.mac([b"x"])
+
+
+def test_what_a_key_made_that_the_ring_lacks_is_checked_by_its_newer_file(
+    tmp_path: Path,
+) -> None:
+    """Whoever meets such a code at the same time waits for the keys, too."""
+    path = tmp_path / "keyring.json"
+    first = KeyRing.generate(os.urandom, NOW)
+    first.save(path)
+    ring = KeyRing.load(path)
+    newer = first.rotated(KeyUse.MAC, NOW)
+    newer.save(path, overwrite=True)
+    code = newer.mac([b"x"])
+    with ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(lambda _: ring.check_mac(code, [b"x"]), range(64)))
+    assert said == [True] * 64
+    stranger = KeyRing.generate(os.urandom, NOW).mac([b"x"])
+    with pytest.raises(WrongKey, match="lacks the mac key"):
+        ring.check_mac(stranger, [b"x"])
+
+
+def test_a_file_that_is_no_ring_changes_nothing_until_it_is_one(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "keyring.json"
+    first = KeyRing.generate(os.urandom, NOW)
+    first.save(path)
+    ring = KeyRing.load(path)
+    path.write_text("{}")
+    for _ in range(2):
+        with pytest.raises(ConfigurationError):
+            ring.refresh()
+    assert ring.check_mac(first.mac([b"x"]), [b"x"])
+    path.unlink()
+    assert not ring.refresh()
+    newer = first.rotated(KeyUse.KEK, NOW)
+    newer.save(path)
+    assert ring.refresh()
+    assert ring.active_id(KeyUse.KEK) == newer.active_id(KeyUse.KEK)

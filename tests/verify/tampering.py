@@ -90,6 +90,17 @@ WHERE rowid = 10
 -> leaf 9: its column originator_id is
 """
 
+TEXT = """
+UPDATE stored_events SET topic = CAST(x'ff41' AS TEXT) WHERE rowid = 10
+-> leaf 9: its column topic is
+
+UPDATE sealed SET field = CAST(x'ff41' AS TEXT) WHERE leaf_index = 18
+-> the leaf names no such part
+
+UPDATE current_grants SET status = CAST(x'ff41' AS TEXT) WHERE status = 'revoked'
+-> newest of them leaf 22, say 'revoked'
+"""
+
 HEAD = """
 DELETE FROM log_head
 -> log_head: there is none

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from grantledger.projections.checkpoints import Checkpoint, read_note, signed_note
 from grantledger.projections.verify.command import main
 from tests.verify.scene import Verifier, Written, change, note_of, rehead
-from tests.verify.tampering import COLUMNS, GRANTS, HEAD, LOG, SEALED, cases
+from tests.verify.tampering import COLUMNS, GRANTS, HEAD, LOG, SEALED, TEXT, cases
 
 SIZE = 28
 COLUMNS_OF_TABLES = (
@@ -63,7 +63,7 @@ def test_two_processes_find_what_one_finds(
 
 
 @pytest.mark.parametrize(
-    ("statement", "found"), cases(LOG, COLUMNS, HEAD, SEALED, GRANTS)
+    ("statement", "found"), cases(LOG, COLUMNS, TEXT, HEAD, SEALED, GRANTS)
 )
 def test_a_change_is_found_with_its_position(
     written: Written, verifier: Verifier, tmp_path: Path, statement: str, found: str

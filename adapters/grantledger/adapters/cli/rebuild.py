@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from grantledger.domain.errors import InvalidRequest
 DIFFERENT = 1
 """Exit code where `--compare` has found a difference."""
 MOST_WORKERS = 32
+RUN_BITS = 48
 
 
 class Derived(StrEnum):
@@ -74,7 +76,8 @@ def rebuild(
             if compare:
                 return await ledger.compare_audit(tell)
             fill = filling(config, count, tell) if count > 1 else None
-            return await ledger.rebuild_audit(tell, fill=fill)
+            run = secrets.randbits(RUN_BITS)
+            return await ledger.rebuild_audit(tell, fill=fill, run=run)
 
         done = with_broker(config, work, tend=False)
     data = {

@@ -116,7 +116,8 @@ class KeyRing:
                 write it, or it is no usable ring; `field` names the place.
         """
         source = RingSource(Path(path))
-        source.changed()
+        # Before it is read: one that replaces it meanwhile is seen as another.
+        source.took(source.now())
         ring = cls.parse(ringfile.read(Path(path)), str(path), random)
         ring._source = source  # noqa: SLF001 - its own
         return ring
@@ -124,16 +125,20 @@ class KeyRing:
     def refresh(self) -> bool:
         """Take up the file's keys, if it was replaced; tell whether it was.
 
-        A file that is no usable ring changes nothing.
-
         Raises:
-            ConfigurationError: likewise; said once for each state of the file.
+            ConfigurationError: it is no usable ring; the keys stay as they are, and the
+                next call looks again.
         """
         source = self._source
-        if source is None or not source.changed():
+        if source is None:
             return False
-        path = source.path
-        self._in = SortedKeys.of(read(ringfile.read(path), str(path)))
+        with source.lock:
+            status = source.now()
+            if not source.is_new(status):
+                return False
+            path = source.path
+            self._in = SortedKeys.of(read(ringfile.read(path), str(path)))
+            source.took(status)
         return True
 
     def _met(self, use: KeyUse, key_id: str) -> bool:

@@ -122,12 +122,14 @@ def clear(c: SQLiteCursor, side: int, leaves: int) -> bool:
     return left
 
 
-def reached(c: SQLiteCursor, side: int, size: int) -> None:
-    """Say that the side that is not live has every leaf below `size`."""
+def moved(c: SQLiteCursor, side: int, start: int, end: int) -> bool:
+    """Set the position of the side that is not live; False if it is not `start`."""
     c.execute(
-        "UPDATE audit_position SET next_index=? WHERE side=? AND NOT live",
-        (size, side),
+        "UPDATE audit_position SET next_index=?"
+        " WHERE side=? AND NOT live AND next_index=?",
+        (end, side, start),
     )
+    return _changed(c)
 
 
 def swap(c: SQLiteCursor, side: int) -> bool:

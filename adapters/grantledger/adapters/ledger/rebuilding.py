@@ -33,6 +33,7 @@ MAX_DIFFERENCES = 100
 RANGE = 500
 """Leaves of one piece of work, and those that are cleared in one transaction."""
 MAX_SWAPS = 10
+OTHER = "another rebuild has begun; nothing was swapped"
 
 Tell = Callable[[int, int], None]
 """Is told how many leaves are done, and of how many."""
@@ -95,8 +96,8 @@ class Rebuilds(ABC):
         """Store rows in the side that is not live, in whatever order."""
 
     @abstractmethod
-    def _reached_audit(self, side: int, size: int) -> None:
-        """Say that the side that is not live has every leaf below `size`."""
+    def _moved_audit(self, side: int, start: int, end: int) -> bool:
+        """Set the position of the side that is not live; False if it is not `start`."""
 
     @abstractmethod
     def _clear_audit(self, side: int, leaves: int) -> bool:
@@ -128,12 +129,15 @@ class Rebuilds(ABC):
 
     # -- the audit trail
 
-    async def rebuild_audit(self, tell: Tell, *, fill: Fill | None = None) -> Rebuilt:
+    async def rebuild_audit(
+        self, tell: Tell, *, fill: Fill | None = None, run: int = 0
+    ) -> Rebuilt:
         """Make the audit trail again beside itself, compare, and put it in its place.
 
         Args:
             tell: is told how far it is.
             fill: makes ranges of leaves side by side; without, one after the other.
+            run: tells it from another that fills; random, 0 or more.
 
         Raises:
             LedgerError: another rebuild has begun meanwhile; nothing was swapped.
@@ -145,8 +149,10 @@ class Rebuilds(ABC):
             await self._extended(side, size, tell)
         else:
             ranges = [(a, min(a + RANGE, size)) for a in range(0, size, RANGE)]
+            # Nobody else's position: a rebuild that begins meanwhile takes it away.
+            await self._moved(side, 0, -1 - run)
             await fill(side, ranges)
-            await self._in_thread(partial(self._reached_audit, side, size))
+            await self._moved(side, -1 - run, size)
         await self.complete_audit()
         size = await self._read(lambda c: _reached(c, 1 - side))
         await self._extended(side, size, tell)
@@ -199,12 +205,16 @@ class Rebuilds(ABC):
         while await self._in_thread(partial(self._clear_audit, side, RANGE)):
             pass
 
+    async def _moved(self, side: int, start: int, end: int) -> None:
+        if not await self._in_thread(partial(self._moved_audit, side, start, end)):
+            raise LedgerError(OTHER)
+
     async def _extended(self, side: int, end: int, tell: Tell) -> int:
         start = await self._read(lambda c: _reached(c, side))
         while start < end:
             batch = await self._batch(start, end)
             if not await self._in_thread(partial(self.extend_audit, side, batch)):
-                raise LedgerError("another rebuild has begun; nothing was swapped")
+                raise LedgerError(OTHER)
             start = batch.end
             tell(start, end)
         return start

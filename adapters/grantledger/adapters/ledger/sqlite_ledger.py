@@ -227,9 +227,9 @@ class SqliteLedger(StoredLedger):
         with self._store.transaction(commit=True) as c:
             audit_writes.put(c, side, batch)
 
-    def _reached_audit(self, side: int, size: int) -> None:
+    def _moved_audit(self, side: int, start: int, end: int) -> bool:
         with self._store.transaction(commit=True) as c:
-            audit_writes.reached(c, side, size)
+            return audit_writes.moved(c, side, start, end)
 
     def _clear_audit(self, side: int, leaves: int) -> bool:
         with self._store.transaction(commit=True) as c:

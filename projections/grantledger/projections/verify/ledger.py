@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,19 @@ class Question:
     older: tuple[Note, ...]
     trust: Trust
     sealed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a file is read.
+
+    Attributes:
+        at_rest: nobody else has it open.
+        lenient: a text that is no UTF-8 is read all the same, and more slowly.
+    """
+
+    at_rest: bool
+    lenient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,20 +120,30 @@ def check_ledger(
     # Nobody has a ledger open that has no write-ahead log: it is read as it stands, and
     # nothing is left beside it. Whether that stayed so is seen afterwards.
     still = _unchanged(path)
-    at_rest = still is not None
+    way = Way(at_rest=still is not None)
     while True:
         found = Findings()
         try:
-            with _opened(path, at_rest=at_rest) as connection:
-                report = _checked(
-                    path, connection, asked, found, shared_from, at_rest=at_rest
-                )
-        except sqlite3.Error as cause:
-            raise Unreadable(f"cannot read {path}: {cause}") from cause
-        if not at_rest or _unchanged(path) == still:
+            with _opened(path, way) as connection:
+                report = _checked(path, connection, asked, found, shared_from, way)
+        except (sqlite3.Error, UnicodeDecodeError) as cause:
+            if way.lenient or not _is_text(cause):
+                raise Unreadable(f"cannot read {path}: {shown(str(cause))}") from cause
+            way = replace(way, lenient=True)
+            continue
+        if not way.at_rest or _unchanged(path) == still:
             findings.extend(found)
             return report
-        at_rest = False
+        way = replace(way, at_rest=False)
+
+
+def _is_text(cause: Exception) -> bool:
+    """Tell whether a text somewhere is no UTF-8: then all are read with care."""
+    return isinstance(cause, UnicodeDecodeError) or "decode" in str(cause)
+
+
+def _with_care(data: bytes) -> str:
+    return data.decode(errors="backslashreplace")
 
 
 def _unchanged(path: Path) -> tuple[int, ...] | None:
@@ -135,14 +158,16 @@ def _unchanged(path: Path) -> tuple[int, ...] | None:
 
 
 @contextmanager
-def _opened(path: Path, *, at_rest: bool) -> Generator[sqlite3.Connection]:
+def _opened(path: Path, way: Way) -> Generator[sqlite3.Connection]:
     """Yield a connection that reads only, in one transaction."""
     if not path.is_file():
         raise Unreadable(f"there is no file {path}")
-    uri = f"{path.absolute().as_uri()}?{'immutable=1' if at_rest else 'mode=ro'}"
+    uri = f"{path.absolute().as_uri()}?{'immutable=1' if way.at_rest else 'mode=ro'}"
     with closing(
         sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None)
     ) as connection:
+        if way.lenient:
+            connection.text_factory = _with_care
         # What the file's own schema might run is not trusted.
         connection.execute("PRAGMA trusted_schema=OFF")
         connection.execute("PRAGMA query_only=ON")
@@ -164,8 +189,7 @@ def _checked(
     asked: Question,
     findings: Findings,
     shared_from: int | None,
-    *,
-    at_rest: bool,
+    way: Way,
 ) -> LedgerReport:
     head = _head(connection)
     newest = _one(connection, "SELECT max(rowid) FROM stored_events") or 0
@@ -180,7 +204,7 @@ def _checked(
     known = size if head is None else min(size, head[0])
     shared = shared_from is not None and known >= shared_from
     if shared:
-        scans = _shared(path, connection, head, size, part, at_rest=at_rest)
+        scans = _shared(path, connection, head, size, part, way)
     if not scans:
         shared = False
         scans = [_scan(connection, (0, size), part)]
@@ -228,7 +252,9 @@ def _scan(
     span: tuple[int, int],
     part: Part,
 ) -> Scan:
-    keys = set(connection.execute("SELECT dek_id, grant_id FROM data_keys"))
+    keys: set[tuple[str, str]] = set()
+    if part.sealed:
+        keys.update(connection.execute("SELECT dek_id, grant_id FROM data_keys"))
     return Scanner(connection, part.wanted, keys, sealed=part.sealed).scan(*span)
 
 
@@ -237,11 +263,10 @@ def _scan_apart(
     head: Head | None,
     span: tuple[int, int],
     part: Part,
-    *,
-    at_rest: bool,
+    way: Way,
 ) -> Scan | None:
     """Scan a part in a process of its own; None where the log has moved on."""
-    with _opened(path, at_rest=at_rest) as connection:
+    with _opened(path, way) as connection:
         if _head(connection) != head:
             return None
         return _scan(connection, span, part)
@@ -253,15 +278,12 @@ def _shared(
     head: Head | None,
     size: int,
     part: Part,
-    *,
-    at_rest: bool,
+    way: Way,
 ) -> list[Scan]:
     """Return both halves, or none where they would be of different moments."""
     middle = size // 2 // BLOCK_LEAVES * BLOCK_LEAVES
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        other = pool.submit(
-            _scan_apart, path, head, (middle, size), part, at_rest=at_rest
-        )
+        other = pool.submit(_scan_apart, path, head, (middle, size), part, way)
         first = _scan(connection, (0, middle), part)
         second = other.result()
     return [] if second is None else [first, second]

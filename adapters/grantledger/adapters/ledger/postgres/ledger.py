@@ -225,8 +225,8 @@ class PostgresLedger(StoredLedger):
     def _fill_audit(self, side: int, batch: AuditBatch) -> None:
         self._maintenance.fill_audit(side, batch)
 
-    def _reached_audit(self, side: int, size: int) -> None:
-        self._maintenance.reached_audit(side, size)
+    def _moved_audit(self, side: int, start: int, end: int) -> bool:
+        return self._maintenance.moved_audit(side, start, end)
 
     def _clear_audit(self, side: int, leaves: int) -> bool:
         return self._maintenance.clear_audit(side, leaves)

@@ -112,9 +112,11 @@ class PostgresMaintenance:
         values = (side, batch.start, batch.end, *audit_columns(batch))
         self._called(FILL_AUDIT, *values)
 
-    def reached_audit(self, side: int, size: int) -> None:
-        """Say that the side that is not live has every leaf below `size`."""
-        self._called("SELECT ledger_audit_reached(%s, %s)", side, size)
+    def moved_audit(self, side: int, start: int, end: int) -> bool:
+        """Set the position of the side that is not live, if it is `start`."""
+        return (
+            self._called("SELECT ledger_audit_move(%s, %s, %s)", side, start, end) > 0
+        )
 
     def clear_audit(self, side: int, leaves: int) -> bool:
         """Empty so many leaves of the side that is not live; tell if any is left."""

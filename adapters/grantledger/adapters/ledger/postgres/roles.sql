@@ -88,7 +88,7 @@ BEGIN
         WHERE p.pronamespace = home::regnamespace AND p.proname IN (
             'ledger_erase', 'ledger_prune', 'ledger_rewrap', 'ledger_recode',
             'ledger_reseal_client', 'ledger_retire_key',
-            'ledger_audit_fill', 'ledger_audit_reached', 'ledger_audit_clear',
+            'ledger_audit_fill', 'ledger_audit_move', 'ledger_audit_clear',
             'ledger_audit_swap', 'ledger_mend_tokens'
         )
     LOOP

@@ -154,10 +154,16 @@ BEGIN
 END
 $body$;
 
--- Say that the side that is not live has every leaf below a size.
-CREATE FUNCTION ledger_audit_reached(e_side integer, e_size bigint) RETURNS void
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $body$
-    UPDATE audit_position SET next_index = e_size WHERE side = e_side AND NOT live;
+-- Set the position of the side that is not live, if it is what the caller says; return
+-- 1, or 0. A negative one is that of a run that fills it.
+CREATE FUNCTION ledger_audit_move(e_side integer, e_from bigint, e_to bigint)
+RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $body$
+BEGIN
+    UPDATE audit_position SET next_index = e_to
+        WHERE side = e_side AND NOT live AND next_index = e_from;
+    RETURN CASE WHEN FOUND THEN 1 ELSE 0 END;
+END
 $body$;
 
 -- Empty so many leaves of the side that is not live; return how many rows that were, 0
