@@ -54,3 +54,23 @@ def test_a_hold_names_one_thing_that_there_is(
     nobody = "00000000-0000-4000-8000-000000000000"
     place.refused(10, "hold", "set", *why, "--grant", nobody)
     assert place.json("hold", "list") == {"holds": []}
+
+
+def test_holds_and_rotations_stand_in_the_trail(
+    place: Terminal, server: DevServer
+) -> None:
+    """With who did it, in every export, and the ledger proves as before."""
+    place.consented(server)
+    hold = place.json("hold", "set", *USER, "--reason", "matter 7")
+    place.ok("hold", "release", hold["hold_id"], "--reason", "over")
+    place.ok("keys", "rotate", "--use", "sign")
+    events = ("LegalHoldSet", "LegalHoldReleased", "KeyRotated")
+    for event in events:
+        (row,) = place.json("audit", "--event", event)["rows"]
+        assert row["event"] == event
+        assert (row["outcome"], row["actor_kind"]) == ("success", "admin")
+    for form in ("ocsf", "ndjson", "otel"):
+        place.ok("audit", "--format", form, "--out", f"trail.{form}")
+        said = (place.directory / f"trail.{form}").read_text(encoding="utf-8")
+        assert all(event in said for event in events)
+    assert place.json("verify")["ok"]
