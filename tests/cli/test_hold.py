@@ -14,17 +14,13 @@ def test_a_held_user_is_not_erased_until_the_release(
 ) -> None:
     place.consented(server)
     hold = place.json("hold", "set", *USER, "--reason", "matter 7", "--ticket", "T-7")
-    assert (hold["scope"], hold["subject"], len(hold["grants"])) == (
-        "subject",
-        "alice",
-        1,
-    )
+    assert (hold["scope"], len(hold["grants"])) == ("subject", 1)
     error = place.refused(14, "erase", *ALICE)
     assert error["error"] == "legal_hold"
     assert hold["hold_id"] in error["message"]
     assert place.json("status", *ALICE)["status"] == "active"
     assert place.json("hold", "list") == {"holds": [hold]}
-    assert "alice at nc, 1 grants" in place.ok("hold", "list")
+    assert "a user at nc, 1 grants" in place.ok("hold", "list")
     place.ok("hold", "release", hold["hold_id"], "--reason", "over")
     assert place.json("erase", *ALICE)["status"] == "erased"
     assert "Nothing is under legal hold" in place.ok("hold", "list")
