@@ -113,36 +113,36 @@ async def test_a_token_names_the_one_that_it_came_from(ledger: StoredLedger) -> 
     assert parents == {"Rotated": refresh, "Exchanged": refresh}
 
 
-@pytest.mark.parametrize(
-    ("wanted", "found"),
-    [
-        ({"provider": "cloud", "subject": "alice"}, 7),
-        ({"provider": "cloud", "subject": "alice", "label": "default"}, 6),
-        ({"provider": "cloud", "subject": "nobody"}, 0),
-        ({"caller": "scanner"}, 4),
-        ({"actor": "agent-8"}, 2),
-        ({"actor": "scanner"}, 14),
-        ({"address": "198.51.100.4"}, 2),
-        ({"address": "192.0.2.7"}, 12),
-        ({"event": "Revoked"}, 2),
-        ({"outcome": AuditOutcome.DENIED}, 2),
-        ({"outcome": AuditOutcome.DENIED, "caller": "other"}, 0),
-        ({"scope": "files.read"}, 8),
-        ({"scope": "files"}, 0),
-        ({"request_id": "req-1"}, 10),
-        ({"fingerprint": mark(TokenKind.ACCESS, "alice-at2")}, 2),
-        ({"fingerprint": mark(TokenKind.REFRESH, "bob-rt1")}, 4),
-        ({"below": 3}, 3),
-        ({"recorded_until": datetime(2020, 1, 1, tzinfo=UTC)}, 0),
-        ({"recorded_from": datetime(2020, 1, 1, tzinfo=UTC)}, 14),
-    ],
-)
-async def test_rows_are_found_by(
-    ledger: StoredLedger, wanted: dict[str, Any], found: int
-) -> None:
+FOUND: list[tuple[dict[str, Any], int]] = [
+    ({"provider": "cloud", "subject": "alice"}, 7),
+    ({"provider": "cloud", "subject": "alice", "label": "default"}, 6),
+    ({"provider": "cloud", "subject": "nobody"}, 0),
+    ({"caller": "scanner"}, 4),
+    ({"actor": "agent-8"}, 2),
+    ({"actor": "scanner"}, 14),
+    ({"address": "198.51.100.4"}, 2),
+    ({"address": "192.0.2.7"}, 12),
+    ({"event": "Revoked"}, 2),
+    ({"outcome": AuditOutcome.DENIED}, 2),
+    ({"outcome": AuditOutcome.DENIED, "caller": "other"}, 0),
+    ({"scope": "files.read"}, 8),
+    ({"scope": "files"}, 0),
+    ({"request_id": "req-1"}, 10),
+    ({"fingerprint": mark(TokenKind.ACCESS, "alice-at2")}, 2),
+    ({"fingerprint": mark(TokenKind.REFRESH, "bob-rt1")}, 4),
+    ({"below": 3}, 3),
+    ({"recorded_until": datetime(2020, 1, 1, tzinfo=UTC)}, 0),
+    ({"recorded_from": datetime(2020, 1, 1, tzinfo=UTC)}, 14),
+]
+
+
+async def test_rows_are_found_by_what_they_say(ledger: StoredLedger) -> None:
     await lived(ledger)
     await lived(ledger, "bob")
-    assert len(await every(ledger, AuditFilter(**wanted))) == found
+    found = [
+        (wanted, len(await every(ledger, AuditFilter(**wanted)))) for wanted, _ in FOUND
+    ]
+    assert found == FOUND
 
 
 async def test_a_filter_that_matches_nothing_answers_in_bounded_work(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from grantledger.adapters.keys.ring import KeyUse
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.errors import IntegrityError, InvalidRequest
 from grantledger.domain.event_base import GrantEvent
@@ -19,7 +21,8 @@ from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import ErasureReason, GrantStatus, RefreshToken
 from grantledger.projections.as_of import as_of
-from tests.contract.stores import Store, opened
+from tests.contract.copy_scene import Move
+from tests.contract.stores import PostgresStore, SqliteStore, Store, opened
 from tests.ledger.scene import (
     answered,
     ctx,
@@ -37,7 +40,7 @@ Pairs = Sequence[tuple[int, GrantEvent | AccessRecorded]]
 
 
 async def grown(
-    ledger: StoredLedger, one: UserGrant, events: int, portion: int = 7
+    ledger: StoredLedger, one: UserGrant, events: int, portion: int = 20
 ) -> UserGrant:
     """Bring so many events more into the record, a portion an append."""
     while events > 0:
@@ -49,6 +52,27 @@ async def grown(
         await ledger.append(draft)
         one = draft.fork()
     return one
+
+
+async def redeemed(ledger: StoredLedger, one: UserGrant, events: int) -> UserGrant:
+    """Bring a redemption and its answer into the record."""
+    draft, intent = intended(one)
+    await ledger.append(draft)
+    draft = answered(draft.fork(), intent, f"rt-{events}", f"at-{one.version}")
+    await ledger.append(draft)
+    await ledger.record(hand_out(draft.fork(), token_ref=draft.version))
+    return draft.fork()
+
+
+async def ended(ledger: StoredLedger, one: UserGrant, events: int) -> UserGrant:
+    """Bring many events and then a revocation into the record."""
+    draft = revoked(await grown(ledger, one, events, portion=40))
+    await ledger.append(draft)
+    return draft.fork()
+
+
+Step = Callable[[StoredLedger, UserGrant, int], Awaitable[UserGrant]]
+STEPS: Sequence[Step] = (grown, redeemed, ended)
 
 
 def replayed(pairs: Pairs, size: int) -> UserGrant | None:
@@ -85,19 +109,23 @@ async def test_at_every_leaf_it_is_the_replay_cut_there(ledger: StoredLedger) ->
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
-    steps=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 80)), max_size=5),
+    steps=st.lists(
+        st.tuples(st.integers(0, 2), st.sampled_from(STEPS), st.integers(1, 80)),
+        max_size=6,
+    ),
     points=st.lists(st.floats(0, 1), min_size=3, max_size=6),
 )
 async def test_as_of_is_a_replay_whatever_was_appended(
-    store: Store, steps: list[tuple[int, int]], points: list[float]
+    store: Store, steps: list[tuple[int, Step, int]], points: list[float]
 ) -> None:
     async with opened(store) as ledger:
         grants = [new_grant(f"user-{uuid4()}") for _ in range(3)]
         for one in grants:
             await ledger.append(one)
         grants = [one.fork() for one in grants]
-        for which, events in steps:
-            grants[which] = await grown(ledger, grants[which], events, portion=40)
+        for which, step, events in steps:
+            if grants[which].state.usable:
+                grants[which] = await step(ledger, grants[which], events)
         size = await ledger.size()
         for one in grants:
             pairs = await ledger.history(one.id)
@@ -134,6 +162,36 @@ async def test_a_stored_state_that_was_changed_is_refused(
     store.sql("UPDATE grant_states SET generation = 9")
     with pytest.raises(IntegrityError, match=f"row of grant {one.id} was changed"):
         await ledger.as_of(one.id)
+
+
+async def test_stored_states_are_compared_with_a_replay(
+    store: Store, ledger: StoredLedger
+) -> None:
+    one = new_grant()
+    await ledger.append(one)
+    assert await ledger.check_states(one.id) == 0
+    one = await grown(ledger, one.fork(), EVERY)
+    assert await ledger.check_states(one.id) == 1
+    store.sql("UPDATE grant_states SET version = version - 1")
+    with pytest.raises(IntegrityError, match="was changed"):
+        await ledger.check_states(one.id)
+
+
+async def test_a_stored_state_whose_key_was_retired_is_passed_over(
+    store: Store, ledger: StoredLedger
+) -> None:
+    one = new_grant()
+    await ledger.append(one)
+    one = await grown(ledger, one.fork(), EVERY)
+    good = await ledger.as_of(one.id)
+    key = store.ring.active_id(KeyUse.MAC)
+    other = key[:-1] + ("a" if key[-1] != "a" else "b")
+    ((code,),) = store.sql("SELECT code FROM grant_states")
+    changed = bytes(code).replace(key.encode(), other.encode())
+    assert changed != bytes(code)
+    store.sql("UPDATE grant_states SET code = ?", changed)
+    assert await ledger.as_of(one.id) == good
+    await ledger.check_states(one.id)
 
 
 async def test_a_stored_state_of_another_log_is_not_used(store: Store) -> None:
@@ -254,3 +312,22 @@ async def test_what_had_happened_and_was_recorded_later_is_told(
     known = await ledger.as_of(one.id, at=between)
     assert known is not None
     assert known.grant.version == 1
+
+
+async def test_stored_states_are_copied_with_their_leaves(
+    tmp_path: Path, postgres: PostgresStore
+) -> None:
+    source = SqliteStore(tmp_path / "ledger.db", postgres.ring)
+    one = new_grant()
+    async with opened(source) as ledger:
+        await ledger.append(one)
+        one = await grown(ledger, one.fork(), EVERY)
+        then = await ledger.as_of(one.id, version=EVERY)
+    Move(source.scene, postgres).run()
+    assert len(postgres.sql("SELECT 1 FROM grant_states")) == 1
+    async with opened(postgres) as target:
+        assert await target.check_states(one.id) == 1
+        here = await target.as_of(one.id, version=EVERY)
+    assert then is not None
+    assert here is not None
+    assert (here.grant, here.leaf_index) == (then.grant, then.leaf_index)

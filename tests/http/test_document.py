@@ -56,7 +56,7 @@ Authorization = "Basic {secret}"
 expected-statuses = [{usual}]
 
 [[operations]]
-include-path-regex = "{{(provider|subject)}}|^/v1/grants$|^/oauth/|/incidents/|/ev|/di"
+include-path-regex = "{{(provider|subject)}}|^/v1/grants$|^/oauth/|/incid|/ev|/di|/aud"
 checks.positive_data_acceptance.expected-statuses = [{usual}, 400]
 """
 HOOKS = """

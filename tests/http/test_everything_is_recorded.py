@@ -18,7 +18,12 @@ from tests.http.scene import HASH, SECRET, Service, service
 
 NOBODY = "nobody"
 UNHEARD_OF = "0f0e0d0c-0b0a-4908-8706-050403020100"
-NAMES = {"provider": "cloud", "subject": "alice", "transmitter": "idp"}
+NAMES = {
+    "provider": "cloud",
+    "subject": "alice",
+    "transmitter": "idp",
+    "tile": "0/000",
+}
 FORM = "application/x-www-form-urlencoded"
 
 OPEN_TO_ALL = frozenset({"healthz", "readyz", "event_keys"})

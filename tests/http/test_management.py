@@ -211,12 +211,24 @@ async def test_a_history_comes_page_by_page(staff: Service) -> None:
     lines: list[dict[str, Any]] = []
     after: int | None = 0
     while after is not None:
-        url = f"{ALICE}/history?limit=2&after={after}"
+        size = whole["log_size"]
+        url = f"{ALICE}/history?limit=1&after={after}&log_size={size}"
         page = (await get(staff, url)).json()
         lines += page["history"]
         after = page["next"]
     assert lines == whole["history"]
     assert {line["event"] for line in lines} >= {"provisioned", "handed_out"} or lines
+
+
+async def test_reading_a_history_is_a_line_of_the_next_one(staff: Service) -> None:
+    await get(staff, f"{ALICE}/as-of?version=1")
+    await get(staff, f"{ALICE}/history")
+    said = (await get(staff, f"{ALICE}/history")).json()["history"]
+    read = [line["what"] for line in said if line["event"] == "AuditAccessed"]
+    assert [words.partition(". ")[0] for words in read] == [
+        "The record was read: as of",
+        "The record was read: history",
+    ]
 
 
 async def test_a_grant_is_shown_as_it_was(staff: Service) -> None:

@@ -5,6 +5,7 @@ Rows come a page at a time, so that no answer needs more memory than a page.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -12,6 +13,7 @@ from datetime import datetime
 from grantledger.adapters.ledger.audit_reads import MAX_ENTRY
 from grantledger.domain.audit import (
     MAX_ROWS,
+    OF_EVENT,
     AuditFilter,
     AuditPage,
     AuditPosition,
@@ -26,6 +28,7 @@ from grantledger.domain.requests import Caller
 
 PORTION = 500
 POLL_SECONDS = 1.0
+_POSITION = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,9}))?")
 
 OPERATIONS = {
     AuditUse.READ: Operation.AUDIT,
@@ -43,6 +46,12 @@ class Reading:
     caller: Caller
     operation: Operation
     wanted: AuditFilter
+
+    @property
+    def complete(self) -> bool:
+        """Whether it leaves nothing out, and the caller's rule neither."""
+        everything = self.policy.permits(self.caller, self.operation, "", "")
+        return self.wanted.complete and everything
 
     async def page(self, after: AuditPosition | None, limit: int) -> AuditPage:
         """Return the next rows that the caller may see.
@@ -171,3 +180,22 @@ def check_limit(limit: int, most: int = MAX_ROWS) -> int:
     if not 1 <= limit <= most:
         raise InvalidRequest(f"limit is {limit}; the limit is 1 to {most}", "limit")
     return limit
+
+
+def position_of(text: str | None, field: str = "after") -> AuditPosition | None:
+    """Return a position, `LEAF` or `LEAF.ENTRY`.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    if text is None:
+        return None
+    found = _POSITION.fullmatch(text)
+    if found is None:
+        raise InvalidRequest(f"{field} is a leaf's index, or LEAF.ENTRY", field)
+    return AuditPosition(int(found[1]), OF_EVENT if found[2] is None else int(found[2]))
+
+
+def position_text(at: AuditPosition) -> str:
+    """Return a position as `position_of` reads it."""
+    return str(at.leaf_index) if at.entry == OF_EVENT else f"{at.leaf_index}.{at.entry}"

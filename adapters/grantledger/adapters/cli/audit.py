@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from enum import StrEnum
@@ -20,6 +19,8 @@ from grantledger.adapters.bootstrap.audit_reading import (
     Reading,
     admitted,
     check_limit,
+    position_of,
+    position_text,
 )
 from grantledger.adapters.cli import output
 from grantledger.adapters.cli.audit_table import AuditTable
@@ -49,7 +50,6 @@ from grantledger.projections.exports.rows import row_data
 
 MAX_SHOWN = 10_000
 USUAL = 100
-_POSITION = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,9}))?")
 
 
 class Form(StrEnum):
@@ -180,25 +180,6 @@ def audit(
         _export(config, wanted, begin, limit, ExportFormat(form), out)
 
 
-def position_of(text: str | None) -> AuditPosition | None:
-    """Return a position, `LEAF` or `LEAF.ENTRY`.
-
-    Raises:
-        InvalidRequest: it is none.
-    """
-    if text is None:
-        return None
-    found = _POSITION.fullmatch(text)
-    if found is None:
-        raise InvalidRequest("after is a leaf's index, or LEAF.ENTRY", "after")
-    return AuditPosition(int(found[1]), OF_EVENT if found[2] is None else int(found[2]))
-
-
-def position_text(at: AuditPosition) -> str:
-    """Return a position as `--after` takes it."""
-    return str(at.leaf_index) if at.entry == OF_EVENT else f"{at.leaf_index}.{at.entry}"
-
-
 # -- shown
 
 
@@ -212,7 +193,7 @@ def _show(
 ) -> None:
     async def work(
         opened: OpenBroker,
-    ) -> tuple[list[AuditRow], AuditPosition | None, int]:
+    ) -> tuple[list[AuditRow], AuditPosition | None, int, bool]:
         reading = await admitted(
             opened.broker, local_caller(), AuditUse.READ, wanted, "shown"
         )
@@ -222,14 +203,14 @@ def _show(
             async for page in pages:
                 rows += page.rows
                 end, size = page.after, page.size
-        return rows, end, size
+        return rows, end, size, reading.complete
 
-    rows, end, size = with_broker(config, work, tend=False)
+    rows, end, size, complete = with_broker(config, work, tend=False)
     data = {
         "rows": [row_data(row) for row in rows],
         "after": None if end is None else position_text(end),
         "size": size,
-        "complete": wanted.complete and after is None and end is None,
+        "complete": complete and after is None and end is None,
     }
     more = (
         []

@@ -32,6 +32,10 @@ class Replayable(Protocol):
         """Return the grant by its events."""
         ...
 
+    async def check_states(self, grant_id: UUID) -> int:
+        """Compare the grant's stored states with its events; return how many."""
+        ...
+
     async def history(
         self, grant_id: UUID
     ) -> Sequence[tuple[int, GrantEvent | AccessRecorded]]:
@@ -45,11 +49,13 @@ class GrantReport:
 
     Attributes:
         lines: events and journal entries that were opened.
+        states: earlier states that are stored, and are what the events make.
     """
 
     grants: int
     events: int
     lines: int
+    states: int
 
 
 async def check_grants(ledger: Replayable, streams: Collection[UUID]) -> GrantReport:
@@ -64,15 +70,16 @@ async def check_grants(ledger: Replayable, streams: Collection[UUID]) -> GrantRe
         Unavailable: a grant changed at every look.
     """
     missing = set(streams)
-    grants = events = lines = 0
+    grants = events = lines = states = 0
     async for grant in ledger.each(GrantFilter()):
         missing.discard(grant.id)
         grants += 1
         events += await _replayed(ledger, grant)
         lines += len(history_lines(await ledger.history(grant.id)))
+        states += await ledger.check_states(grant.id)
     if missing:
         raise IntegrityError(f"grant {min(missing)} has events and no row")
-    return GrantReport(grants, events, lines)
+    return GrantReport(grants, events, lines, states)
 
 
 async def _replayed(ledger: Replayable, grant: UserGrant) -> int:

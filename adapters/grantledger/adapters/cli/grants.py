@@ -24,7 +24,7 @@ from grantledger.adapters.cli.options import (
     Subject,
     Ticket,
 )
-from grantledger.adapters.cli.running import known_grant, with_broker
+from grantledger.adapters.cli.running import known_grant, on_record, with_broker
 from grantledger.adapters.cli.times import time_of
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import InvalidRequest, NotProvisioned
@@ -70,9 +70,8 @@ def status(
         grant = await known_grant(opened, key)
         if then is None and version is None and position is None:
             return grant, ()
-        await opened.broker.audit_access.record(
-            local_caller(), AuditUse.AS_OF, _asked(then, version, position), key=key
-        )
+        asked = _asked(then, version, position)
+        await on_record(opened, AuditUse.AS_OF, asked, grant.id)
         found = await opened.ledger.as_of(
             grant.id, at=then, version=version, position=position
         )
@@ -150,11 +149,14 @@ def history(
             if found is None:
                 raise NotProvisioned(f"there is no grant {grant_id}")
             grant = found
-        pairs = await opened.ledger.history(grant.id)
+        ledger = opened.ledger
+        # This reading is no part of what it reads.
+        size = (await ledger.log()).tree.size
         if then is not None:
-            size = await opened.ledger.size_at(then)
-            pairs = [pair for pair in pairs if pair[0] < size]
-        return grant, history_lines(pairs)
+            size = min(size, await ledger.size_at(then))
+        await on_record(opened, AuditUse.HISTORY, "history", grant.id)
+        pairs = await ledger.history(grant.id)
+        return grant, history_lines(pair for pair in pairs if pair[0] < size)
 
     grant, lines = with_broker(config, work, tend=False)
     data = {"grant_id": grant.id, "status": grant.state.status, "history": lines}

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
+from uuid import UUID
 
 import anyio
 
 from grantledger.adapters.bootstrap import OpenBroker, open_broker
 from grantledger.adapters.cli import output
+from grantledger.adapters.cli.identity import local_caller
 from grantledger.adapters.settings import load
+from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import NotProvisioned
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import GrantKey
@@ -45,6 +48,22 @@ def with_broker(
             return done
 
     return anyio.run(run)
+
+
+async def on_record(
+    opened: OpenBroker, use: AuditUse, asked: str, grant_id: UUID
+) -> None:
+    """Record that a grant's past is read, where the ledger takes records at all.
+
+    A ledger that was restored or moved away takes none, and has to be read by the
+    operator all the same, who has its file and its keys; `with_broker` says so.
+
+    Raises:
+        Unavailable: it could not be recorded; nothing may be shown.
+    """
+    if opened.ledger.memory.refusal is None:
+        access = opened.broker.audit_access
+        await access.record(local_caller(), use, asked, grant_id=grant_id)
 
 
 async def known_grant(opened: OpenBroker, key: GrantKey) -> UserGrant:

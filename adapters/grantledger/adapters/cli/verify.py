@@ -73,6 +73,7 @@ def verify(
         "grants": grants.grants,
         "grant_events": grants.events,
         "history_lines": grants.lines,
+        "stored_states": grants.states,
         "indexed_tokens": tokens,
         "audit_rows": rows,
         "tiles": published.tiles,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ class Service:
         opened: stays open as long as the service runs.
         who: tells who calls.
         transmitters: who may send security events, by name.
+        draining: set when the service stops: answers without an end do then.
     """
 
     opened: OpenBroker
@@ -27,6 +29,7 @@ class Service:
     transmitters: Mapping[str, Transmitter] = field(
         default_factory=dict[str, Transmitter]
     )
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def body_limit(self) -> int:

@@ -184,7 +184,7 @@ async def serve_on(
             app = with_beside(build_app(service, telemetry), console)
             config = server_config(app, settings.file.http)
             bound = afterwards.enter_context(listeners)
-            server = ListeningServer(config, lambda: ready(bound))
+            server = ListeningServer(config, lambda: ready(bound), service.draining.set)
             settled()
             afterwards.enter_context(_heard_once())
             afterwards.enter_context(reloading(opened, settings))
@@ -283,11 +283,17 @@ async def authenticator(
 
 
 class ListeningServer(uvicorn.Server):
-    """Accepts on sockets of any family, and tells when it does."""
+    """Accepts on sockets of any family, and tells when it does, and when it ends."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        ready: Callable[[], object],
+        draining: Callable[[], object] = lambda: None,
+    ) -> None:
         super().__init__(config)
         self._ready = ready
+        self._draining = draining
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept, then tell."""
@@ -299,6 +305,11 @@ class ListeningServer(uvicorn.Server):
                 server = await loop.create_unix_server(self._connection, sock=one)
                 self.servers.append(server)
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell those whose answers have no end of themselves, then wait for all."""
+        self._draining()
+        await super().shutdown(sockets)
 
     def _connection(self) -> asyncio.Protocol:
         kind = cast("type[HttpConnection]", self.config.http_protocol_class)

@@ -21,7 +21,7 @@ from grantledger.adapters.ledger.rows import GrantRows
 from grantledger.adapters.ledger.shapes import EVENTS_BY_TOPIC
 from grantledger.adapters.ledger.tombstones import is_erased
 from grantledger.adapters.ledger.touching import decoded
-from grantledger.domain.errors import InvalidRequest, WrongKey
+from grantledger.domain.errors import IntegrityError, InvalidRequest, WrongKey
 from grantledger.domain.fleet import MAX_PAGE, AsOf, GrantFilter, GrantPage, Learned
 from grantledger.domain.user_grant import UserGrant
 from grantledger.projections.as_of import as_of, prefix_at
@@ -29,7 +29,10 @@ from grantledger.projections.differences import Change
 
 T = TypeVar("T")
 LOOKED_AT = 500
-"""Grants that are looked at for one page."""
+"""Grants that are read for one page."""
+
+SCANNED = 5_000
+"""Rows whose clear columns are looked at for one page."""
 
 LATER = 5_000
 """Events after a time that are asked whether they happened before it."""
@@ -177,7 +180,7 @@ class TimeTravel(ABC):
 
         def read(c: Cursor) -> GrantPage:
             found: list[UserGrant] = []
-            rows = self._some(c, wanted.provider, after)
+            rows, more = self._some(c, wanted.provider, after)
             for grant_id, newest in rows:
                 if newest < size:
                     c.execute(self._select + "WHERE g.grant_id=?", (grant_id.hex,))
@@ -191,8 +194,7 @@ class TimeTravel(ABC):
                     found.append(grant)
                     if len(found) == limit:
                         return GrantPage(found, grant_id)
-            more = len(rows) == LOOKED_AT
-            return GrantPage(found, rows[-1][0] if more else None)
+            return GrantPage(found, more)
 
         return await self._read(read)
 
@@ -214,14 +216,51 @@ class TimeTravel(ABC):
 
         def read(c: Cursor) -> tuple[Sequence[Change], UUID | None]:
             found: list[Change] = []
-            rows = self._some(c, provider, after, first)
+            rows, more = self._some(c, provider, after, first)
             for grant_id, _ in rows:
                 changed = self._change(c, grant_id, first, last)
                 if changed is not None:
                     found.append(changed)
                     if len(found) == limit:
                         return found, grant_id
-            return found, rows[-1][0] if len(rows) == LOOKED_AT else None
+            return found, more
+
+        return await self._read(read)
+
+    async def check_states(self, grant_id: UUID) -> int:
+        """Return how many stored states of a grant are what a replay makes.
+
+        Raises:
+            IntegrityError: one is not, or does not prove itself.
+        """
+
+        def read(c: Cursor) -> int:
+            c.execute(f"{_STATE} WHERE grant_id=? ORDER BY version", (grant_id.hex,))
+            rows = {int(row[1]): row for row in c.fetchall()}
+            if not rows or is_erased(c, grant_id):
+                return 0
+            grant: UserGrant | None = None
+            count = len(rows)
+            for leaf, event in self._leaves.events_of(c, grant_id):
+                grant = event.mutate(grant)
+                row = rows.pop(event.originator_version, None)
+                if row is None:
+                    continue
+                try:
+                    stored = self._rows.read(c, row)
+                except WrongKey:
+                    continue  # its key was retired: it is not used any more
+                if grant is None or (stored.state, row[2]) != (grant.state, leaf):
+                    raise IntegrityError(
+                        f"grant {grant_id}: its stored state of version {row[1]} "
+                        "differs from its events"
+                    )
+            if rows:
+                raise IntegrityError(
+                    f"grant {grant_id} has a stored state of version {min(rows)}, "
+                    "which it never had"
+                )
+            return count
 
         return await self._read(read)
 
@@ -245,20 +284,37 @@ class TimeTravel(ABC):
         provider: str | None,
         after: UUID | None,
         first: int = 0,
-    ) -> list[tuple[UUID, int]]:
-        """Return (id, newest leaf) of the next grants, by id, changed since `first`."""
+    ) -> tuple[list[tuple[UUID, int]], UUID | None]:
+        """Return (id, newest leaf) of the next grants by id, and where to go on.
+
+        Those that have changed since `first`, of a bounded number of rows.
+        """
+        start = after.hex if after else ""
+        c.execute(
+            "SELECT count(*), max(grant_id) FROM (SELECT grant_id FROM current_grants"
+            " WHERE grant_id > ? ORDER BY grant_id LIMIT ?) w",
+            (start, SCANNED),
+        )
+        count, end = c.fetchone()
+        if not count:
+            return [], None
         narrowed = "" if provider is None else " AND provider=?"
         c.execute(
             "SELECT grant_id, leaf_index FROM current_grants WHERE grant_id > ?"  # noqa: S608 - constants only
-            f" AND leaf_index >= ?{narrowed} ORDER BY grant_id LIMIT ?",
+            f" AND grant_id <= ? AND leaf_index >= ?{narrowed}"
+            " ORDER BY grant_id LIMIT ?",
             (
-                after.hex if after else "",
+                start,
+                end,
                 first,
                 *(() if provider is None else (provider,)),
                 LOOKED_AT,
             ),
         )
-        return [(UUID(hex=row[0]), int(row[1])) for row in c.fetchall()]
+        rows = [(UUID(hex=row[0]), int(row[1])) for row in c.fetchall()]
+        if len(rows) == LOOKED_AT:
+            return rows, rows[-1][0]
+        return rows, UUID(hex=end) if count == SCANNED else None
 
     def _as_of(
         self, c: Cursor, grant_id: UUID, size: int, version: int | None = None

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from grantledger.adapters.http import problems
 from grantledger.adapters.http.guarding import refused, unexpected
 from grantledger.adapters.http.management import (
+    auditing,
     changing,
     evidence,
     holds,
@@ -82,6 +83,7 @@ def management(service: Service) -> Management:
     app.state.service = service
     router = APIRouter(route_class=route_of(service))
     looking.add_to(router, service)
+    auditing.add_to(router, service)
     tracing.add_to(router, service)
     changing.add_to(router, service)
     holds.add_to(router, service)

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from grantledger.adapters.http.management import (
+    audit_models,
     events_document,
     log_document,
     models,
@@ -27,6 +28,8 @@ BODIES = (
     models.BulkRevoke,
     models.BulkLineOut,
     models.EvidenceIn,
+    audit_models.AuditAsked,
+    audit_models.AuditPageOut,
     trace_models.TraceIn,
     models.QuestionIn,
 )

@@ -29,7 +29,7 @@ from grantledger.domain.requests import Caller
 from grantledger.domain.values import Secret
 
 ZIP = "application/zip"
-LIMITS = EvidenceLimits(chosen=2_000, ranged=20_000)
+LIMITS = EvidenceLimits(chosen=1_000, ranged=5_000)
 """Less than the command line's: somebody waits for the answer."""
 
 _Asked = Annotated[models.EvidenceIn, Depends(body_of(models.EvidenceIn))]

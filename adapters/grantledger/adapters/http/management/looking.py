@@ -43,6 +43,10 @@ _Name = Annotated[str | None, Query(min_length=1, max_length=MAX_NAME_LENGTH)]
 _Long = Annotated[str | None, Query(min_length=1, max_length=MAX_SUBJECT_LENGTH)]
 _Time = Annotated[models.Time | SkipJsonSchema[None], Query()]
 _Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
+_Size = Annotated[
+    int,
+    Query(ge=0, le=2**53, description="Of the first page, for those that follow it."),
+]
 
 
 def add_to(router: APIRouter, service: Service) -> None:
@@ -151,9 +155,10 @@ def add_to(router: APIRouter, service: Service) -> None:
         key: Keyed,
         after: Annotated[int, Query(ge=0, le=MAX_VERSION)] = 0,
         limit: _Limit = 100,
+        log_size: _Size = 0,
     ) -> object:
         grant = await grant_for(service, caller, Operation.HISTORY, key)
-        return await _history(service, grant, after, limit)
+        return await _history(service, caller, grant, after, limit, log_size)
 
     @router.get(
         GRANT + "/as-of",
@@ -205,9 +210,10 @@ def add_to(router: APIRouter, service: Service) -> None:
         grant_id: UUID,
         after: Annotated[int, Query(ge=0, le=MAX_VERSION)] = 0,
         limit: _Limit = 100,
+        log_size: _Size = 0,
     ) -> object:
         grant = await _by_id(service, caller, Operation.HISTORY, grant_id)
-        return await _history(service, grant, after, limit)
+        return await _history(service, caller, grant, after, limit, log_size)
 
 
 async def _by_id(
@@ -225,9 +231,24 @@ async def _by_id(
 
 
 async def _history(
-    service: Service, grant: UserGrant, after: int, limit: int
+    service: Service,
+    caller: Caller,
+    grant: UserGrant,
+    after: int,
+    limit: int,
+    log_size: int,
 ) -> Mapping[str, object]:
-    lines = history_lines(await service.opened.ledger.history(grant.id))
+    """Return some lines, on the record first.
+
+    As the log was at the first page: each reading adds a line.
+    """
+    opened = service.opened
+    size = log_size or (await opened.ledger.log()).tree.size
+    await opened.broker.audit_access.record(
+        caller, AuditUse.HISTORY, f"history from line {after} on", grant_id=grant.id
+    )
+    pairs = await opened.ledger.history(grant.id)
+    lines = history_lines(pair for pair in pairs if pair[0] < size)
     some = lines[after : after + limit]
     end = after + len(some)
     return {
@@ -235,6 +256,7 @@ async def _history(
         "status": grant.state.status,
         "history": [_line(line) for line in some],
         "next": end if end < len(lines) else None,
+        "log_size": size,
     }
 
 

@@ -356,12 +356,17 @@ class LineOut(BaseModel):
 
 
 class HistoryOut(BaseModel):
-    """What happened to a grant; `next` is how many lines came before the next page."""
+    """What happened to a grant; `next` is how many lines came before the next page.
+
+    Attributes:
+        log_size: of the log as the lines tell it; say it to get the next page.
+    """
 
     grant_id: UUID
     status: GrantStatus
     history: list[LineOut]
     next: int | None
+    log_size: int
 
 
 class RevocationOut(BaseModel):
