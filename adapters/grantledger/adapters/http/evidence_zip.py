@@ -12,8 +12,8 @@ from starlette.responses import FileResponse
 
 from grantledger.adapters.bootstrap import OpenBroker
 from grantledger.adapters.bootstrap.bundle import pack
-from grantledger.adapters.bootstrap.evidence import EvidenceLimits, make_evidence
-from grantledger.domain.evidence import EvidenceAsked
+from grantledger.adapters.bootstrap.evidence import make_evidence
+from grantledger.domain.evidence import EvidenceAsked, EvidenceLimits
 from grantledger.domain.grant_state import GrantState
 from grantledger.domain.requests import Caller
 
