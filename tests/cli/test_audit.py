@@ -17,6 +17,7 @@ from grantledger.adapters.devserver import DevServer
 from grantledger.domain import errors
 from tests.cli.scene import Shell
 from tests.cli.terminal import Terminal
+from tests.telemetry.test_traces import collector
 
 ALICE = ("nc", "alice")
 INVALID = MEANINGS[errors.InvalidRequest].exit_code
@@ -124,6 +125,14 @@ def test_a_file_is_new_private_and_whole(lived: Terminal) -> None:
     assert not list(lived.directory.glob("*.part"))
 
 
+def test_logs_are_sent_to_a_collector(lived: Terminal) -> None:
+    with collector() as (url, bodies):
+        done = lived.run("audit", "--collector", url, "--event", "Provisioned")
+    assert (done.code, done.out) == (0, ""), done
+    assert ": 2 rows" in done.err
+    assert b"".join(bodies).count(b"grantledger.provisioned") == 2
+
+
 def test_what_cannot_be_is_refused_by_name(place: Terminal) -> None:
     for said, field in (
         (("--format", "parquet"), "out"),
@@ -137,6 +146,8 @@ def test_what_cannot_be_is_refused_by_name(place: Terminal) -> None:
         (("--follow", "--out", "x"), "out"),
         (("--follow", "--format", "csv"), "format"),
         (("--event", "x" * 65), "event"),
+        (("--collector", "http://a", "--format", "csv"), "collector"),
+        (("--collector", "file:///x"), "collector"),
     ):
         done = place.run("audit", *said)
         assert (done.code, done.out) == (INVALID, ""), done

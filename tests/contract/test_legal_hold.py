@@ -70,7 +70,7 @@ def target_of(scope: HoldScope, grant: UserGrant) -> HoldTarget:
         case HoldScope.GRANT:
             return HoldTarget(scope, (grant.id,))
         case HoldScope.SUBJECT:
-            return HoldTarget(scope, (grant.id,), "cloud", "alice")
+            return HoldTarget(scope, (grant.id,), "cloud", "digest")
         case HoldScope.EVERYTHING:
             return HoldTarget(scope)
 
@@ -150,9 +150,11 @@ async def test_a_hold_on_a_user_covers_the_grants_that_come_later(
     ledger: StoredLedger,
 ) -> None:
     """They are named in the log before anything is pruned."""
-    grants = await grants_of(ledger, "cloud", "alice")
+    user = ledger.user_digest("cloud", "alice")
+    assert "alice" not in user
+    grants = await grants_of(ledger, "cloud", user)
     assert grants == ()
-    await held(ledger, HoldTarget(HoldScope.SUBJECT, grants, "cloud", "alice"))
+    await held(ledger, HoldTarget(HoldScope.SUBJECT, grants, "cloud", user))
     grant = await lived(ledger)
     other = await lived(ledger, "bob")
     await extend_holds(ledger, later)
@@ -160,7 +162,8 @@ async def test_a_hold_on_a_user_covers_the_grants_that_come_later(
     (hold,) = await ledger.holds()
     assert hold.target.grants == (grant.id,)
     assert hold.covers(grant.id)
-    assert not hold.covers(other.id, "cloud", "bob")
+    assert hold.covers(uuid4(), user)
+    assert not hold.covers(other.id, ledger.user_digest("cloud", "bob"))
     assert (await pruned(ledger)).leaves == 1
 
 

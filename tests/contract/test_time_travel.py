@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -20,7 +21,8 @@ from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import ErasureReason, GrantStatus, RefreshToken
 from grantledger.projections.as_of import as_of
-from tests.contract.stores import Store, opened
+from tests.contract.copy_scene import Move
+from tests.contract.stores import PostgresStore, SqliteStore, Store, opened
 from tests.ledger.scene import (
     answered,
     ctx,
@@ -310,3 +312,22 @@ async def test_what_had_happened_and_was_recorded_later_is_told(
     known = await ledger.as_of(one.id, at=between)
     assert known is not None
     assert known.grant.version == 1
+
+
+async def test_stored_states_are_copied_with_their_leaves(
+    tmp_path: Path, postgres: PostgresStore
+) -> None:
+    source = SqliteStore(tmp_path / "ledger.db", postgres.ring)
+    one = new_grant()
+    async with opened(source) as ledger:
+        await ledger.append(one)
+        one = await grown(ledger, one.fork(), EVERY)
+        then = await ledger.as_of(one.id, version=EVERY)
+    Move(source.scene, postgres).run()
+    assert len(postgres.sql("SELECT 1 FROM grant_states")) == 1
+    async with opened(postgres) as target:
+        assert await target.check_states(one.id) == 1
+        here = await target.as_of(one.id, version=EVERY)
+    assert then is not None
+    assert here is not None
+    assert (here.grant, here.leaf_index) == (then.grant, then.leaf_index)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from grantledger.domain.event_base import GrantEvent
@@ -56,8 +58,15 @@ def traced(
 ) -> GrantTrace:
     """Trace over the case's history, the journal's entries after it."""
     pairs: list[tuple[int, GrantEvent | AccessRecorded]] = list(enumerate(case.history))
-    event = object.__new__(AccessRecorded)
-    event.__dict__.update({"entries": journal})
+    made: Any = AccessRecorded  # the library's metaclass hides its fields
+    event: AccessRecorded = made(
+        originator_id=UUID(int=2),
+        originator_version=1,
+        timestamp=NOW,
+        event_id=UUID(int=3),
+        node="node-1",
+        entries=journal,
+    )
     family = family_of([*pairs, (LEAF, event)])
     assert family is not None
     return trace(
@@ -69,14 +78,9 @@ def traced(
     )
 
 
-def marks(tokens: object) -> list[str]:
+def marks(tokens: Sequence[TracedToken]) -> list[str]:
     """Return the tokens' own texts."""
-    assert isinstance(tokens, list | tuple)
-    found: list[str] = []
-    for one in tokens:
-        assert isinstance(one, TracedToken)
-        found.append((one.token.fingerprint or "-").rpartition(":")[2])
-    return found
+    return [(one.token.fingerprint or "-").rpartition(":")[2] for one in tokens]
 
 
 def rotated_twice() -> Case:

@@ -28,6 +28,9 @@ class MaintenanceBetween:
     async def ready(self) -> None:
         await self.inner.ready()
 
+    def user_digest(self, provider: str, subject: str) -> str:
+        return self.inner.user_digest(provider, subject)
+
     async def holds(self) -> Sequence[LegalHold]:
         return await self.inner.holds()
 

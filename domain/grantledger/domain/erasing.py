@@ -133,7 +133,8 @@ class Erasing:
             held = await env.ledger.find(key)
             if held is not None:
                 holds = await maintenance.holds()
-                check_free(holds, held.id, key.provider, key.subject)
+                user = maintenance.user_digest(key.provider, key.subject)
+                check_free(holds, held.id, user)
             if asks:
                 await self._endings.revoke(
                     caller, key, reason=RevocationReason.OPERATOR
@@ -314,7 +315,8 @@ async def _erased_again(
         if grant.state.status is GrantStatus.ERASED:
             return "done"
         state = grant.state
-        check_free(await maintenance.holds(), grant.id, state.provider, state.subject)
+        user = maintenance.user_digest(state.provider, state.subject)
+        check_free(await maintenance.holds(), grant.id, user)
         draft = grant.fork()
         draft.erase(context(), reason=erasure.reason, receipt=erasure.receipt)
         if await ledger.append(draft, Lane.OUTCOME) is AppendVerdict.COMMITTED:

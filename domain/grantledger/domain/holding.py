@@ -16,7 +16,7 @@ from grantledger.domain.errors import (
     LegalHoldInForce,
     NotProvisioned,
 )
-from grantledger.domain.fleet import MAX_PAGE, Fleet, GrantFilter
+from grantledger.domain.fleet import MAX_PAGE, GrantFilter
 from grantledger.domain.legal_hold import MAX_HELD_GRANTS, HoldTarget, LegalHold
 from grantledger.domain.maintenance import HeldStore
 from grantledger.domain.ports import AppendVerdict
@@ -122,22 +122,33 @@ class Holding:
             return HoldTarget(HoldScope.GRANT, (grant_id,))
         if user is None:
             return HoldTarget(HoldScope.EVERYTHING)
-        grants = await grants_of(self._store, *user)
-        return HoldTarget(HoldScope.SUBJECT, grants, *user)
+        digest = self._store.user_digest(*user)
+        grants = await grants_of(self._store, user[0], digest)
+        return HoldTarget(HoldScope.SUBJECT, grants, user[0], digest)
 
 
-async def grants_of(fleet: Fleet, provider: str, subject: str) -> tuple[UUID, ...]:
+async def grants_of(store: HeldStore, provider: str, user: str) -> tuple[UUID, ...]:
     """Return the ids of a user's grants, whatever their labels.
+
+    Args:
+        store: whose.
+        provider: of the grants.
+        user: by digest.
 
     Raises:
         InvalidRequest: a field is out of bounds, or they are more than one hold names.
     """
-    wanted = GrantFilter(provider=provider, subject=subject)
+    wanted = GrantFilter(provider=provider)
     found: list[UUID] = []
     after: UUID | None = None
     while True:
-        page = await fleet.page(wanted, after=after, limit=MAX_PAGE)
-        found += [grant.id for grant in page.grants]
+        page = await store.page(wanted, after=after, limit=MAX_PAGE)
+        found += [
+            grant.id
+            for grant in page.grants
+            if grant.state.subject
+            and store.user_digest(provider, grant.state.subject) == user
+        ]
         after = page.after
         if after is None or len(found) > MAX_HELD_GRANTS:
             break
@@ -158,11 +169,11 @@ async def extend_holds(store: HeldStore, context: Callable[[], Context]) -> None
         life = await store.life()
         ctx = context()
         for hold in life.state.holds:
-            provider, subject = hold.target.provider, hold.target.subject
-            if provider is None or subject is None:
+            provider, user = hold.target.provider, hold.target.user
+            if provider is None or user is None:
                 continue
             known = set(hold.target.grants)
-            found = await grants_of(store, provider, subject)
+            found = await grants_of(store, provider, user)
             new = tuple(grant for grant in found if grant not in known)
             if new:
                 life.extend_hold(ctx, hold.id, new)
@@ -173,17 +184,14 @@ async def extend_holds(store: HeldStore, context: Callable[[], Context]) -> None
 
 
 def check_free(
-    holds: Sequence[LegalHold],
-    grant_id: UUID,
-    provider: str | None = None,
-    subject: str | None = None,
+    holds: Sequence[LegalHold], grant_id: UUID, user: str | None = None
 ) -> None:
     """Refuse where a hold covers the grant.
 
     Raises:
         LegalHoldInForce: names the holds.
     """
-    found = [hold.id for hold in holds if hold.covers(grant_id, provider, subject)]
+    found = [hold.id for hold in holds if hold.covers(grant_id, user)]
     if found:
         raise held(f"grant {grant_id}", found)
 

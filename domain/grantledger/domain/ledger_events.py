@@ -122,18 +122,19 @@ class LegalHoldSet(LedgerEvent):
     Attributes:
         hold_id: random; names this hold for ever.
         grants: those that it covers now, by id; none for a hold on everything.
-        provider, subject: of a hold on a user, whose later grants it covers, too.
+        provider, user: of a hold on a user, whose later grants it covers, too; the user
+            by a keyed digest, sealed: this event outlives the user's erasure.
         reason: the operator's words, sealed; likewise `ticket`.
     """
 
     TOPIC = "grantledger.ledger.legal-hold-set.v1"
-    SEALED = frozenset({"by", "subject", "reason", "ticket"})
+    SEALED = frozenset({"by", "user", "reason", "ticket"})
 
     hold_id: UUID
     scope: HoldScope
     grants: tuple[UUID, ...]
     provider: str | None
-    subject: str | None
+    user: str | None
     reason: str
     ticket: str | None
 

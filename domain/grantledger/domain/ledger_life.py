@@ -186,7 +186,7 @@ class LedgerLife:
             scope=target.scope,
             grants=target.grants,
             provider=target.provider,
-            subject=target.subject,
+            user=target.user,
             reason=why[0],
             ticket=why[1],
         )
@@ -283,7 +283,7 @@ def _signed(
 def _holds(holds: tuple[LegalHold, ...], event: LedgerEvent) -> tuple[LegalHold, ...]:
     """Return the holds in force after an event."""
     if isinstance(event, LegalHoldSet):
-        target = HoldTarget(event.scope, event.grants, event.provider, event.subject)
+        target = HoldTarget(event.scope, event.grants, event.provider, event.user)
         made = LegalHold(
             event.hold_id, target, event.timestamp, event.by, event.reason, event.ticket
         )

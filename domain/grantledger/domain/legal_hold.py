@@ -18,13 +18,14 @@ class HoldTarget:
 
     Attributes:
         grants: by id; empty for everything.
-        provider, subject: of a hold on a user, whose later grants it covers, too.
+        provider, user: of a hold on a user, whose later grants it covers, too; the user
+            by a keyed digest (see `Maintenance.user_digest`).
     """
 
     scope: HoldScope
     grants: tuple[UUID, ...] = ()
     provider: str | None = None
-    subject: str | None = field(default=None, repr=False)
+    user: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +50,9 @@ class LegalHold:
         target = replace(self.target, grants=(*self.target.grants, *added))
         return replace(self, target=target)
 
-    def covers(
-        self, grant_id: UUID, provider: str | None = None, subject: str | None = None
-    ) -> bool:
-        """Tell whether a grant, which may be this user's, is held."""
+    def covers(self, grant_id: UUID, user: str | None = None) -> bool:
+        """Tell whether a grant, which may be the user's with this digest, is held."""
         target = self.target
         if target.scope is HoldScope.EVERYTHING or grant_id in target.grants:
             return True
-        return (
-            target.scope is HoldScope.SUBJECT
-            and subject is not None
-            and (provider, subject) == (target.provider, target.subject)
-        )
+        return user is not None and user == target.user

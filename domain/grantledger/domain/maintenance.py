@@ -92,6 +92,10 @@ class Maintenance(Protocol):
         """
         ...
 
+    def user_digest(self, provider: str, subject: str) -> str:
+        """Return what stands for a user in a legal hold: keyed, and tells no name."""
+        ...
+
     async def holds(self) -> Sequence[LegalHold]:
         """Return the legal holds in force, oldest first."""
         ...
@@ -169,3 +173,7 @@ class Lives(Protocol):
 
 class HeldStore(Lives, Fleet, Protocol):
     """A ledger's own events, and its grants: what legal holds need."""
+
+    def user_digest(self, provider: str, subject: str) -> str:
+        """Return what stands for a user; see `Maintenance.user_digest`."""
+        ...

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from grantledger.adapters.upstream.consent import ConsentFlow
 from grantledger.adapters.upstream.discovery import Discovery
 from grantledger.adapters.upstream.http import BoundedHttp
 from grantledger.adapters.upstream.jwks import KeySet
+from grantledger.adapters.upstream.trust import trust_of
 from grantledger.adapters.upstream.verifier import JwksVerifier
 from grantledger.domain.errors import ConfigurationError
 from grantledger.domain.ports import Clock, Ids
@@ -92,7 +92,10 @@ def wire(
         config = _config(name, said, settings, credentials, rules)
         if before is None:
             http = BoundedHttp(
-                ssl_context=_trust(name, said, settings), watch=watch.http(name)
+                ssl_context=trust_of(
+                    said.ca_file, f"providers.{name}.ca_file", settings.path
+                ),
+                watch=watch.http(name),
             )
             discovery = Discovery(config, http, clock)
             keys = KeySet(config, http, discovery, clock)
@@ -187,18 +190,3 @@ def _config(
 
 def _client_secret(secret: Secret | None) -> ClientSecret | None:
     return None if secret is None else ClientSecret(secret.reveal())
-
-
-def _trust(
-    name: str, said: ProviderSettings, settings: Settings
-) -> ssl.SSLContext | None:
-    if said.ca_file is None:
-        return None
-    field = f"providers.{name}.ca_file"
-    path = settings.path(said.ca_file, field)
-    try:
-        return ssl.create_default_context(cafile=str(path))
-    except OSError as cause:
-        raise ConfigurationError(
-            f"{field}: cannot read certificates from {path}: {cause.strerror}", field
-        ) from cause

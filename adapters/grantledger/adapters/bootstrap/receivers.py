@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
 
 from grantledger.adapters.settings import ReceiverSettings, Settings
 from grantledger.adapters.upstream.announcements import EventReceiver, SetSigner
 from grantledger.adapters.upstream.http import BoundedHttp
+from grantledger.adapters.upstream.trust import trust_of
 from grantledger.domain.errors import ConfigurationError
 from grantledger.domain.ports import Clock
 
@@ -70,7 +70,9 @@ class Receivers:
         at = f"{SECTION}.receivers[{number}]"
         http: BoundedHttp | None = None
         if said.url is not None:
-            http = BoundedHttp(ssl_context=_trust(said, at, settings))
+            http = BoundedHttp(
+                ssl_context=trust_of(said.ca_file, f"{at}.ca_file", settings.path)
+            )
             self._connections.append(http)
         return EventReceiver(
             name=f"receiver:{said.name}",
@@ -83,18 +85,3 @@ class Receivers:
             secret=settings.secret(said.secret_file, said.secret_env, f"{at}.secret"),
             caller=said.caller,
         )
-
-
-def _trust(
-    said: ReceiverSettings, at: str, settings: Settings
-) -> ssl.SSLContext | None:
-    if said.ca_file is None:
-        return None
-    field = f"{at}.ca_file"
-    path = settings.path(said.ca_file, field)
-    try:
-        return ssl.create_default_context(cafile=str(path))
-    except OSError as cause:
-        raise ConfigurationError(
-            f"{field}: cannot read certificates from {path}: {cause.strerror}", field
-        ) from cause

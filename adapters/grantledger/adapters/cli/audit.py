@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -133,6 +133,12 @@ def audit(
         int | None,
         typer.Option(help=f"So many at most; {USUAL} to be shown.", show_default=False),
     ] = None,
+    collector: Annotated[
+        str | None,
+        typer.Option(
+            help="Send OpenTelemetry logs there: its base URL.", show_default=False
+        ),
+    ] = None,
     after: Annotated[
         str | None,
         typer.Option(help="Go on behind this position.", show_default=False),
@@ -167,7 +173,11 @@ def audit(
         request_id=request,
     )
     begin = position_of(after)
-    if follow:
+    if collector is not None:
+        if follow or out is not None or form not in {Form.TABLE, Form.OTEL}:
+            raise InvalidRequest("a collector takes --format otel alone", "collector")
+        _send(config, wanted, begin, limit, collector)
+    elif follow:
         _follow(config, wanted, begin, form, out)
     elif form in SHOWN:
         if out is not None:
@@ -266,6 +276,42 @@ async def _written(
             count += len(page.rows)
     write(writer.end())
     return count
+
+
+def _send(
+    config: Path | None,
+    wanted: AuditFilter,
+    after: AuditPosition | None,
+    limit: int | None,
+    collector: str,
+) -> None:
+    try:
+        # Here, since the extra need not be installed.
+        from grantledger.adapters.telemetry.audit_logs import LogSender  # noqa: PLC0415 - see above
+    except ImportError:
+        raise InvalidRequest(
+            "sending logs needs the extra: pip install 'grantledger[otel]'", "collector"
+        ) from None
+    if not collector.startswith(("http://", "https://")) or "@" in collector:
+        raise InvalidRequest(
+            "collector is a URL, such as http://127.0.0.1:4318, without a password",
+            "collector",
+        )
+
+    async def work(opened: OpenBroker) -> int:
+        reading = await admitted(
+            opened.broker, local_caller(), AuditUse.EXPORT, wanted, "sent as logs"
+        )
+        count = 0
+        with closing(LogSender(collector)) as sender:
+            async with aclosing(reading.rows(after, most=limit)) as pages:
+                async for page in pages:
+                    await sender.send(page.rows)
+                    count += len(page.rows)
+        return count
+
+    count = with_broker(config, work, tend=False)
+    output.note(f"{collector}: {count} rows")
 
 
 # -- followed

@@ -121,7 +121,6 @@ def hold_data(hold: LegalHold) -> dict[str, object]:
         "scope": hold.target.scope,
         "grants": list(hold.target.grants),
         "provider": hold.target.provider,
-        "subject": hold.target.subject,
         "set_at": hold.set_at,
         "by": hold.by.id,
         "reason": hold.reason,
@@ -134,5 +133,5 @@ def _covered(hold: LegalHold) -> str:
     if target.scope is HoldScope.EVERYTHING:
         return "everything"
     if target.scope is HoldScope.SUBJECT:
-        return f"{target.subject} at {target.provider}, {len(target.grants)} grants"
+        return f"a user at {target.provider}, {len(target.grants)} grants"
     return f"grant {target.grants[0]}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from grantledger.adapters.upstream.consent import (
 from grantledger.adapters.upstream.discovery import Discovery
 from grantledger.adapters.upstream.http import BoundedHttp
 from grantledger.adapters.upstream.jwks import KeySet
+from grantledger.adapters.upstream.trust import trust_of
 from grantledger.domain.errors import (
     ConfigurationError,
     GrantledgerError,
@@ -122,7 +122,9 @@ async def sign_in_of(
         ConfigurationError: a setting is wrong; `field` names it.
     """
     said = settings.file.console
-    http = BoundedHttp(ssl_context=_trust(said, settings))
+    http = BoundedHttp(
+        ssl_context=trust_of(said.ca_file, f"{_SECTION}.ca_file", settings.path)
+    )
     try:
         config = _config(said, settings)
         discovery = Discovery(config, http, clock)
@@ -286,16 +288,3 @@ def _config(said: ConsoleSettings, settings: Settings) -> UpstreamConfig:
     except ConfigurationError as cause:
         field = f"{_SECTION}.{_SETTING_OF.get(cause.field, cause.field)}"
         raise ConfigurationError(f"{field}: {cause}", field) from cause
-
-
-def _trust(said: ConsoleSettings, settings: Settings) -> ssl.SSLContext | None:
-    if said.ca_file is None:
-        return None
-    field = f"{_SECTION}.ca_file"
-    path = settings.path(said.ca_file, field)
-    try:
-        return ssl.create_default_context(cafile=str(path))
-    except OSError as cause:
-        raise ConfigurationError(
-            f"{field}: cannot read certificates from {path}: {cause.strerror}", field
-        ) from cause

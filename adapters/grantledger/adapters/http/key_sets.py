@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Collection
 from typing import Protocol
 
@@ -11,6 +10,7 @@ from grantledger.adapters.upstream.config import ServerConfig
 from grantledger.adapters.upstream.discovery import Discovery
 from grantledger.adapters.upstream.http import BoundedHttp, HttpWatch
 from grantledger.adapters.upstream.jwks import KeysAt, KeySet
+from grantledger.adapters.upstream.trust import trust_of
 from grantledger.domain.errors import ConfigurationError
 from grantledger.domain.ports import Clock
 
@@ -75,7 +75,9 @@ def key_set(
     except ConfigurationError as cause:
         field = f"{at}.{cause.field}"
         raise ConfigurationError(f"{field}: {cause}", field) from cause
-    http = BoundedHttp(ssl_context=_trust(said, at, settings), watch=watch)
+    http = BoundedHttp(
+        ssl_context=trust_of(said.ca_file, f"{at}.ca_file", settings.path), watch=watch
+    )
     connections.append(http)
     where = (
         Discovery(config, http, clock)
@@ -89,16 +91,3 @@ async def close_all(connections: Collection[BoundedHttp]) -> None:
     """Close what `key_set` has opened."""
     for connection in connections:
         await connection.aclose()
-
-
-def _trust(said: Said, at: str, settings: Settings) -> ssl.SSLContext | None:
-    if said.ca_file is None:
-        return None
-    path = settings.path(said.ca_file, f"{at}.ca_file")
-    try:
-        return ssl.create_default_context(cafile=str(path))
-    except OSError as cause:
-        raise ConfigurationError(
-            f"{at}.ca_file: cannot read certificates from {path}: {cause.strerror}",
-            f"{at}.ca_file",
-        ) from cause

@@ -17,9 +17,8 @@ def change_data(change: Change) -> dict[str, object]:
         "provider": after.state.provider,
         "subject": after.state.subject or None,
         "label": after.state.label,
-        "before": before
-        and {"leaf": before.leaf_index, "version": before.grant.version},
-        "after": {"leaf": after.leaf_index, "version": after.grant.version},
+        "before": None if before is None else _place(before),
+        "after": _place(after),
         "differences": [
             {"field": one.field, "before": one.before, "after": one.after}
             for one in change.differences

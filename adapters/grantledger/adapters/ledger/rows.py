@@ -109,6 +109,10 @@ class GrantRows:
         )
         return (*values, self._ring.mac(_parts(values)))
 
+    def user_digest(self, provider: str, subject: str) -> str:
+        """Return what stands for a user in a legal hold: 16 bytes, in hexadecimal."""
+        return self._ring.audit_term(("legal-hold", provider, subject)).hex()
+
     def recoded(self, row: Sequence[Any]) -> bytes | None:
         """Return another code for a row, None where the active key made the one it has.
 

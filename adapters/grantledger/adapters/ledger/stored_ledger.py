@@ -311,6 +311,10 @@ class StoredLedger(FleetReads, AuditReads, Rebuilds, Rekeyed, Maintained, Tallie
         """Return what was done to the ledger itself, rebuilt from its events."""
         return await self._read(lambda c: LedgerLife(self._leaves.life(c)))
 
+    def user_digest(self, provider: str, subject: str) -> str:
+        """Return what stands for a user in a legal hold."""
+        return self._rows.user_digest(provider, subject)
+
     async def holds(self) -> Sequence[LegalHold]:
         """Return the legal holds in force; see `Maintenance.holds`."""
         return (await self.life()).state.holds

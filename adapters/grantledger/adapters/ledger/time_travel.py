@@ -157,8 +157,11 @@ class TimeTravel(ABC):
                 happened_at = min(
                     said.occurred_at, said.obtained_at or said.occurred_at
                 )
+                kind = EVENTS_BY_TOPIC.get(topic)
+                if kind is None:
+                    raise IntegrityError(f"leaf {leaf} is no event of a grant")
                 if happened_at <= at < told.recorded_at:
-                    name = EVENTS_BY_TOPIC[topic].__name__
+                    name = kind.__name__
                     found.append(Learned(leaf, name, happened_at, told.recorded_at))
             return found
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
-import anyio.to_thread
 from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse
-from starlette.background import BackgroundTask
 
-from grantledger.adapters.bootstrap.bundle import pack
-from grantledger.adapters.bootstrap.evidence import make_evidence
+from grantledger.adapters.http.evidence_zip import ZIP, evidence_zip
 from grantledger.adapters.http.management import models
 from grantledger.adapters.http.management.asking import (
     Calling,
@@ -22,15 +17,11 @@ from grantledger.adapters.http.management.asking import (
 )
 from grantledger.adapters.http.service import Service
 from grantledger.domain.errors import Denied
-from grantledger.domain.evidence import EvidenceAsked, EvidenceLimits
+from grantledger.domain.evidence import EvidenceAsked
 from grantledger.domain.grant_state import GrantState
 from grantledger.domain.policy import Operation
 from grantledger.domain.requests import Caller
 from grantledger.domain.values import Secret
-
-ZIP = "application/zip"
-LIMITS = EvidenceLimits(chosen=1_000, ranged=5_000)
-"""Less than the command line's: somebody waits for the answer."""
 
 _Asked = Annotated[models.EvidenceIn, Depends(body_of(models.EvidenceIn))]
 
@@ -59,38 +50,8 @@ def add_to(router: APIRouter, service: Service) -> None:
         # A range has the leaves of everybody.
         if asked.complete or not asked.narrowed:
             await _everything(service, caller)
-        kept = await anyio.to_thread.run_sync(_Kept)
-        try:
-            made = await make_evidence(
-                service.opened,
-                caller,
-                asked,
-                kept.bundle,
-                _may(service, caller),
-                LIMITS,
-            )
-            created_at = made.manifest.created_at
-            await anyio.to_thread.run_sync(pack, kept.bundle, kept.packed, created_at)
-        except BaseException:
-            kept.cleanup()
-            raise
-        return FileResponse(
-            kept.packed,
-            media_type=ZIP,
-            filename=f"evidence-{created_at:%Y%m%dT%H%M%SZ}.zip",
-            headers={"Cache-Control": "no-store"},
-            background=BackgroundTask(kept.cleanup),
-        )
-
-
-class _Kept(tempfile.TemporaryDirectory[str]):
-    """Where a bundle is made, for its owner alone, until the answer was sent."""
-
-    def __init__(self) -> None:
-        super().__init__(prefix="grantledger-evidence-")
-        self.bundle = Path(self.name, "bundle")
-        self.bundle.mkdir(mode=0o700)
-        self.packed = Path(self.name, "evidence.zip")
+        may = _may(service, caller)
+        return await evidence_zip(service.opened, caller, asked, may)
 
 
 def _asked(said: models.EvidenceIn) -> EvidenceAsked:

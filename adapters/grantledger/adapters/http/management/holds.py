@@ -83,10 +83,8 @@ def add_to(router: APIRouter, service: Service) -> None:
 
 async def _whom(broker: Broker, hold: LegalHold) -> User:
     """Return the user that a hold is about, None for everything."""
-    target = hold.target
-    if target.provider is not None and target.subject is not None:
-        return target.provider, target.subject
-    return await _user_of(broker, target.grants[0] if target.grants else None)
+    grants = hold.target.grants
+    return await _user_of(broker, grants[0] if grants else None)
 
 
 async def _user_of(broker: Broker, grant_id: UUID | None) -> User:
@@ -119,7 +117,6 @@ def _data(hold: LegalHold) -> dict[str, object]:
         "scope": hold.target.scope,
         "grants": list(hold.target.grants),
         "provider": hold.target.provider,
-        "subject": hold.target.subject,
         "set_at": hold.set_at,
         "by": hold.by.id,
         "reason": hold.reason,

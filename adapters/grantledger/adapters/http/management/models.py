@@ -219,7 +219,6 @@ class HoldOut(BaseModel):
     scope: HoldScope
     grants: list[UUID]
     provider: str | None
-    subject: str | None
     set_at: datetime
     by: str
     reason: str
