@@ -180,7 +180,7 @@ class Streams:
     gaps: bool = False
 
     def place(
-        self, index: int, stream: str, version: int, topic: str, findings: Findings
+        self, index: int, stream: str, version: object, topic: str, findings: Findings
     ) -> Stream | None:
         """Take note of a leaf's place in its stream; None where it names none."""
         if not isinstance(version, int):  # SQLite keeps what anybody writes
