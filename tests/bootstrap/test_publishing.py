@@ -79,6 +79,19 @@ async def test_many_leaves_are_not_kept_waiting(home: Home) -> None:
         assert made.size == 21
 
 
+async def test_a_checkpoint_of_the_future_holds_nothing_up(home: Home) -> None:
+    """A replica whose clock was an hour ahead has published before."""
+    clock = ShiftedClock(seconds=3600)
+    async with open_broker(home.settings(), clock=clock, tend=False) as opened:
+        await grown(opened)
+        assert await opened.publisher.publish() is not None
+    async with open_broker(home.settings(), tend=False) as opened:
+        await grown(opened)
+        made = await opened.publisher.publish()
+        assert made is not None
+        assert made.size == 2
+
+
 async def test_of_two_replicas_one_publishes(home: Home) -> None:
     async with (
         open_broker(home.settings(), tend=False) as one,

@@ -13,15 +13,27 @@ import pytest
 
 from grantledger.adapters.bootstrap import OpenBroker, open_broker
 from grantledger.adapters.cli.entry import run
-from grantledger.adapters.keys.signing import is_signed
+from grantledger.adapters.keys.signing import RingSigner, is_signed
 from grantledger.adapters.ledger.published_log import Published
+from grantledger.adapters.upstream.http import BoundedHttp
+from grantledger.adapters.upstream.witnesses import Witness as AskedWitness
 from grantledger.domain.errors import (
     ConfigurationError,
     Unavailable,
     UpstreamRejected,
 )
-from grantledger.projections.checkpoints import read_note
-from grantledger.projections.cosigning import cosignatures
+from grantledger.projections.checkpoints import (
+    Checkpoint,
+    read_note,
+    signature_line,
+    signed_note,
+)
+from grantledger.projections.cosigning import (
+    SIZE_TYPE,
+    Cosignature,
+    Cosigner,
+    cosignatures,
+)
 from tests.bootstrap.scene import Home, ShiftedClock, toml_of, until
 from tests.bootstrap.test_publishing import grown, newest, outages
 from tests.support.witness import TIME, Witness
@@ -205,6 +217,41 @@ async def test_a_quorum_that_is_not_reached_in_time_is_an_outage(home: Home) -> 
         assert [kind for kind, _, _ in outages(here.home)] == ["failed", "resumed"]
 
 
+async def test_a_line_that_no_witness_signed_does_not_make_the_quorum(
+    home: Home,
+) -> None:
+    """Whoever can write to the store can put any line there."""
+    kept = home.path / "kept"
+    async with scene(home, quorum=1, late_seconds=30, exports=[kept.as_uri()]) as here:
+        here.witness.down = True
+        one = await newest(here.opened)
+        line = signature_line(here.witness.name, here.witness.cosigner.id, bytes(72))
+        forged = Cosignature(here.witness.cosigner, TIME, line)
+        await here.opened.ledger.published.cosigned(one, forged)
+        assert (await newest(here.opened)).cosignatures == (line,)
+        with pytest.raises(Unavailable):
+            await here.opened.publisher.spread()
+        here.clock.seconds += 31
+        assert here.opened.publisher.age_seconds > 30
+        assert not kept.exists()
+
+
+@pytest.mark.parametrize("size", ["0" * 5000, "1" * 20, "07", "x", "", "1\n\n"])
+async def test_a_conflict_without_a_size_is_named(size: str) -> None:
+    async with CannedServer() as server, BoundedHttp() as http:
+        headers = {"Content-Type": SIZE_TYPE}
+        server.on("/add-checkpoint", Reply(409, size.encode(), headers))
+        signer = RingSigner(bytes(32))
+        key = Cosigner("witness.example", signer.public_key).key
+        note = signed_note(Checkpoint("log.example", 1, bytes(32)), signer)
+
+        async def prove(_: int) -> list[bytes]:
+            return []
+
+        with pytest.raises(UpstreamRejected, match="a conflict without a size"):
+            await AskedWitness.of(server.url, key, http, 2.0).cosign(note, prove)
+
+
 async def test_an_export_bears_the_cosignatures_and_their_keys(home: Home) -> None:
     async with scene(home, publish_leaves=1) as here:
         config, out = home.path / "grantledger.toml", home.path / "out"
@@ -252,10 +299,26 @@ async def test_each_checkpoint_is_a_new_file_that_nobody_writes_to(home: Home) -
 async def test_a_file_that_is_there_is_never_replaced(home: Home) -> None:
     kept = home.path / "kept"
     kept.mkdir()
-    (kept / f"{1:020}.checkpoint").write_text("of another replica\n")
+    name = f"{1:020}.checkpoint"
     async with scene(home, exports=[kept.as_uri()]) as here:
+        note = (await newest(here.opened)).note
+        (kept / name).write_text(note)
         await here.opened.publisher.spread()
-    assert written(kept) == {f"{1:020}.checkpoint": "of another replica\n"}
+        assert len((await newest(here.opened)).cosignatures) == 1
+    assert written(kept) == {name: note}
+
+
+async def test_a_fork_is_seen_where_another_checkpoint_was_written_away(
+    home: Home,
+) -> None:
+    kept = home.path / "kept"
+    kept.mkdir()
+    name = f"{1:020}.checkpoint"
+    (kept / name).write_text("of a fork\n")
+    async with scene(home, exports=[kept.as_uri()]) as here:
+        with pytest.raises(UpstreamRejected, match=f"{name} holds another"):
+            await here.opened.publisher.spread()
+    assert written(kept) == {name: "of a fork\n"}
 
 
 async def test_not_every_checkpoint_has_to_be_written_away(home: Home) -> None:

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from grantledger.adapters.cli.leaf_check import check_file
+from grantledger.domain.errors import IntegrityError
 from grantledger.projections.checkpoints import Checkpoint, read_note, signed_note
 from grantledger.projections.verify.command import main
 from tests.verify.scene import Verifier, Written, change, note_of, rehead
@@ -110,6 +112,30 @@ def test_a_sealed_part_that_stands_twice_hides_no_other(
     assert any(
         each.startswith("leaf 0: sealed 'by' is missing") for each in findings
     ), findings
+
+
+def test_a_revocation_cannot_take_the_place_of_a_pruned_leaf(
+    written: Written, verifier: Verifier, tmp_path: Path
+) -> None:
+    """With an old copy a pruned leaf comes back, and the count is right again."""
+    path = written.copy(tmp_path)
+    change(
+        path,
+        f"ATTACH '{written.old}' AS old",
+        "INSERT INTO sealed SELECT * FROM old.sealed WHERE leaf_index = 19",
+        "UPDATE stored_events SET state ="
+        " (SELECT state FROM old.stored_events WHERE rowid = 20) WHERE rowid = 20",
+        "DELETE FROM sealed WHERE leaf_index = 22",
+        "UPDATE stored_events SET state = x'', topic ="
+        " (SELECT topic FROM stored_events WHERE rowid = 19) WHERE rowid = 23",
+    )
+    bob = written.ids["bob"]
+    (found,) = [
+        each for each in verifier.found("ledger", path) if each.startswith("leaf 22")
+    ]
+    assert found.endswith(f"is of grant {bob}: only journals are pruned")
+    with pytest.raises(IntegrityError, match="only journals are pruned"):
+        check_file(path)
 
 
 def test_a_version_that_is_no_number_is_found(

@@ -18,6 +18,7 @@ import anyio.to_thread
 from grantledger.adapters.upstream import urls
 from grantledger.adapters.upstream.http import BoundedHttp, HttpAnswer
 from grantledger.domain.errors import ConfigurationError, Unavailable, UpstreamRejected
+from grantledger.projections.checkpoints import MAX_NOTE_BYTES
 
 PUT_SECONDS = 10.0
 SUFFIX = ".checkpoint"
@@ -48,7 +49,7 @@ class CheckpointExport(ABC):
 
         Raises:
             Unavailable: it could not be written now.
-            UpstreamRejected: the place refuses.
+            UpstreamRejected: the place refuses, or is seen to hold another one.
         """
 
 
@@ -69,6 +70,7 @@ class DirectoryExport(CheckpointExport):
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             if target.exists():
+                self._compare(target, note)
                 return
             handle = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
             with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -76,9 +78,12 @@ class DirectoryExport(CheckpointExport):
                 file.flush()
                 os.fsync(file.fileno())
             # A link is made or is not, and replaces nothing.
-            with suppress(FileExistsError):
+            try:
                 os.link(half, target)
-            half.unlink()
+            except FileExistsError:
+                self._compare(target, note)
+            finally:
+                half.unlink()
             _sync(self._directory)
         except OSError as cause:
             with suppress(OSError):
@@ -86,6 +91,21 @@ class DirectoryExport(CheckpointExport):
             raise Unavailable(
                 f"cannot write a checkpoint to {self._directory}: {cause.strerror}"
             ) from cause
+
+    def _compare(self, target: Path, note: str) -> None:
+        """See that what is there is of this checkpoint, whoever has cosigned it.
+
+        Raises:
+            UpstreamRejected: it is of another log, or of a fork of this one.
+        """
+        with target.open("rb") as file:
+            there = file.read(MAX_NOTE_BYTES)
+        if there.partition(b"\n\n")[0] != note.encode().partition(b"\n\n")[0]:
+            raise UpstreamRejected(
+                f"{target} holds another checkpoint of as many leaves: of another "
+                "log, or of a fork of this one",
+                "fork",
+            )
 
 
 class HttpExport(CheckpointExport):

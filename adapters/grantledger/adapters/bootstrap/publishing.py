@@ -18,6 +18,7 @@ from functools import partial
 from grantledger.adapters.bootstrap.checkpoint_exports import CheckpointExport
 from grantledger.adapters.bootstrap.guarding import LogGuard
 from grantledger.adapters.bootstrap.regularly import regularly
+from grantledger.adapters.keys.signing import is_signed
 from grantledger.adapters.ledger.log_memory import LogView
 from grantledger.adapters.ledger.published_log import Published
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
@@ -28,6 +29,8 @@ from grantledger.domain.context import Context
 from grantledger.domain.errors import GrantledgerError, IntegrityError
 from grantledger.domain.log_identity import KnownLog
 from grantledger.domain.ports import Clock
+from grantledger.projections.checkpoints import read_note, read_signatures
+from grantledger.projections.cosigning import cosignatures
 
 BEATS = 10
 """How often within `publish_seconds` this process's own leaves are counted."""
@@ -170,16 +173,17 @@ class Publisher:
         if log.size <= covered or not self._due(log, newest):
             return None, view
         signed, note = await self.guard.signed()
+        now = self.clock.now()
         new = Published(
-            signed.origin,
-            signed.size,
-            bytes.fromhex(signed.root),
-            self.clock.now(),
-            note,
+            signed.origin, signed.size, bytes.fromhex(signed.root), now, note
         )
         said = self.said
+        # One of the future is of a clock that was wrong: it holds nothing up.
+        ahead = newest is not None and newest.at > now
         if not await self.ledger.published.publish(
-            new, gap_seconds=said.publish_seconds, leaves=said.publish_leaves
+            new,
+            gap_seconds=said.publish_seconds,
+            leaves=1 if ahead else said.publish_leaves,
         ):
             return None, view  # another replica was faster
         self.watch.checkpoint("published")
@@ -191,7 +195,7 @@ class Publisher:
         if newest is None or log.size - newest.size >= self.said.publish_leaves:
             return True
         gap = timedelta(seconds=self.said.publish_seconds)
-        return self.clock.now() >= newest.at + gap
+        return not newest.at <= self.clock.now() < newest.at + gap
 
     def _refuse_shorter(self, log: KnownLog, newest: Published | None) -> None:
         """Refuse a store that has lost what was published."""
@@ -235,6 +239,7 @@ class Publisher:
         """Have the newest checkpoint cosigned and written away, as far as it is not.
 
         Raises:
+            IntegrityError: what is stored of it is no checkpoint.
             GrantledgerError: of a witness or a place; the others were seen to.
         """
         origin = self.guard.known(await self.ledger.log()).origin
@@ -247,14 +252,32 @@ class Publisher:
         if mine or old:
             failures += await self._cosign(newest)
         newest = await self.ledger.published.published(origin, newest.size) or newest
-        self._unwitnessed.so(len(newest.cosignatures) < self.said.quorum)
-        if len(newest.cosignatures) >= self.said.quorum:
+        enough = len(self._witnessed(newest)) >= self.said.quorum
+        self._unwitnessed.so(not enough)
+        if enough:
             failures += await self._export(newest)
         for failure in failures:
             raise failure
 
+    def _witnessed(self, newest: Published) -> set[str]:
+        """Return the names of our witnesses that have rightly cosigned it."""
+        known = [witness.cosigner for witness in self.witnesses]
+        try:
+            text = read_note(newest.note.encode()).signed
+        except ValueError as cause:
+            raise IntegrityError(
+                f"the published checkpoint of {newest.size} leaves is none: {cause}"
+            ) from cause
+        names: set[str] = set()
+        for line in newest.cosignatures:
+            # What stands in the store may be anybody's.
+            with suppress(ValueError):
+                found = cosignatures(text, read_signatures(line), known, is_signed)
+                names.update(each.cosigner.name for each in found)
+        return names
+
     async def _cosign(self, newest: Published) -> list[GrantledgerError]:
-        have = "".join(newest.cosignatures)
+        have = self._witnessed(newest)
         log = self.ledger.published
         prove = partial(self._proof, newest.size)
 
@@ -262,7 +285,7 @@ class Publisher:
             said = await witness.cosign(newest.note, prove)
             await log.cosigned(newest, said)
 
-        asked = [w for w in self.witnesses if f" {w.cosigner.name} " not in have]
+        asked = [w for w in self.witnesses if w.cosigner.name not in have]
         return await self._all("cosigned", [ask(one) for one in asked])
 
     async def _proof(self, size: int, old: int) -> Sequence[bytes]:

@@ -113,7 +113,8 @@ def _keys(
 
 
 def _holds(note: SignedCheckpoint, name: str, public: bytes) -> bool:
-    return any(
+    # A log signs under its own name (C2SP tlog-checkpoint); others may cosign.
+    return name == note.checkpoint.origin and any(
         (s.name, s.key_id) == (name, key_id(name, public))
         and is_signed(public, note.signed, s.signature)
         for s in note.signatures

@@ -124,6 +124,7 @@ def _checked(query: Query, log: LogSql, at: int | None) -> LeafReport:
     report.erased = len(erased)
     report.root_at = tree.root() if at == 0 else None
     parts = _Parts(query, erased)
+    pruned: dict[str, int] = {}
     for row in query(
         f"SELECT {log.leaf} FROM stored_events e ORDER BY e.{log.number}"  # noqa: S608 - constants only
     ):
@@ -137,6 +138,7 @@ def _checked(query: Query, log: LogSql, at: int | None) -> LeafReport:
         if tree.size == at:
             report.root_at = tree.root()
         if gone:
+            pruned.setdefault(str(row[1]), index)
             parts.check(index, [])
             report.pruned += 1
             continue
@@ -145,6 +147,12 @@ def _checked(query: Query, log: LogSql, at: int | None) -> LeafReport:
         if leaf.type != AccessRecorded.TOPIC and leaf.stream != LEDGER_STREAM:
             report.grant_streams.add(leaf.stream)
     parts.check_end()
+    for grant in report.grant_streams:
+        if grant.hex in pruned:
+            raise IntegrityError(
+                f"leaf {pruned[grant.hex]} is empty, and is of grant {grant}: only "
+                "journals are pruned"
+            )
     if report.pruned > covered.leaves:
         raise IntegrityError(
             f"{report.pruned} leaves are empty; the Pruned events say {covered.leaves}"

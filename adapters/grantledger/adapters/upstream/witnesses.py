@@ -7,6 +7,7 @@ nothing else of the log.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ from grantledger.projections.cosigning import (
 OK, CONFLICT = 200, 409
 MAX_ANSWER_BYTES = 65_536
 MAX_SIZE = 2**63 - 1
+_SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 BUSY = frozenset({408, 425, 429})
 _SERVER_ERROR = 500
 
@@ -116,7 +118,7 @@ class Witness:
 
     def _size(self, body: bytes) -> int:
         text = body.decode("ascii", "replace").removesuffix("\n")
-        if not (text.isdigit() and text.isascii()) or int(text[:20]) > MAX_SIZE:
+        if _SIZE.fullmatch(text) is None or int(text) > MAX_SIZE:
             raise UpstreamRejected(
                 f"witness {self.cosigner.name} answers a conflict without a size",
                 "no_size",

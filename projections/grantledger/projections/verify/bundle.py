@@ -20,6 +20,7 @@ from grantledger.projections.verify.findings import Findings, Refuted, shown
 from grantledger.projections.verify.folder import Folder
 from grantledger.projections.verify.leaves import (
     GRANT_TOPICS,
+    LEDGER_STREAM,
     OF_EVENT,
     PRUNED,
     Leaf,
@@ -256,7 +257,8 @@ class _Bundle:
             if PRUNED.encode() not in data:
                 continue
             leaf = self._parsed(index, f"leaf {index}")
-            if leaf.topic == PRUNED and index in self._proven:
+            says = (leaf.stream, leaf.topic) == (LEDGER_STREAM, PRUNED)
+            if says and index in self._proven:
                 below = fields.index(leaf.fields.get("below"), f"leaf {index}")
                 covered = max(covered, min(index, below))
         for index in self._report.bare:

@@ -80,6 +80,12 @@ class Joined:
                 findings.add(
                     f"leaf {index}", "has no bytes, and no Pruned event covers it"
                 )
+        for grant, stream in streams.grants().items():
+            if stream.gone is not None:
+                findings.add(
+                    f"leaf {stream.gone}",
+                    f"has no bytes, and is of grant {grant}: only journals are pruned",
+                )
         told = sum(pruning.leaves for pruning in streams.prunings)
         if len(self.pruned) > told:
             findings.add(

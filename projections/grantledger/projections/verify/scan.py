@@ -27,7 +27,7 @@ from grantledger.projections.verify.merkle import (
     leaf_hash,
     perfect_root,
 )
-from grantledger.projections.verify.streams import Streams
+from grantledger.projections.verify.streams import Stream, Streams
 
 # As the columns are declared; SQLite keeps what anybody writes into them.
 Row = tuple[int, Any, Any, Any, Any, Any]
@@ -199,7 +199,7 @@ class Scanner:
             if tail is None:
                 tail = topics[topic] = f',"type":"{topic}","recorded_at":"'.encode()
             if not state:
-                self._empty(found, index, topic)
+                self._empty(found, index, topic, stream)
                 continue
             try:
                 settled = state.startswith(
@@ -216,11 +216,13 @@ class Scanner:
                 take(index, stream, topic, state, findings)
 
     @staticmethod
-    def _empty(found: Scan, index: int, topic: str) -> None:
+    def _empty(found: Scan, index: int, topic: str, stream: Stream) -> None:
         if topic != JOURNAL:
             found.findings.add(f"leaf {index}", "has no bytes, and is no journal leaf")
-        else:
-            found.pruned.append(index)
+            return
+        found.pruned.append(index)
+        if stream.gone is None:
+            stream.gone = index
 
     def _parts(self, found: Scan, rows: Sequence[Row], low: int, high: int) -> None:
         parts: list[Part] = self._connection.execute(_PARTS, (low, high)).fetchall()

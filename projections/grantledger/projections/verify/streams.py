@@ -15,6 +15,7 @@ from grantledger.projections.verify.leaves import (
     CONTINUED,
     GRANT_TOPICS,
     JOURNAL,
+    LEDGER_STREAM,
     PRUNED,
     integer,
     read_leaf,
@@ -76,6 +77,7 @@ class Stream:
         first: version of its first leaf in this part; `last` of the last.
         leaf: index of the last; `began` of the first.
         head: the bytes by which a leaf of it names it.
+        gone: index of its first leaf without bytes.
         steps: since the last event that does not depend on those before it.
         unknown: an event of a topic that is not known here may have changed anything.
     """
@@ -84,6 +86,7 @@ class Stream:
         "began",
         "first",
         "generation",
+        "gone",
         "grant",
         "head",
         "last",
@@ -99,6 +102,7 @@ class Stream:
         self.first = self.last = version
         self.began = self.leaf = index
         self.grant = grant
+        self.gone: int | None = None
         self.steps: list[Step] = []
         self.generation: int | None = None
         self.provider: str | None = None
@@ -138,6 +142,7 @@ class Stream:
             self.step(name, attempt)
         self.last, self.leaf = after.last, after.leaf
         self.grant = self.grant or after.grant
+        self.gone = after.gone if self.gone is None else self.gone
         self.unknown = self.unknown or after.unknown
         if after.generation is not None:
             self.generation = after.generation
@@ -234,7 +239,8 @@ class Streams:
 
     def _rare(self, index: int, stream: Stream, topic: str, state: bytes) -> None:
         where = f"leaf {index}"
-        said = read_leaf(state, where).fields
+        leaf = read_leaf(state, where)
+        said = leaf.fields
         try:
             if topic == PROVISIONED_TOPIC:
                 stream.step("provisioned")
@@ -244,6 +250,8 @@ class Streams:
                 stream.step("erased")
             elif topic == PRUNED:
                 below, leaves = integer(said["below"]), integer(said["leaves"])
+                if leaf.stream != LEDGER_STREAM:
+                    raise Refuted(where, "is of the ledger, and in another's stream")
                 self.prunings.append(Pruning(index, below, leaves))
             elif topic == CONTINUED:
                 self.continuations.append(
