@@ -91,6 +91,36 @@ def test_leaves_that_changed_places_are_found(
     assert any(each.startswith("leaf 9: is version 3") for each in findings)
 
 
+def test_a_sealed_part_that_stands_twice_hides_no_other(
+    written: Written, verifier: Verifier, tmp_path: Path
+) -> None:
+    """Somebody with the file can take a table's key away."""
+    path = written.copy(tmp_path)
+    change(
+        path,
+        "CREATE TABLE other AS SELECT * FROM sealed",
+        "DROP TABLE sealed",
+        "ALTER TABLE other RENAME TO sealed",
+        "UPDATE sealed SET (field, ct, dek_id, grant_id) ="
+        " (SELECT field, ct, dek_id, grant_id FROM sealed"
+        " WHERE leaf_index = 0 AND field != 'by' LIMIT 1)"
+        " WHERE leaf_index = 0 AND field = 'by'",
+    )
+    findings = verifier.found("ledger", path)
+    assert any(
+        each.startswith("leaf 0: sealed 'by' is missing") for each in findings
+    ), findings
+
+
+def test_a_version_that_is_no_number_is_found(
+    written: Written, verifier: Verifier, tmp_path: Path
+) -> None:
+    path = written.copy(tmp_path)
+    change(path, "UPDATE stored_events SET originator_version = 'x' WHERE rowid = 3")
+    findings = verifier.found("ledger", path)
+    assert any(each.startswith("leaf 2:") for each in findings), findings
+
+
 def test_a_rewritten_log_is_found_by_the_older_checkpoint_alone(
     written: Written, verifier: Verifier, tmp_path: Path
 ) -> None:

@@ -89,6 +89,24 @@ def test_witnesses_are_counted_once_each_and_known_ones_alone(
     assert "1 known witnesses have signed it, not 2" in findings[0]
 
 
+def test_a_witness_with_two_keys_is_one_and_the_log_is_none_of_its_own(
+    written: Written, verifier: Verifier, tmp_path: Path
+) -> None:
+    origin = written.newest.read_text().split("\n")[0]
+    all_of = [Witness(name) for name in ("witness.example", "witness.example", origin)]
+    note = written.newest.read_text()
+    for one in all_of:
+        note = one.cosigned(note)
+    path = tmp_path / "cosigned"
+    path.write_text(note)
+    keys = [part for one in all_of for part in ("--key", one.text)]
+    asked = ("checkpoint", path, "--key", written.key, *keys)
+    said = verifier.holds(*asked, "--quorum", 1)
+    assert {line.partition("+")[0] for line in said["witnesses"]} == {"witness.example"}
+    found = verifier.found(*asked, "--quorum", 2)
+    assert "1 known witnesses have signed it, not 2" in found[0]
+
+
 def test_a_cosignature_of_another_time_or_text_is_refused(
     written: Written, verifier: Verifier, tmp_path: Path
 ) -> None:

@@ -12,14 +12,19 @@ import base64
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
 from grantledger.projections.verify import fields
 from grantledger.projections.verify.findings import Findings, Refuted, shown
 from grantledger.projections.verify.folder import Folder
-from grantledger.projections.verify.leaves import OF_EVENT, Leaf, read_leaf
+from grantledger.projections.verify.leaves import (
+    GRANT_TOPICS,
+    OF_EVENT,
+    PRUNED,
+    Leaf,
+    read_leaf,
+)
 from grantledger.projections.verify.merkle import (
     NotProven,
     Tree,
@@ -32,6 +37,7 @@ from grantledger.projections.verify.proof import (
     check_proof,
     read_proof,
 )
+from grantledger.projections.verify.whole import Whole, read_time
 
 FORMAT = "grantledger-evidence/v1"
 MANIFEST = "manifest.json"
@@ -49,7 +55,11 @@ _SAID_BY_BOTH = (
     "provider",
     "request_id",
     "generation",
+    "grant_id",
+    "stream",
+    "stream_seq",
 )
+_IDS = frozenset(("grant_id", "stream"))
 MAX_MANIFEST_BYTES = 1 << 28
 MAX_RANGES_BYTES = 1 << 26
 
@@ -59,8 +69,9 @@ class BundleReport:
     """What was checked.
 
     Attributes:
-        complete: the ranges alone answer what was asked.
+        complete: the ranges alone answer what was asked, and reach as far as asked.
         bare: leaves of which only the hash is there.
+        untold: those of them at which nothing tells whether the range reaches so far.
         before: the tree before each range, to compare older checkpoints with.
     """
 
@@ -71,6 +82,7 @@ class BundleReport:
     rows: int = 0
     files: int = 0
     bare: list[int] = field(default_factory=list[int])
+    untold: list[int] = field(default_factory=list[int])
     complete: bool = False
     asked: Mapping[str, Any] = field(default_factory=dict[str, Any])
     roots: dict[int, bytes] = field(default_factory=dict[int, bytes])
@@ -152,6 +164,7 @@ class _Bundle:
         self._single()
         for index in sorted(self._hashes.keys() - self._proven):
             self._findings.add(f"leaf {index}", "nothing proves it")
+        self._explain()
         report = self._report
         report.leaves = len(self._hashes)
         report.complete = self._manifest.get("complete") is True
@@ -159,7 +172,9 @@ class _Bundle:
             self._findings.add(MANIFEST, "calls complete what no range proves to be so")
         report.asked = fields.mapping(self._manifest.get("asked"), f"{MANIFEST} asked")
         if report.complete and report.ranges:
-            self._edges(*report.ranges[0])
+            whole = Whole(self._parsed, self._bytes, report.asked, self._findings)
+            report.untold = whole.check(*report.ranges[0], self._note.size)
+            report.complete = not report.untold
         if self._folder.has(OPENED):
             for where, said in self._folder.lines(OPENED):
                 self._opened(where, said)
@@ -182,6 +197,8 @@ class _Bundle:
             raise Refuted(where, f"{shown(index)} is no leaf of the checkpoint")
         if self._hashes and index <= next(reversed(self._hashes)):
             raise Refuted(where, f"leaf {index} is out of order")
+        if ("leaf" in said) == ("leaf_hash" in said):
+            raise Refuted(where, f"leaf {index} has its bytes or its hash, one of them")
         if "leaf" in said:
             self._bytes[index] = leaf = fields.octets(said["leaf"], where)
             if not leaf:
@@ -208,6 +225,8 @@ class _Bundle:
         ]
         if not start < end <= self._note.size:
             raise Refuted(where, "is no range of the checkpoint")
+        if self._report.ranges and start < self._report.ranges[-1][1]:
+            raise Refuted(where, f"leaf {start} is before the end of the one before")
         inside: list[bytes] = []
         for index in range(start, end):
             hashed = self._hashes.get(index)
@@ -230,28 +249,21 @@ class _Bundle:
         self._proven.update(range(start, end))
         self._report.ranges.append((start, end))
 
-    def _edges(self, start: int, end: int) -> None:
-        """See that the first range reaches from before the time asked to after it.
-
-        Where the leaf at an edge was pruned, nothing tells.
-        """
-        asked = self._report.asked
-        since, until = (_time(asked.get(f"recorded_{n}")) for n in ("from", "until"))
-        first, last = self._recorded(start), self._recorded(end - 1)
-        if isinstance(since, datetime) and start and first and first >= since:
-            self._findings.add(f"leaf {start}", "was recorded after the time asked for")
-        ended = end < self._note.size
-        if ended and last and not (isinstance(until, datetime) and last >= until):
-            self._findings.add(
-                f"leaf {end - 1}", "is not the last of the time asked for"
-            )
-
-    def _recorded(self, index: int) -> datetime | None:
-        """Return when a leaf was recorded, None where its bytes are gone."""
-        if index not in self._bytes:
-            return None
-        at = _time(self._parsed(index, f"leaf {index}").recorded_at)
-        return at if isinstance(at, datetime) else None
+    def _explain(self) -> None:
+        """See that each leaf without bytes is one that was pruned, as a leaf says."""
+        covered = 0
+        for index, data in self._bytes.items() if self._report.bare else ():
+            if PRUNED.encode() not in data:
+                continue
+            leaf = self._parsed(index, f"leaf {index}")
+            if leaf.topic == PRUNED and index in self._proven:
+                below = fields.index(leaf.fields.get("below"), f"leaf {index}")
+                covered = max(covered, min(index, below))
+        for index in self._report.bare:
+            if index >= covered:
+                self._findings.add(
+                    f"leaf {index}", "has no bytes, and no Pruned event here covers it"
+                )
 
     def _remember(self, tree: Tree, inside: Sequence[bytes]) -> None:
         """Tell the roots of older trees that end before or in a range."""
@@ -267,6 +279,8 @@ class _Bundle:
     def _single(self) -> None:
         told = fields.listed(self._manifest.get("single"), f"{MANIFEST} single")
         for index in (fields.index(each, f"{MANIFEST} single") for each in told):
+            if index in self._proven:
+                raise Refuted(f"{MANIFEST} single", f"leaf {index} is proven already")
             name = f"proofs/{index}.tlog-proof"
             proof = read_proof(self._folder.read(name, MAX_PROOF_BYTES), name)
             hashed = self._hashes.get(index)
@@ -308,20 +322,25 @@ class _Bundle:
         if index in self._hashes and index not in self._bytes:
             return
         leaf = self._parsed(index, at)
-        told = leaf.fields
+        told = dict(leaf.fields)
+        if leaf.topic.startswith(GRANT_TOPICS):
+            told["grant_id"] = leaf.stream
         if entry is not None:
             number = fields.index(entry, at)
             if number >= len(leaf.entries):
                 self._findings.add(at, f"the leaf has no entry {number}")
                 return
-            told = leaf.entries[number]
+            told = dict(leaf.entries[number])
+        told |= {"stream": leaf.stream, "stream_seq": leaf.version}
         for name in _SAID_BY_BOTH:
             meant = leaf.recorded_at if name == "recorded_at" else told.get(name)
             found = said.get(name)
             # A row may say what its leaf leaves open, such as of an earlier event.
             if found is None or meant in (None, ""):
                 continue
-            if _time(found) != _time(meant):
+            if name in _IDS:
+                found, meant = map(fields.hexadecimal, (found, meant))
+            if read_time(found) != read_time(meant):
                 self._findings.add(
                     at, f"its {name} is {shown(found)}, the leaf says {shown(meant)}"
                 )
@@ -331,11 +350,3 @@ class _Bundle:
         if data is None:
             raise Refuted(where, "speaks of a leaf that is not here")
         return read_leaf(data, f"leaf {index}")
-
-
-def _time(value: object) -> object:
-    """Return a time that two writers may have written differently, as one value."""
-    try:
-        return datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        return value

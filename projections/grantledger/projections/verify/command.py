@@ -74,8 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TooMany:
         pass
     except Unreadable as cause:
-        _say({"ok": None, "error": str(cause)}, [str(cause)], asked, sys.stderr)
-        return UNREADABLE
+        if outcome.findings.items:
+            # What was found before stays found.
+            outcome.limits.append(str(cause))
+        else:
+            _say({"ok": None, "error": str(cause)}, [str(cause)], asked, sys.stderr)
+            return UNREADABLE
     ok = not outcome.findings.items
     _say(
         {
@@ -265,8 +269,17 @@ def _bundle(asked: argparse.Namespace, outcome: Outcome) -> None:
     outcome.facts["older"] = inputs.against_older(asked, note, trust, report.roots)
     if not report.complete:
         outcome.limits.append("that nothing else in the log belongs to the answer")
+    outcome.limits.extend(
+        f"that the range reaches over the time asked for: leaf {index} has no bytes"
+        for index in report.untold
+    )
+    if report.complete and {"token", "subject"} & report.asked.keys():
+        outcome.limits.append("that no other grant was the token's or the user's")
     if report.bare:
-        outcome.limits.append("what the leaves said of which only the hash is left")
+        outcome.limits.append(
+            "what the leaves said of which only the hash is left, "
+            "and that only journal leaves are among them"
+        )
     outcome.limits.append(
         "the words of report.html and events.ndjson: leaves and opened fields are proof"
     )

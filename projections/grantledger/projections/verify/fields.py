@@ -4,12 +4,40 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Mapping
 from typing import Any, cast
 from uuid import UUID
 
 from grantledger.projections.verify.findings import Refuted, shown
 from grantledger.projections.verify.merkle import HASH_BYTES
+
+
+def parsed(data: bytes, where: str) -> Any:  # noqa: ANN401 - whatever stands there
+    """Return what UTF-8 JSON says; every name of an object once, numbers are numbers.
+
+    Where readers would differ in what they take, nothing is taken.
+
+    Raises:
+        Refuted: it is none.
+    """
+    try:
+        return json.loads(
+            data.decode(), object_pairs_hook=_named, parse_constant=_no_number
+        )
+    except (ValueError, RecursionError):
+        raise Refuted(where, "is no JSON, or names something twice") from None
+
+
+def _named(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError
+    return found
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(text)
 
 
 def mapping(value: object, where: str) -> Mapping[str, Any]:

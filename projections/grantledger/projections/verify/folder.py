@@ -6,7 +6,7 @@ grows on being unpacked beyond its limit is refused.
 
 from __future__ import annotations
 
-import json
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -15,11 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from grantledger.projections.verify.fields import mapping
+from grantledger.projections.verify.fields import mapping, parsed
 from grantledger.projections.verify.findings import Refuted, Unreadable, shown
 
 MAX_FILES = 1_000_000
 MAX_FILE_BYTES = 1 << 30
+MAX_UNPACKED_BYTES = 1 << 32
+"""Of all files of a zip together."""
 MAX_LINE_BYTES = 1 << 20
 MAX_NAME = 512
 CHUNK = 1 << 20
@@ -66,23 +68,32 @@ class Folder:
         """Return the names of all files.
 
         Raises:
-            Refuted: there are too many, one twice, or one that leads elsewhere.
+            Refuted: there are too many, one twice, or one that leads elsewhere; or
+                together they are too long.
         """
-        found: list[str] = []
+        found: dict[str, str] = {}
         for name in self._names():
             if not _is_plain(name):
                 raise Refuted(shown(name), "is no plain name of a file")
-            found.append(name)
+            alike = _alike(name)
+            if alike in found:
+                raise Refuted(shown(name), f"is there twice: as {shown(found[alike])}")
+            found[alike] = name
             if len(found) > MAX_FILES:
                 raise Refuted(str(self._path), f"has more than {MAX_FILES} files")
-        if len(set(found)) != len(found):
-            twice = next(name for name in found if found.count(name) > 1)
-            raise Refuted(shown(twice), "is there twice")
-        return found
+        return list(found.values())
 
     def _names(self) -> Iterator[str]:
         if self._zip is not None:
+            total = 0
             for info in self._zip.infolist():
+                # No more than what is said here is ever unpacked.
+                total += info.file_size
+                if total > MAX_UNPACKED_BYTES:
+                    raise Refuted(
+                        str(self._path),
+                        f"unpacks to more than {MAX_UNPACKED_BYTES} bytes",
+                    )
                 if not info.is_dir():
                     yield info.filename
             return
@@ -143,7 +154,7 @@ class Folder:
         Raises:
             Refuted: there is none, or it is no JSON.
         """
-        return _parsed(self.read(name, limit), name)
+        return parsed(self.read(name, limit), name)
 
     def lines(self, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield (position, object) of each line of JSON.
@@ -159,16 +170,14 @@ class Folder:
             for line in whole:
                 number += 1
                 where = f"{name} line {number}"
-                yield where, mapping(_parsed(line, where), where)
+                yield where, mapping(parsed(line, where), where)
         if rest:
             raise Refuted(f"{name} line {number + 1}", "has no end")
 
 
-def _parsed(data: bytes, where: str) -> Any:  # noqa: ANN401 - whatever stands there
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        raise Refuted(where, "is no JSON") from None
+def _alike(name: str) -> str:
+    """Return what a name is to a file system that knows no case and one spelling."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _is_plain(name: str) -> bool:

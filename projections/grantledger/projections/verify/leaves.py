@@ -7,12 +7,12 @@ they stand there, bytes are compared, and nothing is parsed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from grantledger.projections.verify.fields import parsed
 from grantledger.projections.verify.findings import Refuted
 
 LEDGER_STREAM = "6772616e746c45648765720000000001"
@@ -63,7 +63,7 @@ def read_leaf(data: bytes, where: str) -> Leaf:
         Refuted: they are no leaf.
     """
     try:
-        said = json.loads(data)
+        said = parsed(data, where)
         leaf = Leaf(
             stream=UUID(said["stream"]).hex,
             version=_integer(said["stream_seq"]),

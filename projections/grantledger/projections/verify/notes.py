@@ -59,6 +59,8 @@ class Key:
             if len(signature) != TIME_BYTES + SIGNATURE_BYTES:
                 return False
             time = int.from_bytes(signature[:TIME_BYTES])
+            if time >> 63:
+                return False  # signed times end at 2**63 - 1
             text = b"cosignature/v1\ntime %d\n" % time + text
             signature = signature[TIME_BYTES:]
         try:
@@ -188,6 +190,8 @@ def check_signatures(note: Note, trust: Trust, where: str) -> Signers:
     """
     keys: dict[str, None] = {}
     witnesses: dict[str, int] = {}
+    # One that signs with two keys while one takes over is one.
+    names: set[str] = set()
     for signature in note.signatures:
         for key in trust.keys:
             if (key.name, key.key_id) != (signature.name, signature.key_id):
@@ -196,18 +200,21 @@ def check_signatures(note: Note, trust: Trust, where: str) -> Signers:
             if not key.holds(note.text, signature.raw):
                 raise Refuted(where, f"the signature of {said} is wrong")
             if key.algorithm == COSIGNATURE:
+                if key.name == note.origin:
+                    continue  # nobody is the witness of what is its own
                 time = int.from_bytes(signature.raw[:TIME_BYTES])
                 witnesses[said] = max(time, witnesses.get(said, 0))
+                names.add(key.name)
             elif key.name == note.origin:
                 keys[said] = None
     if not keys:
         raise Refuted(
             where, f"no known key of the log {shown(note.origin)} has signed it"
         )
-    if len(witnesses) < trust.quorum:
+    if len(names) < trust.quorum:
         raise Refuted(
             where,
-            f"{len(witnesses)} known witnesses have signed it, not {trust.quorum}",
+            f"{len(names)} known witnesses have signed it, not {trust.quorum}",
         )
     return Signers(tuple(keys), tuple(witnesses.items()))
 

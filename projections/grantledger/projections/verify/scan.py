@@ -245,6 +245,9 @@ class Scanner:
                 self._no_key(found, index, grant)
         found.sealed += len(parts)
         counts = Counter(map(itemgetter(0), parts))
+        if len(set(map(itemgetter(0, 1, 2), parts))) != len(parts):
+            # The file's own schema may have lost its key: a part twice hides another.
+            wrong.update(index for index, count in counts.items() if count > 1)
         for index, state in states.items():
             if state.count(_DIGESTS) != counts[index]:
                 wrong.add(index)

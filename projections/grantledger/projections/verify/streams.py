@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from grantledger.projections.verify.findings import Findings, Refuted
+from grantledger.projections.verify.findings import Findings, Refuted, shown
 from grantledger.projections.verify.leaves import (
     CONTINUED,
     GRANT_TOPICS,
@@ -180,9 +180,12 @@ class Streams:
     gaps: bool = False
 
     def place(
-        self, index: int, stream: str, version: int, topic: str, findings: Findings
+        self, index: int, stream: str, version: object, topic: str, findings: Findings
     ) -> Stream | None:
         """Take note of a leaf's place in its stream; None where it names none."""
+        if not isinstance(version, int):  # SQLite keeps what anybody writes
+            findings.add(f"leaf {index}", f"its version is {shown(version)}")
+            return None
         found = self.by_id.get(stream)
         if found is None:
             try:
@@ -294,6 +297,7 @@ class Streams:
         """Return the streams of grants by id."""
         return {name: stream for name, stream in self.by_id.items() if stream.grant}
 
-    def covered(self, index: int) -> bool:
-        """Tell whether a `Pruned` event says that this leaf's bytes may be gone."""
-        return any(index < min(p.leaf, p.below) for p in self.prunings)
+    @property
+    def covered(self) -> int:
+        """Below this index `Pruned` events say that a leaf's bytes may be gone."""
+        return max((min(p.leaf, p.below) for p in self.prunings), default=0)
