@@ -48,6 +48,7 @@ def as_then(value: Any, then: Any) -> Any:  # noqa: ANN401 - JSON of any shape
 
     Only what is null now may have been unknown then.
     """
+    unchanged: Any = value
     if isinstance(value, dict) and isinstance(then, dict):
         now, before = _names(value), _names(then)
         return {
@@ -59,7 +60,7 @@ def as_then(value: Any, then: Any) -> Any:  # noqa: ANN401 - JSON of any shape
         parts, earlier = _parts(value), _parts(then)
         if len(parts) == len(earlier):
             return [as_then(a, b) for a, b in zip(parts, earlier, strict=True)]
-    return value
+    return unchanged
 
 
 def _names(value: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON of any shape
