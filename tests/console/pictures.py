@@ -32,7 +32,7 @@ def main(directory: Path) -> None:
         process = Shell(place).start("console")
         try:
             assert process.stdout is not None
-            link = process.stdout.readline().strip()
+            link: str = process.stdout.readline().strip()
             parts = urlsplit(link)
             with chromium() as browser:
                 page = browser.new_page()

@@ -87,7 +87,7 @@ def desk(
     process = Shell(place).start("console")
     try:
         assert process.stdout is not None
-        link = process.stdout.readline().strip()
+        link: str = process.stdout.readline().strip()
         context = browser.new_context()
         page = context.new_page()
         page.goto(link)

@@ -71,7 +71,7 @@ ON_THE_SCHEMA = [
     "ALTER SYSTEM SET fsync = off",
 ]
 # Who may execute what; the owner may everything.
-EXECUTORS = {
+EXECUTORS: dict[str, set[str]] = {
     "ledger_lock": {APP},
     "ledger_append": {APP},
     "ledger_keep_key_checks": {APP},

@@ -48,17 +48,29 @@ def as_then(value: Any, then: Any) -> Any:  # noqa: ANN401 - JSON of any shape
 
     Only what is null now may have been unknown then.
     """
+    unchanged: Any = value
     if isinstance(value, dict) and isinstance(then, dict):
-        now: dict[str, Any] = value
+        now, before = _names(value), _names(then)
         return {
-            name: as_then(part, then.get(name))
+            name: as_then(part, before.get(name))
             for name, part in now.items()
-            if name in then or part is not None
+            if name in before or part is not None
         }
-    if isinstance(value, list) and isinstance(then, list) and len(value) == len(then):
-        parts: list[Any] = value
-        return [as_then(a, b) for a, b in zip(parts, then, strict=True)]
-    return value
+    if isinstance(value, list) and isinstance(then, list):
+        parts, earlier = _parts(value), _parts(then)
+        if len(parts) == len(earlier):
+            return [as_then(a, b) for a, b in zip(parts, earlier, strict=True)]
+    return unchanged
+
+
+def _names(value: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON of any shape
+    found: dict[str, Any] = value
+    return found
+
+
+def _parts(value: Any) -> list[Any]:  # noqa: ANN401 - JSON of any shape
+    found: list[Any] = value
+    return found
 
 
 def text(data: bytes) -> str:

@@ -65,7 +65,8 @@ def routes(service: Service) -> list[BaseRoute]:
 
 class _Keys:
     def __init__(self, signer: SetSigner | None) -> None:
-        keys = {"keys": []} if signer is None else signer.keys()
+        none: dict[str, object] = {"keys": []}
+        keys = none if signer is None else signer.keys()
         self._body = msgspec.json.encode(keys)
 
     async def keys(self, _request: Request) -> Response:
