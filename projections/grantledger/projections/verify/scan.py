@@ -221,8 +221,7 @@ class Scanner:
             found.findings.add(f"leaf {index}", "has no bytes, and is no journal leaf")
             return
         found.pruned.append(index)
-        if stream.gone is None:
-            stream.gone = index
+        stream.empty(index)
 
     def _parts(self, found: Scan, rows: Sequence[Row], low: int, high: int) -> None:
         parts: list[Part] = self._connection.execute(_PARTS, (low, high)).fetchall()

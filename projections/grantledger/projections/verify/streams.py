@@ -115,6 +115,10 @@ class Stream:
         else:
             self.steps.append((name, attempt))
 
+    def empty(self, index: int) -> None:
+        """Take note of a leaf without bytes."""
+        self.gone = index if self.gone is None else self.gone
+
     @property
     def status(self) -> str | None:
         """What the grant has come to; None where its beginning is missing."""

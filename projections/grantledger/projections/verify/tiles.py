@@ -179,8 +179,7 @@ class _Check:
         if leaf is None:
             if row[2] != JOURNAL:
                 self._findings.add(where, "has no bytes, and is no journal leaf")
-            elif stream.gone is None:
-                stream.gone = index
+            stream.empty(index)
             return
         names = ("stream", "version", "topic")
         for name, found, meant in zip(
