@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from grantledger.adapters.bootstrap.bundle import placed
+from grantledger.adapters.bootstrap.bundle import BundleFiles, placed
 from grantledger.adapters.bootstrap.evidence import Evidence, make_evidence
+from grantledger.adapters.bootstrap.proven_leaves import ProvenLeaves, Span
 from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.keys.signing import RingSigner
-from grantledger.domain.errors import IntegrityError, InvalidRequest, Unavailable
+from grantledger.domain.errors import (
+    GrantledgerError,
+    IntegrityError,
+    InvalidRequest,
+    Unavailable,
+)
 from grantledger.domain.evidence import LIMITS, EvidenceAsked, EvidenceLimits
 from grantledger.domain.journal import AccessEntry
 from grantledger.domain.ports import Recorded
+from grantledger.domain.pruning import prune
+from grantledger.domain.requests import Caller
+from grantledger.domain.values import Outcome
 from grantledger.projections.checkpoints import read_note
 from grantledger.projections.cosigning import Cosignature, Cosigner, cosigned
 from grantledger.projections.verify.command import main
@@ -173,3 +183,31 @@ async def test_an_erasure_that_is_not_finished_is_no_evidence_yet(
             await make(life, tmp_path / "out", asked)
         scene.home.sql("DELETE FROM data_keys WHERE dek_id = 'd-left'")
         assert (await make(life, tmp_path / "out", asked)).leaves
+
+
+async def test_what_is_pruned_while_a_bundle_is_made_is_asked_for_again(
+    scene: Scene, tmp_path: Path
+) -> None:
+    """Its checkpoint does not cover the event that would explain what is gone."""
+    async with scene.open() as life:
+        with suppress(GrantledgerError):
+            await life.token(scopes=("admin",))
+        opened = life.opened
+        note = await opened.guard.checkpoint()
+        size = read_note(note.encode()).checkpoint.size
+        done = await prune(
+            opened.ledger,
+            opened.ledger,
+            lambda: life.env.context(Caller("ops").actor, "prune-1"),
+            before=opened.clock.now(),
+            outcomes=(Outcome.DENIED,),
+            reason="too old",
+        )
+        assert done.leaves
+        folder = tmp_path / "half"
+        folder.mkdir()
+        leaves = ProvenLeaves(opened.ledger, BundleFiles(folder), None)
+        with pytest.raises(Unavailable, match="ask again"):
+            await leaves.write(
+                [], Span(0, size, 0, size), read_note(note.encode()), note
+            )

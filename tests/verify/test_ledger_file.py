@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,30 @@ def test_a_revocation_cannot_take_the_place_of_a_pruned_leaf(
     assert found.endswith(f"is of grant {bob}: only journals are pruned")
     with pytest.raises(IntegrityError, match="only journals are pruned"):
         check_file(path)
+
+
+def test_whose_published_checkpoints_nobody_vouches_for_is_said(
+    written: Written, verifier: Verifier, tmp_path: Path
+) -> None:
+    """A key of another log tells nothing of their signatures."""
+    path = written.copy(tmp_path)
+    note = read_note(written.older.read_bytes()).checkpoint
+    text = signed_note(replace(note, origin="other.example"), written.signer())
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "INSERT INTO checkpoints VALUES (?, ?, ?, 0, ?)",
+            ("other.example", note.size, note.root, text),
+        )
+    said = verifier.holds("ledger", path, "--key", written.key)
+    assert said["published_checkpoints"] == 1
+    limit = "who signed its own checkpoints of other.example: give --key"
+    assert limit in said["not_proven"]
+
+
+def test_a_quorum_is_not_asked_of_a_ledger_and_then_left_out(written: Written) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["ledger", str(written.path), "--quorum", "1"])
+    assert refused.value.code == 2
 
 
 def test_a_version_that_is_no_number_is_found(

@@ -69,6 +69,7 @@ def test_a_signed_checkpoint_holds(written: Written, verifier: Verifier) -> None
     assert len(said["signed_by"]) == 1
     assert said["witnesses"] == []
     assert any("witness" in limit for limit in said["not_proven"])
+    assert any("give --older" in limit for limit in said["not_proven"])
 
 
 def test_witnesses_are_counted_once_each_and_known_ones_alone(

@@ -16,7 +16,7 @@ from eventsourcing.persistence import Cursor
 from grantledger.adapters.bootstrap.bundle import BundleFile, BundleFiles
 from grantledger.adapters.ledger.disclosing import PORTION, Disclosed
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
-from grantledger.domain.errors import IntegrityError
+from grantledger.domain.errors import IntegrityError, Unavailable
 from grantledger.projections.checkpoints import Checkpoint, SignedCheckpoint
 from grantledger.projections.evidence import (
     LEAVES,
@@ -28,6 +28,8 @@ from grantledger.projections.evidence import (
 )
 from grantledger.projections.portable_proofs import SUFFIX, PortableProof
 from grantledger.projections.proofs import inclusion_proof, range_root
+
+MAX_LEAVES = 2**62
 
 
 class Span(NamedTuple):
@@ -81,6 +83,7 @@ class ProvenLeaves:
 
         Raises:
             IntegrityError: they do not lead to the checkpoint's root.
+            Unavailable: some were pruned since the checkpoint was made.
         """
         checkpoint = signed.checkpoint
         ranges: list[ProvenRange] = []
@@ -107,9 +110,17 @@ class ProvenLeaves:
     async def _prunings(
         self, end: int, checkpoint: Checkpoint, leaves: BundleFile, fields: BundleFile
     ) -> list[ProvenRange]:
-        """Prove the leaves after the range that say what was pruned in it."""
+        """Prove the leaves after the range that say what was pruned in it.
+
+        Raises:
+            Unavailable: the checkpoint is older than one of them.
+        """
         ranges: list[ProvenRange] = []
         size = checkpoint.size
+        if await self._disclosing.prunings(size, MAX_LEAVES):
+            raise Unavailable(
+                f"leaves were pruned after the checkpoint of {size}: ask again"
+            )
         for index in await self._disclosing.prunings(end, size):
             hashed = await self._some([index], leaves, fields, self._owners)
             proof = await self._log.range(index, index + 1, size)

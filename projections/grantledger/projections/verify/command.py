@@ -148,9 +148,13 @@ def _parser() -> argparse.ArgumentParser:
         kind.add_argument(
             "--keys", action="append", default=[], type=Path, help="keys, one a line"
         )
-        kind.add_argument(
-            "--quorum", type=int, default=0, help="witnesses that must have cosigned"
-        )
+        if name != "ledger":
+            kind.add_argument(
+                "--quorum",
+                type=int,
+                default=0,
+                help="witnesses that must have cosigned",
+            )
         kind.add_argument(
             "--older",
             action="append",
@@ -196,6 +200,8 @@ def _checkpoint(asked: argparse.Namespace, outcome: Outcome) -> None:
     note = read_note(data, where)
     _told(outcome, note, trust, where)
     outcome.facts["older"] = inputs.against_older(asked, note, trust, path=path)
+    if not asked.older:
+        outcome.limits.append("that it begins with one from before: give --older")
 
 
 def _proof(asked: argparse.Namespace, outcome: Outcome) -> None:
@@ -231,8 +237,10 @@ def _ledger(asked: argparse.Namespace, outcome: Outcome) -> None:
         "older": [note.size for note in older],
         "unknown_topics": list(report.unknown),
     }
-    if report.published and not trust.keys:
-        outcome.limits.append("who signed its own checkpoints: give --key")
+    outcome.limits.extend(
+        f"who signed its own checkpoints of {origin}: give --key"
+        for origin in report.unsigned
+    )
     if not older:
         outcome.limits.append(
             "that nobody with write access has rewritten all of it: "

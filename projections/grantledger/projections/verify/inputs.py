@@ -107,7 +107,7 @@ def trust(asked: Namespace, *, needed: bool) -> Trust:
         keys += read_keys(text.splitlines())
     if needed and not keys:
         raise Unreadable("whose signature counts? Give --key or --keys")
-    return Trust(tuple(keys), asked.quorum)
+    return Trust(tuple(keys), getattr(asked, "quorum", 0))
 
 
 def read(path: Path, limit: int) -> bytes:

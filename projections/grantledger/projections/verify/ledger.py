@@ -79,6 +79,7 @@ class LedgerReport:
     Attributes:
         root: over all leaves, None where leaves are missing.
         published: checkpoints that it keeps itself and that were compared.
+        unsigned: origins of those whose signatures no known key can tell of.
         unknown: topics that are not known here.
         shared: whether two processes did it.
     """
@@ -90,6 +91,7 @@ class LedgerReport:
     erased: int
     pruned: int
     published: int
+    unsigned: tuple[str, ...]
     unknown: tuple[str, ...]
     shared: bool
 
@@ -229,6 +231,9 @@ def _checked(
         erased=sum(streams.erased(grant) for grant in grants),
         pruned=len(found.pruned),
         published=len(own),
+        unsigned=tuple(
+            sorted({n.origin for n in own} - {k.name for k in asked.trust.keys})
+        ),
         unknown=tuple(sorted(streams.unknown)),
         shared=shared,
     )
