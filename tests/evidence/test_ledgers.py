@@ -96,6 +96,22 @@ async def test_what_is_past_is_proven_under_what_witnesses_have_signed(
     assert "none: tamper-evident" in (tmp_path / "now" / "report.html").read_text()
 
 
+async def test_a_published_checkpoint_that_was_changed_gives_no_bundle(
+    scene: Scene, tmp_path: Path
+) -> None:
+    """It would verify nowhere: its signature is of another text."""
+    async with scene.open() as life:
+        await life.token()
+        until = life.opened.clock.now()
+        await witnessed(life)
+        start = until - timedelta(minutes=1)
+        asked = EvidenceAsked(recorded_from=start, recorded_until=until)
+        scene.home.sql("UPDATE checkpoints SET note = note || 'further\n'")
+        with pytest.raises(IntegrityError, match="is no checkpoint"):
+            await make(life, tmp_path / "out", asked)
+        assert left(tmp_path) == []
+
+
 CHANGED = (
     "UPDATE stored_events SET state = state || ' ' WHERE rowid = 2",
     "UPDATE stored_events SET leaf_hash = zeroblob(32) WHERE rowid = 2",

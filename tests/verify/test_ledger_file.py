@@ -163,6 +163,24 @@ def test_a_quorum_is_not_asked_of_a_ledger_and_then_left_out(written: Written) -
     assert refused.value.code == 2
 
 
+def test_an_erased_grant_whose_key_is_still_there_is_named(
+    written: Written, verifier: Verifier, tmp_path: Path
+) -> None:
+    path = written.copy(tmp_path)
+    carol = written.ids["carol"]
+    said = verifier.holds("ledger", path)
+    assert not any(carol in limit for limit in said["not_proven"])
+    change(
+        path,
+        f"ATTACH '{written.old}' AS old",
+        "INSERT INTO data_keys SELECT * FROM old.data_keys"
+        " WHERE dek_id NOT IN (SELECT dek_id FROM data_keys)",
+    )
+    said = verifier.holds("ledger", path)
+    limit = f"that grant {carol} is erased: its data key is still there"
+    assert limit in said["not_proven"]
+
+
 def test_a_version_that_is_no_number_is_found(
     written: Written, verifier: Verifier, tmp_path: Path
 ) -> None:

@@ -259,6 +259,7 @@ class _Making:
             if newest is not None and newest.cosignatures:
                 end = await self._opened.ledger.size_at(until - _TICK)
                 if newest.size >= end:
+                    self._opened.guard.vouch(newest)
                     return newest.text
         return await self._opened.guard.checkpoint()
 

@@ -20,6 +20,7 @@ from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger.guard_file import GuardFile
 from grantledger.adapters.ledger.guard_notes import GuardNotes
 from grantledger.adapters.ledger.log_memory import LogView, restored
+from grantledger.adapters.ledger.published_log import Published
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.context import Context
 from grantledger.domain.continuing import Continued, Continuing, Found
@@ -317,6 +318,14 @@ class LogGuard:
         view = await self.ledger.log()
         origin = self.known(view).origin
         return origin, await self._noted(Checkpoint(origin, size, root), view)
+
+    def vouch(self, published: Published) -> None:
+        """Return where a stored checkpoint is one that this log's keys have signed.
+
+        Raises:
+            IntegrityError, WrongKey: see `PublishedBefore.vouch`.
+        """
+        self._before.vouch(published)
 
     def public_keys(self) -> Sequence[bytes]:
         """Return the public keys that checkpoints of this log may be signed with."""

@@ -33,7 +33,7 @@ class PublishedBefore:
         newest = await self._log.newest(checkpoint.origin)
         if newest is None:
             return
-        self._refuse_unsigned(newest)
+        self.vouch(newest)
         sides = sorted((side.size, side.root) for side in (newest, checkpoint))
         (old, old_root), (size, root) = sides
         proof = await self._log.consistency(old, size)
@@ -45,8 +45,13 @@ class PublishedBefore:
                 f"{newest.size} that were published: {cause}"
             ) from cause
 
-    def _refuse_unsigned(self, newest: Published) -> None:
-        """See that a key of the ring has signed what stands in the store."""
+    def vouch(self, newest: Published) -> None:
+        """Return where a key of the ring has signed what stands in the store.
+
+        Raises:
+            IntegrityError: it is no checkpoint, or not rightly signed.
+            WrongKey: this ring lacks the key that has signed it.
+        """
         where = f"the published checkpoint of {newest.size} leaves"
         try:
             note = read_note(newest.note.encode())

@@ -109,6 +109,7 @@ async def _exported(opened: OpenBroker, directory: Path) -> tuple[Exported, str]
         origin, note = await opened.guard.sign(done.size, done.root)
         published = await log.published(origin, done.size)
         if published is not None and published.root == done.root:
+            opened.guard.vouch(published)
             note = published.text
         keys = [verifier_key(origin, key) for key in opened.guard.public_keys()]
         keys += [witness.cosigner.key for witness in opened.publisher.witnesses]
@@ -187,6 +188,7 @@ def proof(
         log = opened.ledger.published
         newest = await log.newest(opened.guard.known(await opened.ledger.log()).origin)
         if newest is not None and newest.size > index:
+            opened.guard.vouch(newest)
             note = newest.text
         else:
             note = await opened.guard.checkpoint()

@@ -238,6 +238,10 @@ def _ledger(asked: argparse.Namespace, outcome: Outcome) -> None:
         "unknown_topics": list(report.unknown),
     }
     outcome.limits.extend(
+        f"that grant {grant} is erased: its data key is still there"
+        for grant in report.unfinished
+    )
+    outcome.limits.extend(
         f"who signed its own checkpoints of {origin}: give --key"
         for origin in report.unsigned
     )

@@ -79,6 +79,7 @@ class LedgerReport:
     Attributes:
         root: over all leaves, None where leaves are missing.
         published: checkpoints that it keeps itself and that were compared.
+        unfinished: grants that are erased, and whose data key is there all the same.
         unsigned: origins of those whose signatures no known key can tell of.
         unknown: topics that are not known here.
         shared: whether two processes did it.
@@ -91,6 +92,7 @@ class LedgerReport:
     erased: int
     pruned: int
     published: int
+    unfinished: tuple[str, ...]
     unsigned: tuple[str, ...]
     unknown: tuple[str, ...]
     shared: bool
@@ -231,12 +233,20 @@ def _checked(
         erased=sum(streams.erased(grant) for grant in grants),
         pruned=len(found.pruned),
         published=len(own),
+        unfinished=tuple(
+            sorted(grant for grant in _with_keys(connection) if streams.erased(grant))
+        ),
         unsigned=tuple(
             sorted({n.origin for n in own} - {k.name for k in asked.trust.keys})
         ),
         unknown=tuple(sorted(streams.unknown)),
         shared=shared,
     )
+
+
+def _with_keys(connection: sqlite3.Connection) -> set[str]:
+    rows = connection.execute("SELECT grant_id FROM data_keys")
+    return {row[0] for row in rows if isinstance(row[0], str)}
 
 
 def _one(connection: sqlite3.Connection, query: str) -> Any:  # noqa: ANN401 - whatever stands there
