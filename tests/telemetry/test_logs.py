@@ -64,7 +64,7 @@ def test_of_other_libraries_it_is_told_who_spoke_and_never_what(
     logs.set_up("json", "DEBUG", stream=stream)
     logging.getLogger("httpx").info("HTTP Request: GET %s", "https://x/canary")
     logging.getLogger("httpcore.http11").debug("[(b'Set-Cookie', b'canary')]")
-    logging.getLogger("uvicorn.error").error("canary %s", "canary")
+    logging.getLogger("another.library").error("canary %s", "canary")
 
     async def failing() -> None:
         asyncio.get_running_loop().call_soon(fails, "canary")
@@ -75,7 +75,7 @@ def test_of_other_libraries_it_is_told_who_spoke_and_never_what(
 
     asyncio.run(failing())
     assert "canary" not in stream.getvalue()
-    assert [line["logger"] for line in lines(stream)] == ["uvicorn.error", "asyncio"]
+    assert [line["logger"] for line in lines(stream)] == ["another.library", "asyncio"]
     assert lines(stream)[1]["exception"].startswith("ValueError at test_logs.py:")
 
 
