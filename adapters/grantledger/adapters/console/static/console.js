@@ -2,8 +2,8 @@
 // Local times beside UTC, and the secret of a one-time link: it stands behind the #,
 // which no browser sends, and goes into the form.
 (function () {
-  function localTimes(root) {
-    for (const one of root.querySelectorAll("time[datetime]:not([title])")) {
+  function localTimes() {
+    for (const one of document.querySelectorAll("time[datetime]:not([title])")) {
       const at = new Date(one.dateTime);
       if (!Number.isNaN(at.getTime())) {
         one.title = at.toLocaleString(undefined, {
@@ -31,8 +31,7 @@
       slide.addEventListener("change", () => slide.form.requestSubmit());
     }
   }
-  localTimes(document);
+  localTimes();
   sliders();
-  document.addEventListener("htmx:load", (event) => localTimes(event.target));
   enter();
 })();
