@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from eventsourcing.persistence import Cursor
 
+from grantledger.adapters.ledger.reading import log_size
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.adapters.ledger.token_rows import TokenRow
 from grantledger.domain.errors import IntegrityError
@@ -29,8 +30,7 @@ async def check_tokens(ledger: StoredLedger) -> int:
 
 
 def _checked(ledger: StoredLedger, c: Cursor) -> int:
-    c.execute("SELECT next_index FROM log_head")
-    size = int(c.fetchone()[0])
+    size = log_size(c)
     c.execute("SELECT next_index, end_index FROM token_index_missing")
     waiting = c.fetchone() or (0, 0)
     count = 0

@@ -6,17 +6,17 @@ row that was changed by hand is seen.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
 from typing import Any, TypeVar
 from uuid import UUID
 
-import msgspec
 from eventsourcing.persistence import Cursor
 
+from grantledger.adapters.ledger import touching
 from grantledger.adapters.ledger.audit_query import Driver, Query, query_of
 from grantledger.adapters.ledger.audit_streams import StoredStreams
 from grantledger.adapters.ledger.audit_table import (
@@ -27,9 +27,9 @@ from grantledger.adapters.ledger.audit_table import (
     columns_of,
     position_of,
 )
-from grantledger.adapters.ledger.reading import LeafReader, LogSql
+from grantledger.adapters.ledger.doing import Doing
+from grantledger.adapters.ledger.reading import LeafReader, LogSql, log_size
 from grantledger.adapters.ledger.rows import GrantRows
-from grantledger.adapters.ledger.touching import decoded
 from grantledger.domain.audit import (
     MAX_ROWS,
     AuditFilter,
@@ -67,14 +67,7 @@ MAX_GRANTS = 200
 _ROW = ", ".join(f"r.{name}" for name in COLUMNS)
 
 
-class _When(msgspec.Struct):
-    recorded_at: datetime
-
-
-_WHEN = msgspec.json.Decoder(_When)
-
-
-class AuditReads(ABC):
+class AuditReads(Doing):
     """The part of a store's ledger that keeps the audit trail; safe in threads.
 
     Attributes:
@@ -95,14 +88,6 @@ class AuditReads(ABC):
     _clock: Clock
 
     # -- what a store provides
-
-    @abstractmethod
-    def _read(self, work: Callable[[Cursor], T]) -> Awaitable[T]:
-        """Return what the work reads, in one transaction apart from the event loop."""
-
-    @abstractmethod
-    def _in_thread(self, work: Callable[[], T]) -> Awaitable[T]:
-        """Return what the work gives, apart from the event loop."""
 
     @abstractmethod
     def extend_audit(self, side: int, batch: AuditBatch) -> bool:
@@ -142,7 +127,7 @@ class AuditReads(ABC):
 
         def read(c: Cursor) -> tuple[int, datetime | None]:
             _, reached = live_side(c)
-            size = _size(c)
+            size = log_size(c)
             since = self._recorded_at(c, reached) if reached < size else None
             return size - reached, since
 
@@ -158,7 +143,7 @@ class AuditReads(ABC):
         In portions, so that no transaction holds up the others for long. Of several
         that do this at once one gets each portion.
         """
-        return await self._taken(await self._read(_size), None)
+        return await self._taken(await self._read(log_size), None)
 
     async def _taken(self, end: int, most: int | None) -> int:
         taken = 0
@@ -172,7 +157,7 @@ class AuditReads(ABC):
 
     async def _near(self) -> None:
         """Bring the trail up to the log, if that is not the work of minutes."""
-        end = await self._read(_size)
+        end = await self._read(log_size)
         behind = end - (await self._read(live_side))[1]
         if behind <= self.brought:
             await self._taken(end, None)
@@ -230,7 +215,7 @@ class AuditReads(ABC):
             event = self._leaves.decode(c, row, gone=streams.gone, numbers=numbers)
             if isinstance(event, AccessPruned):
                 return []
-            recorded_at = decoded(_WHEN, index, row[4], row[5]).recorded_at
+            recorded_at = touching.recorded_at(index, row[4], row[5])
             if isinstance(event, GrantEvent):
                 streams.keep(event)
             return rows_of(Logged(index, recorded_at, event), streams, numbers)
@@ -248,8 +233,7 @@ class AuditReads(ABC):
         row = c.fetchone()
         if row is None or not row[0]:
             return None
-        when: datetime = decoded(_WHEN, index, row[0], row[1]).recorded_at
-        return when
+        return touching.recorded_at(index, row[0], row[1])
 
     # -- reading pages
 
@@ -412,8 +396,3 @@ def live_side(c: Cursor) -> tuple[int, int]:
     if not 0 <= reached <= size:
         raise IntegrityError(f"the audit trail says {reached} leaves; there are {size}")
     return side, reached
-
-
-def _size(c: Cursor) -> int:
-    c.execute("SELECT next_index FROM log_head")
-    return int(c.fetchone()[0])

@@ -6,7 +6,7 @@ See `domain.fleet.Fleet`. No read takes more than a bounded number of rows.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
@@ -16,8 +16,9 @@ from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.keys.fingerprints import JTI
 from grantledger.adapters.ledger import token_rows
+from grantledger.adapters.ledger.reading import log_size
 from grantledger.adapters.ledger.rows import micros
-from grantledger.adapters.ledger.time_travel import TimeTravel, log_size
+from grantledger.adapters.ledger.time_travel import TimeTravel
 from grantledger.adapters.ledger.token_rows import JtiMark, TokenRow
 from grantledger.adapters.ledger.touching import MARGIN, Window
 from grantledger.domain.errors import InvalidRequest, Unavailable
@@ -56,10 +57,6 @@ class FleetReads(TimeTravel):
     completed = 500
 
     # -- what a store provides
-
-    @abstractmethod
-    def _in_thread(self, work: Callable[[], T]) -> Awaitable[T]:
-        """Return what the work gives, apart from the event loop."""
 
     @abstractmethod
     def _complete_tokens(self, start: int, end: int, rows: Sequence[TokenRow]) -> None:

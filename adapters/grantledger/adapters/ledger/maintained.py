@@ -6,8 +6,8 @@ destroys it, and that it destroys nothing that its log does not name, is its own
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -15,9 +15,11 @@ from uuid import UUID
 import msgspec
 from eventsourcing.persistence import Cursor, StoredEvent
 
+from grantledger.adapters.ledger import touching
+from grantledger.adapters.ledger.doing import Doing
 from grantledger.adapters.ledger.held import Held, held_of
 from grantledger.adapters.ledger.leaves import decoded, read_leaf
-from grantledger.adapters.ledger.reading import LogSql
+from grantledger.adapters.ledger.reading import LogSql, log_size
 from grantledger.adapters.ledger.rows import GrantRows, micros
 from grantledger.domain.errors import IntegrityError, LedgerError
 from grantledger.domain.grant_events import Erased
@@ -25,7 +27,6 @@ from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.ledger_events import LEDGER_STREAM, Pruned
 from grantledger.domain.maintenance import Erasure, Prunable
 from grantledger.domain.values import Outcome
-from grantledger.projections.transparency import leaf_hash
 
 T = TypeVar("T")
 WINDOW = 2_000
@@ -67,21 +68,13 @@ _PRUNED = msgspec.json.Decoder(PrunedFields)
 _JOURNAL = msgspec.json.Decoder(JournalLeaf)
 
 
-class Maintained(ABC):
+class Maintained(Doing):
     """The part of a store's ledger that destroys; safe in threads."""
 
     _rows: GrantRows
     _sql: LogSql
 
     # -- what a store provides
-
-    @abstractmethod
-    async def _read(self, work: Callable[[Cursor], T]) -> T:
-        """Return what the work reads, in one read transaction."""
-
-    @abstractmethod
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Return what the work gives, away from the event loop."""
 
     @abstractmethod
     def _ready(self) -> None:
@@ -125,7 +118,7 @@ class Maintained(ABC):
         self, before: datetime, outcomes: Sequence[Outcome], now: datetime
     ) -> Prunable:
         """Return what a pruning may destroy; see `Maintenance.prunable`."""
-        size = await self._read(_size)
+        size = await self._read(log_size)
         held = await self._read(held_of)
         counted = _Counted(before, frozenset(outcomes), micros(now), held)
         for start in range(0, size, WINDOW):
@@ -214,7 +207,7 @@ class Maintained(ABC):
             (start, end, AccessRecorded.TOPIC),
         )
         return [
-            (row[0], _leaf(row[0], row[1], row[3]), row[2])
+            (row[0], touching.decoded(_JOURNAL, row[0], row[1], row[3]), row[2])
             for row in c.fetchall()
             if row[1]
         ]
@@ -276,23 +269,9 @@ class _Counted:
                 self.kept += 1
 
 
-def _leaf(index: int, state: bytes, hashed: bytes) -> JournalLeaf:
-    if leaf_hash(state) != hashed:
-        raise IntegrityError(f"leaf {index} differs from its hash")
-    try:
-        return _JOURNAL.decode(state)
-    except msgspec.DecodeError as cause:
-        raise IntegrityError(f"leaf {index} does not parse: {cause}") from cause
-
-
 def _only(leaf: JournalLeaf, outcomes: frozenset[Outcome]) -> bool:
     return all(entry.outcome in outcomes for entry in leaf.entries)
 
 
 def _is_held(leaf: JournalLeaf, held: Held) -> bool:
     return bool(held.whole) or any(e.grant_id in held.grants for e in leaf.entries)
-
-
-def _size(c: Cursor) -> int:
-    c.execute("SELECT next_index FROM log_head")
-    return int(c.fetchone()[0])

@@ -17,7 +17,7 @@ from typing import TypeVar
 from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.ledger.doing import InThread, Reads
-from grantledger.adapters.ledger.reading import LogSql
+from grantledger.adapters.ledger.reading import LogSql, log_size
 from grantledger.adapters.ledger.rows import from_micros
 from grantledger.domain.errors import IntegrityError, InvalidRequest
 from grantledger.projections.cosigning import Cosignature
@@ -111,7 +111,7 @@ class PublishedLog(ABC):
 
     async def complete(self) -> int:
         """Store the roots of all full tiles; return how many leaves the log has."""
-        size = await self._read(_size)
+        size = await self._read(log_size)
         if size // TILE_WIDTH <= self._complete:
             return size
         level = 1
@@ -231,7 +231,7 @@ class PublishedLog(ABC):
 
     async def _proof(self, size: int, make: Callable[[Hashes], T]) -> T:
         def read(c: Cursor) -> T:
-            there = _size(c)
+            there = log_size(c)
             if size > there:
                 raise InvalidRequest(f"the log has {there} leaves, not {size}", "size")
             try:
@@ -324,9 +324,4 @@ def _nodes(level: int, c: Cursor) -> int:
     c.execute(
         "SELECT coalesce(max(number), -1) + 1 FROM log_nodes WHERE level=?", (level,)
     )
-    return int(c.fetchone()[0])
-
-
-def _size(c: Cursor) -> int:
-    c.execute("SELECT next_index FROM log_head")
     return int(c.fetchone()[0])

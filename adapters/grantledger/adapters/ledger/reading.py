@@ -57,6 +57,12 @@ _EVERY = 2**62
 SQLITE = LogSql("rowid", "e.originator_id", "instr(j.grants, ?)", "instr({1}, {0}) > 0")
 
 
+def log_size(c: Cursor) -> int:
+    """Return how many leaves the log has."""
+    c.execute("SELECT next_index FROM log_head")
+    return int(c.fetchone()[0])
+
+
 class LeafReader:
     """Reads within a transaction of its caller; safe in threads."""
 

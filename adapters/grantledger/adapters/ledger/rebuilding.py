@@ -7,7 +7,7 @@ mended where it stands, a range of leaves at a time. See `docs/decisions` 0023.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -21,6 +21,8 @@ from grantledger.adapters.ledger.audit_table import (
     AuditBatch,
     position_of,
 )
+from grantledger.adapters.ledger.doing import Doing
+from grantledger.adapters.ledger.reading import log_size
 from grantledger.adapters.ledger.token_rows import TokenRow
 from grantledger.domain.audit import AuditPosition
 from grantledger.domain.errors import LedgerError
@@ -72,20 +74,12 @@ class Rebuilt(NamedTuple):
     differing: int
 
 
-class Rebuilds(ABC):
+class Rebuilds(Doing):
     """The part of a store's ledger that makes derived tables again."""
 
     audited: int
 
     # -- what a store provides
-
-    @abstractmethod
-    def _read(self, work: Callable[[Cursor], T]) -> Awaitable[T]:
-        """Return what the work reads, in one transaction apart from the event loop."""
-
-    @abstractmethod
-    def _in_thread(self, work: Callable[[], T]) -> Awaitable[T]:
-        """Return what the work gives, apart from the event loop."""
 
     @abstractmethod
     def extend_audit(self, side: int, batch: AuditBatch) -> bool:
@@ -144,7 +138,7 @@ class Rebuilds(ABC):
             LedgerReadOnly: this process may not.
         """
         side = await self._begun()
-        size = await self._read(_size)
+        size = await self._read(log_size)
         if fill is None:
             await self._extended(side, size, tell)
         else:
@@ -251,7 +245,7 @@ class Rebuilds(ABC):
             if await self._in_thread(partial(self._swap_audit, side)):
                 return
             # Somebody has brought the live one further meanwhile.
-            await self._extended(side, await self._read(_size), tell)
+            await self._extended(side, await self._read(log_size), tell)
         raise LedgerError("the audit trail outruns its rebuild; nothing was swapped")
 
     # -- the index of tokens
@@ -263,7 +257,7 @@ class Rebuilds(ABC):
             LedgerReadOnly: this process may not.
         """
         await self.complete_tokens()
-        size = await self._read(_size)
+        size = await self._read(log_size)
         found: list[Difference] = []
         differing = count = 0
         for start in range(0, size, RANGE):
@@ -394,9 +388,4 @@ def _other_side(c: Cursor) -> int:
 
 def _reached(c: Cursor, side: int) -> int:
     c.execute("SELECT next_index FROM audit_position WHERE side=?", (side,))
-    return int(c.fetchone()[0])
-
-
-def _size(c: Cursor) -> int:
-    c.execute("SELECT next_index FROM log_head")
     return int(c.fetchone()[0])

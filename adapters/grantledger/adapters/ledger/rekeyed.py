@@ -6,14 +6,15 @@ is, and found again by the next pass. May be ended at any moment and called agai
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.keys.framing import first_part
+from grantledger.adapters.ledger.doing import Doing
 from grantledger.adapters.ledger.rows import GrantRows
 from grantledger.domain.errors import IntegrityError
 
@@ -41,21 +42,13 @@ class Recoded:
     new: bytes
 
 
-class Rekeyed(ABC):
+class Rekeyed(Doing):
     """The part of a store's ledger that changes keys; safe in threads."""
 
     _rows: GrantRows
     _select: str
 
     # -- what a store provides
-
-    @abstractmethod
-    async def _read(self, work: Callable[[Cursor], T]) -> T:
-        """Return what the work reads, in one read transaction."""
-
-    @abstractmethod
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Return what the work gives, away from the event loop."""
 
     @abstractmethod
     def _ready(self) -> None:

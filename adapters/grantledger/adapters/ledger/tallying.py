@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -11,6 +11,7 @@ from typing import TypeVar
 from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.ledger.audit_reads import live_side
+from grantledger.adapters.ledger.doing import Doing
 from grantledger.adapters.ledger.rows import from_micros, micros
 from grantledger.adapters.ledger.touching import MARGIN
 
@@ -48,12 +49,8 @@ class Activities:
     counts: Sequence[Activity]
 
 
-class Tallies(ABC):
+class Tallies(Doing):
     """The part of a store's ledger that counts; safe in threads."""
-
-    @abstractmethod
-    def _read(self, work: Callable[[Cursor], T]) -> Awaitable[T]:
-        """Return what the work reads, in one transaction apart from the event loop."""
 
     @abstractmethod
     def _size_at(self, c: Cursor, at: datetime) -> int:

@@ -7,8 +7,7 @@ that is missing, or that no key of the ring proves, only costs time: events deci
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
@@ -16,11 +15,12 @@ from uuid import UUID
 import msgspec
 from eventsourcing.persistence import Cursor
 
-from grantledger.adapters.ledger.reading import LeafReader, LogSql
+from grantledger.adapters.ledger.doing import Doing
+from grantledger.adapters.ledger.reading import LeafReader, LogSql, log_size
 from grantledger.adapters.ledger.rows import GrantRows
 from grantledger.adapters.ledger.shapes import EVENTS_BY_TOPIC
 from grantledger.adapters.ledger.tombstones import is_erased
-from grantledger.adapters.ledger.touching import decoded
+from grantledger.adapters.ledger.touching import decoded, recorded_at
 from grantledger.domain.errors import IntegrityError, InvalidRequest, WrongKey
 from grantledger.domain.fleet import MAX_PAGE, AsOf, GrantFilter, GrantPage, Learned
 from grantledger.domain.user_grant import UserGrant
@@ -43,10 +43,6 @@ _STATE = (
 )
 
 
-class _When(msgspec.Struct):
-    recorded_at: datetime
-
-
 class _Happened(msgspec.Struct):
     occurred_at: datetime
     obtained_at: datetime | None = None
@@ -57,21 +53,16 @@ class _Told(msgspec.Struct):
     fields: _Happened
 
 
-_WHEN = msgspec.json.Decoder(_When)
 _TOLD = msgspec.json.Decoder(_Told)
 
 
-class TimeTravel(ABC):
+class TimeTravel(Doing):
     """The part of a store's ledger that tells how things were; safe in threads."""
 
     _rows: GrantRows
     _leaves: LeafReader
     _sql: LogSql
     _select: str
-
-    @abstractmethod
-    def _read(self, work: Callable[[Cursor], T]) -> Awaitable[T]:
-        """Return what the work reads, in one transaction apart from the event loop."""
 
     async def size_at(self, at: datetime) -> int:
         """Return how many leaves the log had at a time (see `as_of.prefix_at`)."""
@@ -374,17 +365,10 @@ class TimeTravel(ABC):
                 (start, end, limit),
             )
             return [
-                (row[0], decoded(_WHEN, row[0], row[1], row[2]).recorded_at)
-                for row in c.fetchall()
+                (row[0], recorded_at(row[0], row[1], row[2])) for row in c.fetchall()
             ]
 
         return prefix_at(times, log_size(c), at)
-
-
-def log_size(c: Cursor) -> int:
-    """Return how many leaves the log has."""
-    c.execute("SELECT next_index FROM log_head")
-    return int(c.fetchone()[0])
 
 
 def _check_limit(limit: int) -> None:

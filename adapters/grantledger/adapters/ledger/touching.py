@@ -54,8 +54,13 @@ class _Journal(msgspec.Struct):
     entries: list[_Entry]
 
 
+class _When(msgspec.Struct):
+    recorded_at: datetime
+
+
 _EVENT = msgspec.json.Decoder(_Event)
 _JOURNAL = msgspec.json.Decoder(_Journal)
+_WHEN = msgspec.json.Decoder(_When)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,3 +159,13 @@ def decoded(
         return decoder.decode(state)
     except msgspec.DecodeError as cause:
         raise IntegrityError(f"leaf {index} does not parse: {cause}") from cause
+
+
+def recorded_at(index: int, state: bytes, hashed: bytes) -> datetime:
+    """Return when a leaf was recorded.
+
+    Raises:
+        IntegrityError: it differs from its hash, or does not parse.
+    """
+    when: _When = decoded(_WHEN, index, state, hashed)
+    return when.recorded_at
