@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 import anyio.to_thread
 
+from grantledger.adapters.keys import durable
 from grantledger.adapters.upstream import urls
 from grantledger.adapters.upstream.http import BoundedHttp, HttpAnswer
 from grantledger.domain.errors import ConfigurationError, Unavailable, UpstreamRejected
@@ -84,7 +85,7 @@ class DirectoryExport(CheckpointExport):
                 self._compare(target, note)
             finally:
                 half.unlink()
-            _sync(self._directory)
+            durable.sync(self._directory)
         except OSError as cause:
             with suppress(OSError):
                 half.unlink(missing_ok=True)
@@ -158,11 +159,3 @@ def export_to(url: str, http: BoundedHttp) -> CheckpointExport:
             "log.exports",
         )
     return HttpExport(url, http)
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

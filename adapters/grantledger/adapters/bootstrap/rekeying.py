@@ -8,10 +8,8 @@ moment, the next run goes on: nothing is ever under a key that the file lacks.
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +18,7 @@ import anyio
 from grantledger.adapters.bootstrap.ledgers import erasures_of, guard_of, spool_of
 from grantledger.adapters.bootstrap.opened import GUARD_SECONDS, OpenBroker
 from grantledger.adapters.bootstrap.registered import client_context
-from grantledger.adapters.keys import changing
+from grantledger.adapters.keys import changing, durable
 from grantledger.adapters.keys.clock import SystemClock
 from grantledger.adapters.keys.framing import first_part
 from grantledger.adapters.keys.ring import KeyRing, KeyUse
@@ -70,7 +68,7 @@ def prepare(settings: Settings, use: KeyUse) -> str:
             "use",
         )
     path = ring_file(settings)
-    with _locked(path):
+    with durable.locked(_directory(path)):
         ring = KeyRing.load(path)
         keys, key_id = changing.prepared(
             ring.keys, use, os.urandom, SystemClock().now()
@@ -92,7 +90,7 @@ async def activate(
         Unavailable: the ledger does not say it yet; the key is active.
     """
     path = ring_file(settings)
-    with _locked(path):
+    with durable.locked(_directory(path)):
         ring = KeyRing.load(path)
         key = ring.key(key_id)
         before = ring.active_id(key.use)
@@ -214,7 +212,7 @@ async def retire(
             break
     # First the ledger does without it, then the ring: never a ring that is refused.
     await ledger.retire_key(key_id)
-    with _locked(path):
+    with durable.locked(_directory(path)):
         ring = KeyRing.load(path)
         ring.remade(changing.without(ring.keys, key)).save(path, overwrite=True)
     opened.ring.refresh()
@@ -240,14 +238,6 @@ def _named(sealed: bytes) -> str:
     return "" if split is None else split[0].decode("latin-1")
 
 
-@contextmanager
-def _locked(path: Path) -> Generator[None]:
-    """Keep other changes of the file away meanwhile."""
-    directory = os.open(
-        Path(os.path.realpath(path)).parent, os.O_RDONLY | os.O_DIRECTORY
-    )
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(directory)
+def _directory(path: Path) -> Path:
+    """Return where the file itself stands, whose name may be a link."""
+    return Path(os.path.realpath(path)).parent

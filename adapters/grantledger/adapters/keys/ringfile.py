@@ -9,6 +9,7 @@ import os
 import stat
 from pathlib import Path
 
+from grantledger.adapters.keys import durable
 from grantledger.domain.errors import ConfigurationError
 
 MAX_BYTES = 1 << 20
@@ -110,11 +111,7 @@ def _write(path: Path, data: bytes, *, overwrite: bool) -> None:
             os.link(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
-    directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    durable.sync(target.parent)
 
 
 def _keep_owner(target: Path, descriptor: int) -> None:

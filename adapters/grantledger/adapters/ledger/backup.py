@@ -11,6 +11,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from grantledger.adapters.keys import durable
 from grantledger.adapters.ledger.datastore import private_file
 from grantledger.adapters.ledger.faults import translated
 from grantledger.domain.errors import IntegrityError, LedgerError
@@ -30,7 +31,7 @@ def copy(source: Path, target: Path) -> None:
     private_file(target)
     try:
         _copy(source, target)
-        _sync(target)
+        durable.sync(target)
     except BaseException as cause:
         for suffix in ("", "-journal", "-wal", "-shm"):
             target.with_name(target.name + suffix).unlink(missing_ok=True)
@@ -65,14 +66,6 @@ def _open(path: Path, mode: str) -> sqlite3.Connection:
     )
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def publish(half: Path, target: Path, beside: Path) -> None:
     """Give a finished file its name, after what stands beside it.
 
@@ -85,8 +78,4 @@ def publish(half: Path, target: Path, beside: Path) -> None:
         beside.unlink()
         raise LedgerError(f"cannot make {target}: {cause.strerror}") from cause
     half.unlink()
-    directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    durable.sync(target.parent)

@@ -21,6 +21,7 @@ from uuid import UUID
 import anyio.to_thread
 import msgspec
 
+from grantledger.adapters.keys import durable
 from grantledger.adapters.keys.framing import first_part
 from grantledger.adapters.keys.ring import KeyRing, KeyUse
 from grantledger.domain.errors import IntegrityError, LedgerError, Unavailable
@@ -126,7 +127,7 @@ class FileErasures:
                 anew.flush()
                 os.fsync(anew.fileno())
             half.replace(self.path)
-        _sync(self.path.parent)
+        durable.sync(self.path.parent)
         return older
 
     @contextmanager
@@ -153,7 +154,7 @@ class FileErasures:
                 file.flush()
             os.fsync(file.fileno())
         if fresh:
-            _sync(self.path.parent)
+            durable.sync(self.path.parent)
 
     def _lines(self) -> tuple[list[Erasure], int, bytes]:
         try:
@@ -241,12 +242,3 @@ def _whole(data: bytes) -> bytes:
 
 def _parts(line: Line, before: bytes) -> list[bytes]:
     return [_PURPOSE, before, _ENCODER.encode(msgspec.structs.replace(line, code=""))]
-
-
-def _sync(directory: Path) -> None:
-    """Make what a directory lists durable."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

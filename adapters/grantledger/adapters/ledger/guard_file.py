@@ -9,15 +9,13 @@ what the guard says is decided in `domain.log_identity`.
 from __future__ import annotations
 
 import base64
-import fcntl
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
+from grantledger.adapters.keys import durable
 from grantledger.adapters.keys.framing import first_part
 from grantledger.adapters.keys.ring import KeyRing
 from grantledger.domain.errors import IntegrityError, LedgerReadOnly
@@ -140,7 +138,7 @@ class GuardFile:
             OSError: it cannot be written; what was there is still there.
         """
         data = self.encode(guarded(log, checkpoint, at))
-        with self._locked():
+        with durable.locked(self.path.parent):
             try:
                 there = self.read()
             except IntegrityError:
@@ -157,16 +155,6 @@ class GuardFile:
         code = base64.b64encode(self.ring.mac(guard.parts())).decode()
         return _ENCODER.encode(msgspec.structs.replace(guard, code=code))
 
-    @contextmanager
-    def _locked(self) -> Generator[None]:
-        """Keep other processes from replacing the file meanwhile."""
-        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(directory)
-
     def _replace(self, data: bytes) -> None:
         half = self.path.with_name(f".{self.path.name}.{os.urandom(8).hex()}.tmp")
         try:
@@ -180,8 +168,4 @@ class GuardFile:
             half.replace(self.path)
         finally:
             half.unlink(missing_ok=True)
-        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        durable.sync(self.path.parent)

@@ -14,6 +14,7 @@ from uuid import UUID
 import anyio.to_thread
 import msgspec
 
+from grantledger.adapters.keys import durable
 from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger.states import reveal, secret_of
 from grantledger.domain.answers import TokenAnswer
@@ -105,7 +106,7 @@ class FileSpool:
     def _write(self, attempt_id: UUID, sealed: bytes) -> None:
         if not self._directory.is_dir():
             self._directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-            _sync(self._directory.parent)
+            durable.sync(self._directory.parent)
         path = self._path(attempt_id)
         half = path.with_suffix(".part")
         handle = os.open(half, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, FILE_MODE)
@@ -114,7 +115,7 @@ class FileSpool:
             file.flush()
             os.fsync(file.fileno())
         half.replace(path)
-        _sync(self._directory)
+        durable.sync(self._directory)
 
     def _read(self) -> list[tuple[UUID, UUID, TokenAnswer]]:
         try:
@@ -146,12 +147,3 @@ class FileSpool:
             # `from None`: what was sealed stays out of every trace.
             raise IntegrityError(f"{path} is no spooled answer") from None
         return spooled.grant_id, spooled.attempt_id, spooled.answer
-
-
-def _sync(directory: Path) -> None:
-    """Make what a directory lists durable."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -6,13 +6,10 @@ would open nothing in it. Processes that start at once take their turn.
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
-from pathlib import Path
 
 from grantledger.adapters.bootstrap.opened import key_ring
+from grantledger.adapters.keys import durable
 from grantledger.adapters.keys.clock import SystemClock
 from grantledger.adapters.keys.ring import KeyRing
 from grantledger.adapters.ledger import datastore
@@ -54,7 +51,7 @@ def prepare(deployment: Deployment) -> None:
     place = deployment.postgres
     if place is None and deployment.ledger.exists():
         return
-    with _alone(directory):
+    with durable.locked(directory):
         if place is not None:
             _prepare_database(deployment, place)
         elif not deployment.ledger.exists():
@@ -128,14 +125,3 @@ def _ring_is_due(deployment: Deployment) -> bool:
 def _make_ring(deployment: Deployment) -> None:
     ring = KeyRing.generate(os.urandom, SystemClock().now())
     ring.save(deployment.keyring_file)
-
-
-@contextmanager
-def _alone(directory: Path) -> Generator[None]:
-    """Hold the directory's lock."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
