@@ -189,8 +189,7 @@ class Announcing:
 
     async def _tend(self, name: str, receiver: Receiver) -> int:
         """Do so for one receiver: a slow one holds up no other."""
-        while await self._outbox.look(name, LEAVES_AT_ONCE) == LEAVES_AT_ONCE:
-            pass
+        await self._look(name)
         told = 0
         now = self._env.clock.now()
         for owed in await self._outbox.owed(name, now, AT_ONCE):
@@ -200,13 +199,17 @@ class Announcing:
                 told += await self._tell(receiver, owed)
         return told
 
+    async def _look(self, name: str) -> None:
+        """Owe a receiver all that was revoked so far."""
+        while await self._outbox.look(name, LEAVES_AT_ONCE) == LEAVES_AT_ONCE:
+            pass
+
     async def notices(
         self, name: str, limit: int, *, after: int = -1
     ) -> list[tuple[Owed, Notice]]:
         """Return the oldest notices that a receiver is owed, for it to take."""
         receiver = self.receivers[name]
-        while await self._outbox.look(name, LEAVES_AT_ONCE) == LEAVES_AT_ONCE:
-            pass
+        await self._look(name)
         found: list[tuple[Owed, Notice]] = []
         for owed in await self._outbox.owed(name, None, limit, after=after):
             notice = await self._notice(owed)

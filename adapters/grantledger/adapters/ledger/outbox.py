@@ -22,6 +22,8 @@ from grantledger.domain.announcing import Owed
 class StoredOutbox(ABC):
     """The part of a store's duties that keeps what receivers are owed."""
 
+    _open = ""
+    """What else is true of `log_head h` while the store takes writes."""
     _read: Reads
     _in_thread: InThread
 
@@ -39,6 +41,18 @@ class StoredOutbox(ABC):
 
     async def look(self, receiver: str, limit: int) -> int:
         """Owe the next leaves' revocations; see `Outbox.look`."""
+
+        def nothing_new(c: Cursor) -> bool:
+            c.execute(
+                "SELECT 1 FROM outbox_heads o, log_head h"  # noqa: S608 - constants only
+                f" WHERE o.receiver = ? AND o.next_index >= h.next_index{self._open}",
+                (receiver,),
+            )
+            return c.fetchone() is not None
+
+        # Asked every second: an idle log is only read.
+        if await self._read(nothing_new):
+            return 0
         return await self._in_thread(lambda: self._look(receiver, limit))
 
     async def owed(

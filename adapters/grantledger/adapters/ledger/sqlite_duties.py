@@ -28,6 +28,8 @@ LOOKED = (
 class SqliteDuties(StoredDuties):
     """Implements ports.Duties; claims are judged by the worker's own time."""
 
+    _open = " AND h.closed IS NULL"
+
     def __init__(
         self, store: LedgerDatastore, read: Reads, in_thread: InThread
     ) -> None:
