@@ -226,6 +226,10 @@ class LogGuard:
             view.tree.root().hex(),
         )
 
+    async def origin(self) -> str:
+        """Return the log's name as of now."""
+        return self.known(await self.ledger.log()).origin
+
     # -- writing
 
     async def _remember(self) -> None:

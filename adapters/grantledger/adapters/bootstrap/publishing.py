@@ -242,7 +242,7 @@ class Publisher:
             IntegrityError: what is stored of it is no checkpoint.
             GrantledgerError: of a witness or a place; the others were seen to.
         """
-        origin = self.guard.known(await self.ledger.log()).origin
+        origin = await self.guard.origin()
         newest = await self.ledger.published.newest(origin)
         if newest is None:
             return

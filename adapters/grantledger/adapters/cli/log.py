@@ -136,7 +136,7 @@ def publish(config: Config = None, *, as_json: Json = False) -> None:
         log = opened.ledger.published
         await opened.publisher.publish()
         await opened.publisher.spread()
-        return await log.newest(opened.guard.known(await opened.ledger.log()).origin)
+        return await log.newest(await opened.guard.origin())
 
     newest = with_broker(config, work, tend=False)
     if newest is None:
@@ -186,7 +186,7 @@ def proof(
         caller = local_caller()
         await opened.broker.authorise(caller, Operation.READ_LOG)
         log = opened.ledger.published
-        newest = await log.newest(opened.guard.known(await opened.ledger.log()).origin)
+        newest = await log.newest(await opened.guard.origin())
         if newest is not None and newest.size > index:
             opened.guard.vouch(newest)
             note = newest.text

@@ -69,8 +69,7 @@ async def proof(visit: Visit) -> Response:
     stored = await _stored(visit, index)
     opened = visit.console.opened
     log = opened.ledger.published
-    origin = opened.guard.known(await opened.ledger.log()).origin
-    published = await log.newest(origin)
+    published = await log.newest(await opened.guard.origin())
     note = None
     if published is not None and published.size > index:
         note = published.text

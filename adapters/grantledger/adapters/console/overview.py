@@ -15,6 +15,7 @@ from grantledger.adapters.bootstrap.sampling import sampled
 from grantledger.adapters.console.asking import said, time_of
 from grantledger.adapters.console.visitors import ROOT, Console, Visit, visited
 from grantledger.adapters.keys.signing import is_signed
+from grantledger.adapters.ledger.log_memory import LogView
 from grantledger.adapters.ledger.tallying import Activity
 from grantledger.domain.audit import AuditOutcome
 from grantledger.domain.audit_access import AuditUse
@@ -54,7 +55,7 @@ async def overview(visit: Visit) -> Response:
         size=view.tree.size,
         root_hash=view.tree.root().hex(),
         refusal=None if refusal is None else str(refusal),
-        checkpoint=await _checkpoint(visit, now),
+        checkpoint=await _checkpoint(visit, view, now),
         sample=await sampled(opened, spool_of(visit.console.settings)),
         statuses=_STATUS,
         by_provider=[
@@ -74,15 +75,16 @@ async def overview(visit: Visit) -> Response:
     )
 
 
-async def _checkpoint(visit: Visit, now: datetime) -> dict[str, object] | None:
+async def _checkpoint(
+    visit: Visit, view: LogView, now: datetime
+) -> dict[str, object] | None:
     """Return the newest published checkpoint, checked; None where there is none."""
     opened = visit.console.opened
-    origin = opened.guard.known(await opened.ledger.log()).origin
+    origin = opened.guard.known(view).origin
     newest = await opened.ledger.published.newest(origin)
     if newest is None:
         return None
     note = read_note(newest.text.encode())
-    view = await opened.ledger.log(newest.size)
     signed = any(
         one.key_id == key_id(origin, public)
         and is_signed(public, note.signed, one.signature)

@@ -124,9 +124,7 @@ class LogRoutes:
         """Return the newest checkpoint; looked for twice a second at most."""
         now = self._opened.clock.monotonic()
         if self._newest is None or now - self._looked >= FRESH_SECONDS:
-            view = await self._opened.ledger.log()
-            origin = self._opened.guard.known(view).origin
-            self._newest = await self._log.newest(origin)
+            self._newest = await self._log.newest(await self._opened.guard.origin())
             self._looked = now
         if self._newest is None:
             raise InvalidRequest(
