@@ -13,6 +13,7 @@ from grantledger.adapters.cli import output
 from grantledger.adapters.cli.identity import local_caller
 from grantledger.adapters.cli.options import Config, Json, Ticket
 from grantledger.adapters.cli.running import with_broker
+from grantledger.adapters.http.shown import hold_data
 from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.legal_hold import LegalHold
 from grantledger.domain.values import HoldScope
@@ -112,20 +113,6 @@ def list_holds(config: Config = None, *, as_json: Json = False) -> None:
         )
     people = table if holds else Text("Nothing is under legal hold.")
     output.show(as_json, {"holds": [hold_data(hold) for hold in holds]}, people)
-
-
-def hold_data(hold: LegalHold) -> dict[str, object]:
-    """Return a hold for programs."""
-    return {
-        "hold_id": hold.id,
-        "scope": hold.target.scope,
-        "grants": list(hold.target.grants),
-        "provider": hold.target.provider,
-        "set_at": hold.set_at,
-        "by": hold.by.id,
-        "reason": hold.reason,
-        "ticket": hold.ticket,
-    }
 
 
 def _covered(hold: LegalHold) -> str:

@@ -1,4 +1,4 @@
-"""What programs are told of a grant: without tokens, with fingerprints.
+"""What programs are told of grants and holds: without tokens, with fingerprints.
 
 The command line and the service show the same.
 """
@@ -6,6 +6,7 @@ The command line and the service show the same.
 from __future__ import annotations
 
 from grantledger.domain.grant_state import Obligation
+from grantledger.domain.legal_hold import LegalHold
 from grantledger.domain.requests import LiveHandOut
 from grantledger.domain.user_grant import UserGrant
 
@@ -88,6 +89,20 @@ def hand_out_data(line: LiveHandOut) -> dict[str, object]:
         "count": line.count,
         "last_at": line.last_at,
         "expires_at": line.expires_at,
+    }
+
+
+def hold_data(hold: LegalHold) -> dict[str, object]:
+    """Return a legal hold for programs."""
+    return {
+        "hold_id": hold.id,
+        "scope": hold.target.scope,
+        "grants": list(hold.target.grants),
+        "provider": hold.target.provider,
+        "set_at": hold.set_at,
+        "by": hold.by.id,
+        "reason": hold.reason,
+        "ticket": hold.ticket,
     }
 
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends
 from grantledger.adapters.http.management import models
 from grantledger.adapters.http.management.asking import Calling, body_of, body_schema
 from grantledger.adapters.http.service import Service
+from grantledger.adapters.http.shown import hold_data
 from grantledger.domain.broker import Broker
 from grantledger.domain.errors import Denied, InvalidRequest
 from grantledger.domain.legal_hold import LegalHold
@@ -46,7 +47,7 @@ def add_to(router: APIRouter, service: Service) -> None:
             reason=said.reason,
             ticket=said.ticket,
         )
-        return _data(hold)
+        return hold_data(hold)
 
     @router.get(
         "/v1/holds",
@@ -57,7 +58,7 @@ def add_to(router: APIRouter, service: Service) -> None:
         await broker.authorise(caller, Operation.LIST_HOLDS)
         return {
             "holds": [
-                _data(hold)
+                hold_data(hold)
                 for hold in await broker.holding.in_force()
                 if _permits(
                     broker, caller, Operation.LIST_HOLDS, await _whom(broker, hold)
@@ -78,7 +79,7 @@ def add_to(router: APIRouter, service: Service) -> None:
         hold = await broker.holding.release(
             caller, hold_id, reason=said.reason, ticket=said.ticket
         )
-        return _data(hold)
+        return hold_data(hold)
 
 
 async def _whom(broker: Broker, hold: LegalHold) -> User:
@@ -109,16 +110,3 @@ async def _authorise(
     )
     await broker.refused(caller, error, *(whom or ()))
     raise error
-
-
-def _data(hold: LegalHold) -> dict[str, object]:
-    return {
-        "hold_id": hold.id,
-        "scope": hold.target.scope,
-        "grants": list(hold.target.grants),
-        "provider": hold.target.provider,
-        "set_at": hold.set_at,
-        "by": hold.by.id,
-        "reason": hold.reason,
-        "ticket": hold.ticket,
-    }
