@@ -16,7 +16,7 @@ from grantledger.domain.errors import (
     LegalHoldInForce,
     NotProvisioned,
 )
-from grantledger.domain.fleet import MAX_PAGE, GrantFilter
+from grantledger.domain.fleet import MAX_PAGE, GrantFilter, check_text
 from grantledger.domain.legal_hold import MAX_HELD_GRANTS, HoldTarget, LegalHold
 from grantledger.domain.maintenance import HeldStore
 from grantledger.domain.ports import AppendVerdict
@@ -72,7 +72,8 @@ class Holding:
             raise InvalidRequest(
                 "a hold names one grant, or one user, or everything", "target"
             )
-        _check(reason, ticket)
+        check_text("reason", reason, MAX_TEXT_LENGTH)
+        check_text("ticket", ticket, MAX_TEXT_LENGTH)
         env = self._env
         request_id = env.ids.request_id()
         hold_id = env.ids.uuid()
@@ -93,7 +94,8 @@ class Holding:
             InvalidRequest: there is no such hold in force, or a field is out of bounds.
             Unavailable: it holds on.
         """
-        _check(reason, ticket)
+        check_text("reason", reason, MAX_TEXT_LENGTH)
+        check_text("ticket", ticket, MAX_TEXT_LENGTH)
         env = self._env
         request_id = env.ids.request_id()
         while True:
@@ -202,16 +204,3 @@ def held(what: str, holds: Sequence[UUID]) -> LegalHoldInForce:
     left = len(holds) - NAMED
     more = f" and {left} more" if left > 0 else ""
     return LegalHoldInForce(f"{what} is under legal hold {names}{more}")
-
-
-def _check(reason: str, ticket: str | None) -> None:
-    for name, text in (
-        ("reason", reason),
-        ("ticket", ticket),
-    ):
-        if text is not None and not 0 < len(text) <= MAX_TEXT_LENGTH:
-            raise InvalidRequest(
-                f"{name} has {len(text)} characters; the limit is 1 to "
-                f"{MAX_TEXT_LENGTH}",
-                name,
-            )

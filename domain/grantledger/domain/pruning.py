@@ -12,6 +12,7 @@ from datetime import datetime
 
 from grantledger.domain.context import Context
 from grantledger.domain.errors import InvalidRequest
+from grantledger.domain.fleet import check_text
 from grantledger.domain.holding import extend_holds, held
 from grantledger.domain.journal import MAX_REASON_LENGTH
 from grantledger.domain.maintenance import HeldStore, Lives, Maintenance, Prunable
@@ -61,12 +62,7 @@ async def prune(
         LedgerReadOnly: this process may not prune; nothing was changed.
         Unavailable: call again; it goes on from where it was.
     """
-    if not 0 < len(reason) <= MAX_REASON_LENGTH:
-        raise InvalidRequest(
-            f"reason has {len(reason)} characters; the limit is 1 to "
-            f"{MAX_REASON_LENGTH}",
-            "reason",
-        )
+    check_text("reason", reason, MAX_REASON_LENGTH)
     plan, gone = await destroy(
         ledger, maintenance, context, before=before, outcomes=outcomes, reason=reason
     )

@@ -14,7 +14,7 @@ from grantledger.adapters.cli.options import Config, Json
 from grantledger.adapters.cli.running import with_broker
 from grantledger.domain.context import Context
 from grantledger.domain.continuing import Continued
-from grantledger.domain.errors import InvalidRequest
+from grantledger.domain.fleet import check_text
 
 MAX_TEXT_LENGTH = 500
 
@@ -42,12 +42,7 @@ def continue_log(
     On a machine without a guard, such as after its loss, say --force.
     """
     for name, text in (("reason", reason), ("ticket", ticket)):
-        if text is not None and not 0 < len(text) <= MAX_TEXT_LENGTH:
-            raise InvalidRequest(
-                f"{name} has {len(text)} characters; the limit is 1 to "
-                f"{MAX_TEXT_LENGTH}",
-                name,
-            )
+        check_text(name, text, MAX_TEXT_LENGTH)
 
     async def work(opened: OpenBroker) -> tuple[Continued, int]:
         env = opened.broker.env

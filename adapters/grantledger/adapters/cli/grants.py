@@ -28,7 +28,7 @@ from grantledger.adapters.cli.running import known_grant, on_record, with_broker
 from grantledger.adapters.cli.times import time_of
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import InvalidRequest, NotProvisioned
-from grantledger.domain.fleet import AsOf, GrantFilter, Learned
+from grantledger.domain.fleet import AsOf, GrantFilter, Learned, check_text
 from grantledger.domain.requests import RevocationReceipt
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import (
@@ -221,12 +221,7 @@ def check_texts(reason_text: str | None, ticket: str | None) -> None:
         InvalidRequest: names the field and its limit.
     """
     for name, text in (("reason_text", reason_text), ("ticket", ticket)):
-        if text is not None and not 0 < len(text) <= MAX_TEXT_LENGTH:
-            raise InvalidRequest(
-                f"{name} has {len(text)} characters; the limit is 1 to "
-                f"{MAX_TEXT_LENGTH}",
-                name,
-            )
+        check_text(name, text, MAX_TEXT_LENGTH)
 
 
 def settle(config: Config = None, *, as_json: Json = False) -> None:
