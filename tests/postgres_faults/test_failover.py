@@ -151,6 +151,8 @@ async def test_a_ledger_on_a_standby_can_be_opened_and_read(pair: Pair) -> None:
         grant = new_grant()
         await ledger.append(grant)
     store.conninfo = pair.standby.conninfo
+    # The standby replays the table before what is in it.
+    await until(lambda: store.sql("SELECT to_regclass('log_head')") != [(None,)])
     await until(lambda: store.sql("SELECT next_index FROM log_head") == [(1,)])
     async with opened(store) as ledger:
         assert await stored(ledger, grant.id) == grant.fork()
