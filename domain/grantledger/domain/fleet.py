@@ -265,6 +265,17 @@ def check_text(name: str, value: str | None, limit: int) -> None:
         )
 
 
+def check_limit(limit: int, most: int = MAX_PAGE) -> int:
+    """Return how many are asked for at most.
+
+    Raises:
+        InvalidRequest: it is not 1 to `most`.
+    """
+    if not 1 <= limit <= most:
+        raise InvalidRequest(f"limit is {limit}; the limit is 1 to {most}", "limit")
+    return limit
+
+
 def check_window(
     start_name: str, start: datetime | None, end_name: str, end: datetime | None
 ) -> None:

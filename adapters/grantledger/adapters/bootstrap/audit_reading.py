@@ -12,7 +12,6 @@ from datetime import datetime
 
 from grantledger.adapters.ledger.audit_reads import MAX_ENTRY
 from grantledger.domain.audit import (
-    MAX_ROWS,
     OF_EVENT,
     AuditFilter,
     AuditPage,
@@ -169,17 +168,6 @@ def in_words(wanted: AuditFilter) -> str:
             text = text.rpartition(":")[2][:8]
         said.append(f"{one.name}={text}")
     return ", ".join(said) or "everything"
-
-
-def check_limit(limit: int, most: int = MAX_ROWS) -> int:
-    """Return the limit.
-
-    Raises:
-        InvalidRequest: it is not 1 to `most`.
-    """
-    if not 1 <= limit <= most:
-        raise InvalidRequest(f"limit is {limit}; the limit is 1 to {most}", "limit")
-    return limit
 
 
 def position_of(text: str | None, field: str = "after") -> AuditPosition | None:

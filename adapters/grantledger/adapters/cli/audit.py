@@ -18,7 +18,6 @@ from grantledger.adapters.bootstrap.audit_reading import (
     POLL_SECONDS,
     Reading,
     admitted,
-    check_limit,
     position_of,
     position_text,
 )
@@ -39,6 +38,7 @@ from grantledger.domain.audit import (
 )
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import InvalidRequest
+from grantledger.domain.fleet import check_limit
 from grantledger.domain.values import TokenFingerprint
 from grantledger.projections.exports.formats import (
     LINES,

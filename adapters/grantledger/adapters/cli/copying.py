@@ -10,7 +10,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from grantledger.adapters.bootstrap.copying import Destination, Moved, copy_to
@@ -103,12 +102,7 @@ def _next(moved: Moved) -> str:
 def _progress(*, as_json: bool) -> Generator[Tell]:
     """Yield what shows progress: a bar on a terminal, else lines on standard error."""
     if not as_json and sys.stderr.isatty():
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            console=output.console(sys.stderr),
-        ) as bar:
+        with output.progress() as bar:
             task = bar.add_task("leaves", total=None)
 
             def show(step: Step, done: int, of: int) -> None:

@@ -21,7 +21,7 @@ from grantledger.adapters.http.shown_diff import change_data
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import InvalidRequest, NotProvisioned
-from grantledger.domain.fleet import MAX_PAGE
+from grantledger.domain.fleet import MAX_PAGE, check_limit
 from grantledger.projections.differences import Change, Told
 
 MAX_SHOWN = 10_000
@@ -49,10 +49,7 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Show which grants changed between A and B, and what of them."""
-    if not 1 <= limit <= MAX_SHOWN:
-        raise InvalidRequest(
-            f"limit is {limit}; the limit is 1 to {MAX_SHOWN}", "limit"
-        )
+    check_limit(limit, MAX_SHOWN)
 
     async def work(opened: OpenBroker) -> Found:
         ledger = opened.ledger

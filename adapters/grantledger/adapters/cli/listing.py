@@ -19,7 +19,7 @@ from grantledger.adapters.cli.running import with_broker
 from grantledger.adapters.cli.times import time_of
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import InvalidRequest
-from grantledger.domain.fleet import MAX_PAGE, GrantFilter, GrantPage
+from grantledger.domain.fleet import MAX_PAGE, GrantFilter, GrantPage, check_limit
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import ERASED_TEXT, GrantStatus
 
@@ -83,10 +83,7 @@ def list_grants(
     if at_leaf is not None and at_leaf < 0:
         raise InvalidRequest("at_leaf is a leaf's index, from 0 on", "at_leaf")
     point = at if at_leaf is None else str(at_leaf)
-    if not 1 <= limit <= MAX_SHOWN:
-        raise InvalidRequest(
-            f"limit is {limit}; the limit is 1 to {MAX_SHOWN}", "limit"
-        )
+    check_limit(limit, MAX_SHOWN)
     wanted = GrantFilter(
         provider=provider,
         status=status,

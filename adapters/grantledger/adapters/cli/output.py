@@ -17,6 +17,7 @@ import msgspec
 import typer
 from rich.console import Console, RenderableType
 from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -50,6 +51,16 @@ def console(file: TextIO | None = None) -> Console:
         highlight=False,
         markup=False,
         emoji=False,
+    )
+
+
+def progress() -> Progress:
+    """Return a bar for a person who waits, on standard error."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=console(sys.stderr),
     )
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from grantledger.adapters.bootstrap import OpenBroker
@@ -124,11 +123,6 @@ def _progress(*, as_json: bool) -> Generator[Tell]:
     if as_json or not sys.stderr.isatty():
         yield lambda _done, _of: None
         return
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        console=output.console(sys.stderr),
-    ) as bar:
+    with output.progress() as bar:
         task = bar.add_task("leaves", total=None)
         yield lambda done, of: bar.update(task, completed=done, total=of)

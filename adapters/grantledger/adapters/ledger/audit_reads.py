@@ -40,10 +40,10 @@ from grantledger.domain.audit import (
 )
 from grantledger.domain.errors import (
     IntegrityError,
-    InvalidRequest,
     Unavailable,
 )
 from grantledger.domain.event_base import GrantEvent
+from grantledger.domain.fleet import check_limit
 from grantledger.domain.journal import AccessPruned
 from grantledger.domain.ports import Clock
 from grantledger.domain.user_grant import UserGrant
@@ -113,10 +113,7 @@ class AuditReads(Doing):
         limit: int = 100,
     ) -> AuditPage:
         """Return the next rows after a position; see `AuditTrail.audit`."""
-        if not 1 <= limit <= MAX_ROWS:
-            raise InvalidRequest(
-                f"limit is {limit}; the limit is 1 to {MAX_ROWS}", "limit"
-            )
+        check_limit(limit, MAX_ROWS)
         await self._near()
         return await self._read(
             lambda c: self._audit_page(c, wanted, after or BEFORE_ALL, limit)

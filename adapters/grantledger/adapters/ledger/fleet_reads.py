@@ -21,7 +21,7 @@ from grantledger.adapters.ledger.rows import micros
 from grantledger.adapters.ledger.time_travel import TimeTravel
 from grantledger.adapters.ledger.token_rows import JtiMark, TokenRow
 from grantledger.adapters.ledger.touching import MARGIN, Window
-from grantledger.domain.errors import InvalidRequest, Unavailable
+from grantledger.domain.errors import Unavailable
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.fleet import (
     MAX_PAGE,
@@ -29,6 +29,7 @@ from grantledger.domain.fleet import (
     GrantPage,
     TokenPlace,
     Touched,
+    check_limit,
 )
 from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.user_grant import UserGrant
@@ -68,10 +69,7 @@ class FleetReads(TimeTravel):
         self, wanted: GrantFilter, *, after: UUID | None = None, limit: int = 100
     ) -> GrantPage:
         """Return the next grants by id; see `Fleet.page`."""
-        if not 1 <= limit <= MAX_PAGE:
-            raise InvalidRequest(
-                f"limit is {limit}; the limit is 1 to {MAX_PAGE}", "limit"
-            )
+        check_limit(limit)
         return await self._read(lambda c: self._page(c, wanted, after, limit))
 
     async def each(self, wanted: GrantFilter) -> AsyncIterator[UserGrant]:

@@ -22,7 +22,7 @@ from grantledger.adapters.ledger.shapes import EVENTS_BY_TOPIC
 from grantledger.adapters.ledger.tombstones import is_erased
 from grantledger.adapters.ledger.touching import decoded, recorded_at
 from grantledger.domain.errors import IntegrityError, InvalidRequest, WrongKey
-from grantledger.domain.fleet import MAX_PAGE, AsOf, GrantFilter, GrantPage, Learned
+from grantledger.domain.fleet import AsOf, GrantFilter, GrantPage, Learned, check_limit
 from grantledger.domain.user_grant import UserGrant
 from grantledger.projections.as_of import as_of, prefix_at
 from grantledger.projections.differences import Change
@@ -170,7 +170,7 @@ class TimeTravel(Doing):
 
         As `Fleet.page`, but for what changes meanwhile: nothing of it is seen.
         """
-        _check_limit(limit)
+        check_limit(limit)
 
         def read(c: Cursor) -> GrantPage:
             found: list[UserGrant] = []
@@ -205,7 +205,7 @@ class TimeTravel(Doing):
         Returns the changes, and where the next page begins, None at the end. A page may
         hold fewer than were asked for, or none, and still have a next one.
         """
-        _check_limit(limit)
+        check_limit(limit)
         first, last = sizes
 
         def read(c: Cursor) -> tuple[Sequence[Change], UUID | None]:
@@ -369,8 +369,3 @@ class TimeTravel(Doing):
             ]
 
         return prefix_at(times, log_size(c), at)
-
-
-def _check_limit(limit: int) -> None:
-    if not 1 <= limit <= MAX_PAGE:
-        raise InvalidRequest(f"limit is {limit}; the limit is 1 to {MAX_PAGE}", "limit")
