@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from grantledger.adapters.cli.leaf_check import check_leaves
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.context import Context
 from grantledger.domain.errors import LegalHoldInForce
@@ -128,6 +129,23 @@ async def test_journal_leaves_of_a_held_grant_stay_when_others_are_pruned(
     assert (await pruned(ledger)).leaves == 1
     empty = "SELECT count(*) FROM stored_events WHERE length(state) = 0"
     assert store.sql(empty) == [(3,)]
+    # The log has said of each that it goes: nothing here looks like tampering.
+    assert (await check_leaves(ledger)).pruned == 3
+
+
+async def test_a_pruning_never_takes_what_was_held_when_it_was_said(
+    ledger: StoredLedger,
+) -> None:
+    """Not after the release either: that takes a pruning that says so."""
+    grant = await lived(ledger)
+    await lived(ledger, "bob")
+    hold_id = await held(ledger, HoldTarget(HoldScope.GRANT, (grant.id,)))
+    assert (await pruned(ledger)).leaves == 1
+    said = (await ledger.life()).state.pruned_by
+    assert said
+    await released(ledger, hold_id)
+    assert await ledger.prune(said) == 0
+    assert len([e for _, e in await ledger.history(grant.id)]) == 2
 
 
 async def test_nothing_is_pruned_while_everything_is_held(

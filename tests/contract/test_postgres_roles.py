@@ -104,6 +104,8 @@ EXECUTORS: dict[str, set[str]] = {
     "ledger_keep_state": set(),
     "ledger_forget_states": set(),
     "ledger_held": set(),
+    "ledger_held_before": set(),
+    "ledger_check_unheld": set(),
     "ledger_erase_unheld": set(),
     "ledger_prune_unheld": set(),
 }

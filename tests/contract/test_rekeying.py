@@ -125,6 +125,18 @@ async def test_tokens_of_an_older_fingerprint_key_are_found(
         assert not await ledger.fingerprinting(ring.active_id(KeyUse.FINGERPRINT))
 
 
+async def test_no_fingerprint_key_is_free_while_tokens_wait_to_be_indexed(
+    store: Store, ledger: StoredLedger
+) -> None:
+    """Such as after an upgrade: their fingerprints are not in the index yet."""
+    await lived(ledger, "alice")
+    store.sql("DELETE FROM token_index")
+    key_id = store.ring.active_id(KeyUse.FINGERPRINT)
+    assert not await ledger.fingerprinting(key_id)
+    store.sql("UPDATE token_index_missing SET next_index = 0, end_index = 2")
+    assert await ledger.fingerprinting(key_id)
+
+
 async def test_a_ledger_opens_with_and_without_a_key_that_was_retired(
     store: Store, ring_file: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 
 from grantledger.adapters.keys.cookies import CookieSealer
 from grantledger.adapters.keys.ring import KeyRing, KeyUse
@@ -46,3 +47,15 @@ def test_a_new_key_still_opens_what_the_old_one_sealed() -> None:
     newer = CookieSealer(ring.rotated(KeyUse.MAC, NOW), os.urandom)
     assert newer.open("session", value) == b"x"
     assert newer.seal("session", b"x")[:19] != value[:19]
+
+
+def test_a_replica_opens_what_another_sealed_with_a_key_it_has_not_seen(
+    tmp_path: Path,
+) -> None:
+    """It looks at the ring's file: a sign-in does not end because a key rotated."""
+    path = tmp_path / "ring.json"
+    KeyRing.generate(os.urandom, NOW).save(path)
+    behind = CookieSealer(KeyRing.load(path), os.urandom)
+    KeyRing.load(path).rotated(KeyUse.MAC, NOW).save(path, overwrite=True)
+    value = CookieSealer(KeyRing.load(path), os.urandom).seal("session", b"x")
+    assert behind.open("session", value) == b"x"

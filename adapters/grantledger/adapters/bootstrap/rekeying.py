@@ -176,9 +176,21 @@ def _outside(settings: Settings, ring: KeyRing) -> dict[str, list[str]]:
             found[key_id] = ["the guard"]
     spool = spool_of(settings)
     for path in sorted(spool.iterdir()) if spool.is_dir() else []:
-        if path.is_file():
-            found.setdefault(_named(path.read_bytes()), []).append("an answer on disk")
+        key_id = answer_key(path)
+        if key_id is not None:
+            found.setdefault(key_id, []).append("an answer on disk")
     return found
+
+
+def answer_key(path: Path) -> str | None:
+    """Return the id of the key that sealed an answer on disk.
+
+    None where it is none, or a broker has brought it home since it was listed.
+    """
+    try:
+        return _named(path.read_bytes())
+    except (FileNotFoundError, IsADirectoryError):
+        return None
 
 
 async def retire(

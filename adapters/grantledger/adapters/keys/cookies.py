@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from grantledger.adapters.keys.envelope import NONCE_BYTES, TAG_BYTES
 from grantledger.adapters.keys.framing import first_part, framed
-from grantledger.adapters.keys.ring import KeyRing, Random
+from grantledger.adapters.keys.ring import KeyRing, KeyUse, Random
+from grantledger.adapters.keys.ringtext import key_id_of
 
 _PURPOSE = b"cookie/v1"
 
@@ -58,9 +59,11 @@ class CookieSealer:
         except (binascii.Error, ValueError):
             return None
         split = first_part(raw)
-        ciphers = self._ciphers()
-        if split is None or split[0] not in ciphers:
+        key_id = None if split is None else key_id_of(split[0])
+        # Another replica may have taken up a newer key a moment before this one.
+        if split is None or key_id is None or not self._ring.met(KeyUse.MAC, key_id):
             return None
+        ciphers = self._ciphers()
         sealed = split[1]
         if len(sealed) < NONCE_BYTES + TAG_BYTES:
             return None

@@ -141,7 +141,7 @@ class KeyRing:
             source.took(status)
         return True
 
-    def _met(self, use: KeyUse, key_id: str) -> bool:
+    def met(self, use: KeyUse, key_id: str) -> bool:
         """Tell whether the ring has the key, once its file was looked at."""
         if key_id not in self._in.of_use[use]:
             with suppress(ConfigurationError):
@@ -276,7 +276,7 @@ class KeyRing:
         Raises:
             WrongKey: the ring lacks the wrapping key, or it does not open this.
         """
-        if not self._met(KeyUse.KEK, kek_id):
+        if not self.met(KeyUse.KEK, kek_id):
             raise WrongKey(
                 f"data key {dek_id} of grant {grant_id} is wrapped with {kek_id!r}, "
                 f"which this key ring lacks; it has {', '.join(self.ids(KeyUse.KEK))}"
@@ -314,7 +314,7 @@ class KeyRing:
         key_id = None if split is None else key_id_of(split[0])
         if split is None or key_id is None:
             return False
-        if not self._met(KeyUse.MAC, key_id):
+        if not self.met(KeyUse.MAC, key_id):
             raise WrongKey(f"this key ring lacks the mac key {key_id}")
         secret = self._in.of_use[KeyUse.MAC][key_id]
         expected = hmac.digest(secret, framed(*parts), "sha256")
@@ -429,7 +429,7 @@ class KeyRing:
         key_id = None if split is None else key_id_of(split[0])
         if split is None or key_id is None:
             raise IntegrityError("a spooled answer is cut short or changed")
-        if not self._met(KeyUse.SPOOL, key_id):
+        if not self.met(KeyUse.SPOOL, key_id):
             raise WrongKey(f"this key ring lacks the spool key {key_id}")
         try:
             return self._decrypt(key_id, split[1], aad)

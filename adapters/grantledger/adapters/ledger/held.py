@@ -68,8 +68,12 @@ class Held:
             raise held(f"grant {grant_id}", [*self.whole, *([found] if found else [])])
 
 
-def held_of(c: Cursor) -> Held:
-    """Return what the stored holds cover now.
+def held_of(c: Cursor, before: int | None = None) -> Held:
+    """Return what the stored holds cover now, or covered before an event.
+
+    Args:
+        c: in a transaction.
+        before: version of that event in the ledger's own stream.
 
     Raises:
         IntegrityError: a leaf differs from its hash, or says not what its columns do.
@@ -81,6 +85,8 @@ def held_of(c: Cursor) -> Held:
     )
     live: dict[UUID, list[_HoldFields]] = {}
     for version, topic, state, hashed in c.fetchall():
+        if before is not None and version >= before:
+            break
         event = StoredEvent(LEDGER_STREAM, version, topic, bytes(state))
         if leaf_hash(event.state) != hashed:
             raise IntegrityError(f"event {version} of the ledger differs from its hash")

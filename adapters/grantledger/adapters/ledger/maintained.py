@@ -176,6 +176,8 @@ class Maintained(Doing):
         end, said = self.covering(c, version)
         held = held_of(c)
         held.check_journal()
+        # What was held when the event was said is none of what it counted.
+        then = held_of(c, version)
         outcomes = frozenset(said.outcomes)
         expired = micros(said.occurred_at)
         return [
@@ -186,6 +188,7 @@ class Maintained(Doing):
             if live_until <= expired
             and _only(leaf, outcomes)
             and not _is_held(leaf, held)
+            and not _is_held(leaf, then)
         ]
 
     def _journal(

@@ -1,0 +1,2 @@
+-- Nothing changes in the file: what is pruned is chosen by the program.
+SELECT 1;
