@@ -141,6 +141,25 @@ async def test_a_rule_that_narrows_shows_its_own_rows_alone(read: Service) -> No
     assert said.json()["complete"] is False
 
 
+async def test_rows_of_others_are_told_of_by_no_cursor(read: Service) -> None:
+    """Else who asks for one row at a time learns where each of the others is."""
+    for subject in ("carol", "bob"):
+        other = read.life.scene.consent(key=GrantKey("cloud", subject))
+        await read.life.broker.provision(CALLER, other)
+    allow(read, Role.AUDITOR, subjects=frozenset({"bob"}))
+    wanted = {"event": "Provisioned", "limit": "1"}
+    said = (await get(read, params=wanted)).json()
+    assert ([row["subject"] for row in said["rows"]], said["next"]) == (["bob"], None)
+    allow(read, Role.AUDITOR, subjects=frozenset({"alice", "bob"}))
+    first = (await get(read, params=wanted)).json()
+    second = (await get(read, params={**wanted, "cursor": first["next"]})).json()
+    assert [row["subject"] for row in first["rows"] + second["rows"]] == [
+        "alice",
+        "bob",
+    ]
+    assert second["next"] is None
+
+
 async def test_an_export_is_everything_in_its_form(read: Service) -> None:
     shown = (await get(read)).json()["rows"]
     below = {"below": str(len(shown))}
@@ -262,6 +281,37 @@ async def test_a_stream_has_no_end_that_could_be_said(read: Service) -> None:
         read, params={"below": "3"}, headers={"Accept": "text/event-stream"}
     )
     assert (said.status_code, said.json()["field"]) == (400, "recorded_until")
+
+
+async def test_what_a_heartbeat_says_is_gone_on_from(
+    read: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands behind every entry of its leaf; EventSource gives up at a 400."""
+    monkeypatch.setattr(auditing, "HEARTBEAT_SECONDS", 0.0)
+    headers = {"Accept": "text/event-stream"}
+    async with (
+        served(read) as (url, _),
+        httpx.AsyncClient(auth=AUTH, timeout=20) as client,
+    ):
+        wanted = {"event": "Revoked"}
+        async with client.stream(
+            "GET", url + AUDIT, headers=headers, params=wanted
+        ) as s:
+            with anyio.fail_after(20):
+                at = [line async for line in until_id(s.aiter_lines())][-1]
+        again = headers | {"Last-Event-ID": at.removeprefix("id: ")}
+        async with client.stream("GET", url + AUDIT, headers=again) as s:
+            assert s.status_code == 200
+            _, data = await told(s.aiter_lines())
+            assert data["event"] == "AuditAccessed"
+
+
+async def until_id(lines: AsyncIterator[str]) -> AsyncGenerator[str]:
+    """Yield lines to the first that says an id."""
+    async for line in lines:
+        yield line
+        if line.startswith("id: "):
+            return
 
 
 async def test_a_place_that_is_none_is_refused(read: Service) -> None:

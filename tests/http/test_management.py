@@ -131,6 +131,19 @@ async def test_a_list_holds_what_the_caller_may_see(here: Service) -> None:
     assert (await get(here, f"{ALICE}/history")).status_code == 403
 
 
+async def test_grants_of_others_are_told_of_by_no_cursor(here: Service) -> None:
+    for subject in ("bob", "carol", "dave"):
+        consent = here.life.scene.consent(key=GrantKey("cloud", subject))
+        await here.life.broker.provision(CALLER, consent)
+    allow(here, Role.AUDITOR, subjects=frozenset({"bob"}))
+    said = (await get(here, "/v1/grants?limit=1")).json()
+    assert [grant["subject"] for grant in said["grants"]] == ["bob"]
+    assert said["next"] is None
+    said = (await get(here, "/v1/diff?from_leaf=0&limit=1")).json()
+    assert len(said["changes"]) == 1
+    assert said["next"] is None
+
+
 async def test_a_slash_in_a_subject_is_a_part_of_it(staff: Service) -> None:
     consent = staff.life.scene.consent(key=GrantKey("cloud", "a/b ü"))
     await staff.life.broker.provision(CALLER, consent)

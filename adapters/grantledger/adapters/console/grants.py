@@ -9,6 +9,7 @@ from markupsafe import Markup
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from grantledger.adapters.bootstrap.seeing import seen_page
 from grantledger.adapters.console.asking import (
     grants_asked,
     said,
@@ -22,6 +23,7 @@ from grantledger.adapters.http.shown import grant_data
 from grantledger.domain.audit import AuditFilter, AuditPosition, AuditRow
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import InvalidRequest, NotProvisioned
+from grantledger.domain.fleet import MAX_PAGE
 from grantledger.domain.policy import Operation
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import ERASED_TEXT, GrantStatus
@@ -50,15 +52,22 @@ async def grants(visit: Visit) -> Response:
     after = uuid_of(said(query, "after"), "after")
     await visit.must(Operation.LIST)
     await visit.record(AuditUse.READ, f"grants: {_named(query)}")
-    page = await visit.console.opened.ledger.page(wanted, after=after, limit=PAGE_SIZE)
-    seen = [
-        one
-        for one in page.grants
-        if visit.may(Operation.LIST, one.state.provider, one.state.subject)
-    ]
-    following = None
-    if page.after is not None:
-        following = with_fields(query, after=page.after)
+    everything = visit.sees_all(Operation.LIST)
+
+    async def page(after: UUID | None) -> tuple[Sequence[UserGrant], UUID | None]:
+        limit = PAGE_SIZE if everything else MAX_PAGE
+        found = await visit.console.opened.ledger.page(wanted, after=after, limit=limit)
+        return found.grants, found.after
+
+    def may(one: UserGrant) -> bool:
+        return visit.may(Operation.LIST, one.state.provider, one.state.subject)
+
+    seen: Sequence[UserGrant]
+    if everything:
+        seen, place = await page(after)
+    else:
+        seen, place = await seen_page(page, may, lambda one: one.id, after, PAGE_SIZE)
+    following = None if place is None else with_fields(query, after=place)
     return visit.page(
         "grants.html",
         "Grants",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
@@ -13,6 +13,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic.json_schema import SkipJsonSchema
 
+from grantledger.adapters.bootstrap.seeing import seen_page
 from grantledger.adapters.http import shown
 from grantledger.adapters.http.management import models
 from grantledger.adapters.http.management.asking import GRANT, Calling, Keyed, grant_for
@@ -102,18 +103,10 @@ def add_to(router: APIRouter, service: Service) -> None:
             size = await point_of(opened.ledger, at, at_leaf, known=size)
             said = f"every grant when there were {size} leaves"
             await broker.audit_access.record(caller, AuditUse.AS_OF, said)
-        found = await _page(service, wanted, size, after, limit)
-        policy = broker.env.policy
-        may_see = [
-            grant
-            for grant in found.grants
-            if policy.permits(
-                caller, operation, grant.state.provider, grant.state.subject
-            )
-        ]
+        grants, place = await _seen(service, caller, wanted, size, after, limit)
         return {
-            "grants": [shown.grant_data(grant) for grant in may_see],
-            "next": None if found.after is None else _cursor(found.after, size),
+            "grants": [shown.grant_data(grant) for grant in grants],
+            "next": None if place is None else _cursor(place, size),
             "log_size": size,
         }
 
@@ -281,6 +274,35 @@ def _check_point(*said: object) -> None:
     """
     if sum(one is not None for one in said) != 1:
         raise InvalidRequest("say one of at, version and position", "at")
+
+
+async def _seen(
+    service: Service,
+    caller: Caller,
+    wanted: GrantFilter,
+    size: int | None,
+    after: UUID | None,
+    limit: int,
+) -> tuple[Sequence[UserGrant], UUID | None]:
+    """Return the next grants that the caller may see, and where to go on."""
+    policy = service.opened.broker.env.policy
+    operation = Operation.LIST if size is None else Operation.AS_OF
+    everything = policy.permits_all(caller, operation)
+    portion = limit if everything else MAX_PAGE
+
+    async def following(
+        after: UUID | None,
+    ) -> tuple[Sequence[UserGrant], UUID | None]:
+        page = await _page(service, wanted, size, after, portion)
+        return page.grants, page.after
+
+    def may(grant: UserGrant) -> bool:
+        state = grant.state
+        return policy.permits(caller, operation, state.provider, state.subject)
+
+    if everything:
+        return await following(after)
+    return await seen_page(following, may, lambda one: one.id, after, limit)
 
 
 async def _page(

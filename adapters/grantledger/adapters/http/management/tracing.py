@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 from pydantic.json_schema import SkipJsonSchema
 
+from grantledger.adapters.bootstrap.seeing import seen_page
 from grantledger.adapters.bootstrap.tracing import Asked, trace_token
 from grantledger.adapters.http.management import models, trace_models
 from grantledger.adapters.http.management.asking import Calling, body_of, body_schema
@@ -97,9 +99,23 @@ def add_to(router: APIRouter, service: Service) -> None:
         said = f"leaves {sizes[0]} to {sizes[1]}"
         await broker.audit_access.record(caller, AuditUse.DIFF, said, grant_id=grant_id)
         if grant_id is None:
-            some, place = await ledger.changes(
-                sizes, provider=provider, after=after, limit=limit
-            )
+            everything = policy.permits_all(caller, Operation.AS_OF)
+            portion = limit if everything else MAX_PAGE
+
+            async def following(
+                after: UUID | None,
+            ) -> tuple[Sequence[Change], UUID | None]:
+                return await ledger.changes(
+                    sizes, provider=provider, after=after, limit=portion
+                )
+
+            some: Sequence[Change]
+            if everything:
+                some, place = await following(after)
+            else:
+                some, place = await seen_page(
+                    following, may, lambda one: one.grant_id, after, limit
+                )
         else:
             grant = await ledger.get(grant_id)
             if grant is None or not policy.permits(
@@ -111,6 +127,6 @@ def add_to(router: APIRouter, service: Service) -> None:
         return {
             "from_size": sizes[0],
             "to_size": sizes[1],
-            "changes": [change_data(one) for one in some if may(one)],
+            "changes": [change_data(one) for one in some],
             "next": place,
         }
