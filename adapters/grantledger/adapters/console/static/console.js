@@ -33,6 +33,5 @@
   }
   localTimes(document);
   sliders();
-  document.addEventListener("htmx:load", (event) => localTimes(event.target));
   enter();
 })();
