@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from grantledger.adapters.http.bodies import FORM
 from grantledger.domain.values import Outcome
-from tests.console.scene import CALLER, LINK, looking
+from tests.console.scene import CALLER, LINK, looking, signed_in, visited
 
 
 async def test_a_link_lets_in_once(tmp_path: Path) -> None:
@@ -74,3 +75,34 @@ async def test_every_answer_keeps_browsers_to_this_place(tmp_path: Path) -> None
             assert said.headers["x-content-type-options"] == "nosniff"
         assert (await there.client.get("/console/static/../app.py")).status_code == 404
         assert (await there.client.get("/console/static/none.css")).status_code == 404
+
+
+async def test_what_is_no_form_is_refused_in_words(tmp_path: Path) -> None:
+    async with looking(tmp_path) as there:
+        for body, kind in ((b"x" * 70_000, FORM), (b"{}", "application/json")):
+            for path in ("enter", "leave", "trace"):
+                said = await there.client.post(
+                    f"/console/{path}", content=body, headers={"Content-Type": kind}
+                )
+                assert said.status_code == 400, path
+                assert "the form" in said.text
+
+
+async def test_a_session_of_the_link_is_none_where_people_sign_in(
+    tmp_path: Path,
+) -> None:
+    """It may do everything, and the policy is not asked: it stays on its machine."""
+    async with visited(tmp_path, "") as there:
+        assert (await there.client.get("/console")).status_code == 200
+        there.client.cookies.update(signed_in(there.console, local=True))
+        assert (await there.client.get("/console")).status_code == 401
+
+
+async def test_an_ended_session_that_cannot_be_looked_up_shows_nothing(
+    tmp_path: Path,
+) -> None:
+    async with looking(tmp_path) as there:
+        there.service.life.scene.home.sql("ALTER TABLE once RENAME TO gone")
+        said = await there.client.get("/console/grants")
+        assert said.status_code in {500, 503}
+        assert "alice" not in said.text

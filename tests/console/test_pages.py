@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import UUID
 
-import pytest
-
+from grantledger.adapters.console.entering import ENTER
+from grantledger.domain.audit import AuditFilter
 from grantledger.domain.values import GrantKey, Outcome
 from tests.broker.scene import CALLER
-from tests.console.scene import Looking, looking
+from tests.console.scene import LINK, Looking, console_at, csrf_of, looking
+from tests.contract.stores import PostgresStore
+from tests.support.pg_scene import pg_scene
 
 CRAFTED = '<script>alert("x")</script>"\'&'
 
@@ -51,24 +54,27 @@ async def test_the_trail_says_whether_it_leaves_something_out(tmp_path: Path) ->
         assert "Nothing is on the record" in part
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/console/grants?status=nonsense",
-        "/console/grants?after=x",
-        "/console/grants/x",
-        "/console/trail?from=yesterday",
-        "/console/trail?after=1",
-        "/console/trail?subject=alice",
-    ],
-)
-async def test_what_cannot_be_meant_is_said_on_a_page(
-    tmp_path: Path, path: str
-) -> None:
+async def test_what_cannot_be_meant_is_said_on_a_page(tmp_path: Path) -> None:
     async with looking(tmp_path) as there:
-        said = await there.client.get(path)
-        assert said.status_code == 400
-        assert 'role="alert"' in said.text
+        for path in (
+            "/console/grants?status=nonsense",
+            "/console/grants?after=x",
+            "/console/grants/x",
+            "/console/trail?from=yesterday",
+            "/console/trail?after=1",
+            "/console/trail?after=99999999999999999999.0",
+            "/console/trail?from=0001-01-01T00:00:00Z",
+            "/console?at=0001-01-01T00:00:00Z",
+            "/console?at=9999-12-31T23:59:59-14:00",
+            "/console?at=2999-01-01T00:00:00Z",
+            "/console/leaf/99999999999999999999",
+            "/console/leaf/x",
+            "/console/proof/99999999999999999999",
+            "/console/trail?subject=alice",
+        ):
+            said = await there.client.get(path)
+            assert said.status_code == 400, path
+            assert 'role="alert"' in said.text, path
 
 
 async def test_what_others_have_written_is_text_on_every_page(tmp_path: Path) -> None:
@@ -105,3 +111,78 @@ async def test_every_page_is_recorded_without_what_it_named(tmp_path: Path) -> N
         entries = there.service.journal()[before:]
         assert [e["outcome"] for e in entries] == [Outcome.AUDIT_READ] * 2
         assert "canary" not in str(entries)
+
+
+async def test_a_page_that_cannot_be_recorded_shows_nothing(tmp_path: Path) -> None:
+    async with looking(tmp_path) as there:
+        grant = f"/grants/{await grant_id(there)}"
+        paths = ("", "/grants", grant, "/trail", "/leaf/0", "/proof/0", "/export")
+        for path in paths:
+            assert (await there.client.get(f"/console{path}")).status_code == 200, path
+        there.service.life.scene.home.sql(
+            "CREATE TRIGGER full BEFORE INSERT ON stored_events"
+            " BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+        for path in paths:
+            shown = await there.client.get(f"/console{path}")
+            assert shown.status_code in {500, 503}
+            for words in ("alice", "Provisioned", "leaf_hash", "<svg", "Leaves"):
+                assert words not in shown.text, path
+
+
+async def test_the_newest_rows_of_a_grant_are_read_and_no_others(
+    tmp_path: Path,
+) -> None:
+    async with looking(tmp_path) as there:
+        for _ in range(3):
+            assert (await there.service.post(json={})).status_code == 200
+        ledger, grant = there.service.life.opened.ledger, UUID(await grant_id(there))
+        await ledger.complete_audit()
+        rows = (await ledger.audit(AuditFilter(grant_id=grant))).rows
+        assert len(rows) > 3
+        before = await ledger.before_newest(grant, None, 2)
+        assert before == rows[-3].at
+        page = await ledger.audit(AuditFilter(grant_id=grant), after=before)
+        assert page.rows == rows[-2:]
+        assert await ledger.before_newest(grant, None, len(rows)) is None
+        older = await ledger.before_newest(grant, rows[-1].at.leaf_index, 1)
+        assert older is not None
+        assert older < rows[-2].at
+
+
+async def test_the_overview_says_what_it_does_not_count(tmp_path: Path) -> None:
+    async with looking(tmp_path) as there:
+        ledger = there.service.life.opened.ledger
+        assert "Complete from" not in (await there.client.get("/console")).text
+        ledger.counted = 1
+        assert "Complete from" in (await there.client.get("/console")).text
+        ledger.audited, ledger.brought = 1, 0
+        assert (await there.service.post(json={})).status_code == 200
+        page = await there.client.get("/console")
+        assert page.status_code == 200
+        assert "Not all is counted yet" in page.text
+
+
+async def test_pages_stand_over_postgresql_too(tmp_path: Path, dsn: str) -> None:
+    store = PostgresStore(dsn).migrated()
+    with pg_scene(tmp_path, store) as scene:
+        async with scene.open() as life:
+            _, client = console_at(life.opened, scene.home.settings())
+            grant = await life.grant()
+            async with client:
+                await client.post(ENTER, data={"secret": LINK})
+                for path in (
+                    "",
+                    "?at=2001-01-01T00:00:00Z",
+                    "/grants?provider=cloud&subject=alice",
+                    f"/grants/{grant.id}",
+                    "/trail?event=Provisioned",
+                    "/leaf/0",
+                    "/proof/0",
+                ):
+                    page = await client.get(f"/console{path}")
+                    assert page.status_code == 200, path
+                csrf = csrf_of((await client.get("/console/trace")).text)
+                form = {"grant": str(grant.id), "csrf": csrf}
+                traced = await client.post("/console/trace", data=form)
+                assert "cloud · alice" in traced.text

@@ -27,6 +27,8 @@ LEASE_SECONDS = 60.0
 """How long one try may take: nobody else tries before."""
 FIRST_WAIT_SECONDS = 5.0
 AT_ONCE = 100
+ROUND_SECONDS = 30.0
+"""After so long no other notice of a receiver is tried in this round."""
 LEAVES_AT_ONCE = 2_000
 MAX_WAIT_SECONDS = 86_400.0
 
@@ -192,9 +194,13 @@ class Announcing:
         await self._look(name)
         told = 0
         now = self._env.clock.now()
+        until = now + timedelta(seconds=ROUND_SECONDS)
         for owed in await self._outbox.owed(name, now, AT_ONCE):
+            if self._env.clock.now() >= until:
+                # The next round of all the others waits for this one.
+                break
             if receiver.polls:
-                await self._wait_for(owed)
+                await self._wait_for(receiver, owed)
             else:
                 told += await self._tell(receiver, owed)
         return told
@@ -211,12 +217,17 @@ class Announcing:
         receiver = self.receivers[name]
         await self._look(name)
         found: list[tuple[Owed, Notice]] = []
-        for owed in await self._outbox.owed(name, None, limit, after=after):
-            notice = await self._notice(owed)
-            if notice is not None and _concerns(receiver, notice):
-                found.append((owed, notice))
-            else:
-                await self._outbox.done(owed)
+        while len(found) < limit:
+            some = await self._outbox.owed(name, None, limit - len(found), after=after)
+            for owed in some:
+                after = owed.leaf_index
+                notice = await self._notice(owed)
+                if notice is not None and _concerns(receiver, notice):
+                    found.append((owed, notice))
+                else:
+                    await self._outbox.done(owed)
+            if not some:
+                break
         return found
 
     async def acknowledged(self, name: str, notice_id: str, told: Told) -> bool:
@@ -266,11 +277,11 @@ class Announcing:
         await self._outbox.postpone(leased, now + timedelta(seconds=wait))
         return 0
 
-    async def _wait_for(self, owed: Owed) -> None:
+    async def _wait_for(self, receiver: Receiver, owed: Owed) -> None:
         """Give up what a receiver has not asked for in time."""
         notice = await self._notice(owed)
         now = self._env.clock.now()
-        if notice is None:
+        if notice is None or not _concerns(receiver, notice):
             await self._outbox.done(owed)
         elif now - notice.revoked_at >= GIVE_UP_AFTER:
             await self._close(owed, notice, Told("not_asked_for"))

@@ -37,11 +37,12 @@ def token_graph(trace: GrantTrace) -> TokenGraph:
     """Return the picture of what a trace found: ancestors, the traced, descendants."""
     near = list(trace.ancestors)[:MAX_ANCESTORS]
     everything = [*near, *trace.traced, *trace.descendants]
+    traced = {one.token.id for one in trace.traced}
     # What may live, and what was asked for, is drawn before the rest.
     chosen = sorted(
         everything,
         key=lambda one: (
-            one not in trace.traced,
+            one.token.id not in traced,
             not one.may_live,
             -one.token.id.leaf_index,
         ),
@@ -53,7 +54,6 @@ def token_graph(trace: GrantTrace) -> TokenGraph:
     places = _places(drawn)
     width = max(x for x, _ in places.values()) + BOX_WIDTH + MARGIN
     height = max(y for _, y in places.values()) + BOX_HEIGHT + MARGIN
-    traced = {one.token.id for one in trace.traced}
     opening = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" role="img" '

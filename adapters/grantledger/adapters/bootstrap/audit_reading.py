@@ -12,6 +12,7 @@ from datetime import datetime
 
 from grantledger.adapters.ledger.audit_reads import MAX_ENTRY
 from grantledger.domain.audit import (
+    MAX_ROWS,
     OF_EVENT,
     AuditFilter,
     AuditPage,
@@ -22,6 +23,7 @@ from grantledger.domain.audit import (
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.broker import Broker
 from grantledger.domain.errors import InvalidRequest
+from grantledger.domain.fleet import check_limit
 from grantledger.domain.policy import Operation, Policy
 from grantledger.domain.requests import Caller
 
@@ -68,7 +70,7 @@ class Reading:
         """
         if self._everything:
             return await self.trail.audit(self.wanted, after=after, limit=limit)
-        check_limit(limit)
+        check_limit(limit, MAX_ROWS)
         seen: list[AuditRow] = []
         page = await self.trail.audit(self.wanted, after=after, limit=MAX_ROWS)
         for _ in range(LOOKS - 1):

@@ -27,7 +27,9 @@ from grantledger.adapters.console.entering import OneTimeLink
 from grantledger.adapters.console.rendering import PACKAGE, render
 from grantledger.adapters.console.signing_in import SignIn
 from grantledger.adapters.console.visitors import ROOT, Console
+from grantledger.adapters.http import problems
 from grantledger.adapters.http.guarding import noticed
+from grantledger.domain.errors import GrantledgerError
 
 PAGES: tuple[Callable[[Console], Sequence[BaseRoute]], ...] = (
     overview.routes,
@@ -76,7 +78,11 @@ def build_console(
     ]
     app = Starlette(
         routes=routes,
-        exception_handlers={HTTPException: _no_page, Exception: _mistake},
+        exception_handlers={
+            HTTPException: _no_page,
+            GrantledgerError: _refused,
+            Exception: _mistake,
+        },
     )
     app.router.redirect_slashes = False
     return _Kept(app)
@@ -108,6 +114,21 @@ async def _no_page(_request: Request, error: Exception) -> Response:
         render("message.html", title="Not found", visit=None, root=ROOT, said=words),
         status,
     )
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    """Answer what nobody who is known asked for, or what could not be recorded."""
+    status = 500
+    if isinstance(error, GrantledgerError):
+        status = problems.meaning_of(error).status
+    page = render(
+        "message.html",
+        title="This cannot be shown",
+        visit=None,
+        root=ROOT,
+        said=str(error),
+    )
+    return HTMLResponse(page, status)
 
 
 async def _mistake(_request: Request, error: Exception) -> Response:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TypeVar
 from urllib.parse import urlencode
@@ -16,7 +17,11 @@ from grantledger.domain.values import GrantStatus, TokenFingerprint
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
-MAX_INDEX = 2**53
+FIRST_YEAR, LAST_YEAR = 1970, 9000
+CLOCKS_APART = timedelta(minutes=1)
+# Fifteen digits are below 2**53: every store and every script counts so far.
+_INDEX = re.compile(r"[0-9]{1,15}")
+_PLACE = re.compile(r"([0-9]{1,15})\.(-1|[0-9]{1,9})")
 
 
 def said(query: Mapping[str, str], name: str) -> str | None:
@@ -52,24 +57,39 @@ def time_of(value: str | None, field: str) -> datetime | None:
     """Return the time that a text says; one without a zone is UTC.
 
     Raises:
-        InvalidRequest: it is none.
+        InvalidRequest: it is none, or of no year that times are counted with.
     """
     found = _read(datetime.fromisoformat, value, field, "a time, 2026-03-01T12:00:00Z")
-    if found is not None and found.utcoffset() is None:
-        return found.replace(tzinfo=UTC)
+    if found is None:
+        return None
+    if not FIRST_YEAR <= found.year <= LAST_YEAR:
+        years = f"{FIRST_YEAR} to {LAST_YEAR}"
+        raise InvalidRequest(f"{field} is a time of the years {years}", field)
+    return found.replace(tzinfo=UTC) if found.utcoffset() is None else found
+
+
+def past_of(value: str | None, field: str, now: datetime) -> datetime | None:
+    """Return the time that a text says, which is not to come.
+
+    Raises:
+        InvalidRequest: it is none, or later than a minute from now.
+    """
+    found = time_of(value, field)
+    if found is not None and found > now + CLOCKS_APART:
+        raise InvalidRequest(f"{field} is still to come", field)
     return found
 
 
 def index_of(value: str | None, field: str) -> int | None:
-    """Return the number of leaves that a text says.
+    """Return the leaf's index that a text says.
 
     Raises:
         InvalidRequest: it is none.
     """
     if value is None:
         return None
-    if not (value.isascii() and value.isdigit()) or int(value) > MAX_INDEX:
-        raise InvalidRequest(f"{field} is a number of leaves", field)
+    if _INDEX.fullmatch(value) is None:
+        raise InvalidRequest(f"{field} is a leaf's index, from 0 on", field)
     return int(value)
 
 
@@ -81,11 +101,10 @@ def position_of(value: str | None) -> AuditPosition | None:
     """
     if value is None:
         return None
-    leaf, _, entry = value.partition(".")
-    try:
-        return AuditPosition(int(leaf), int(entry))
-    except ValueError:
-        raise InvalidRequest("after is a leaf and an entry, 17.0", "after") from None
+    found = _PLACE.fullmatch(value)
+    if found is None:
+        raise InvalidRequest("after is a leaf and an entry, 17.0", "after")
+    return AuditPosition(int(found[1]), int(found[2]))
 
 
 def grants_asked(query: Mapping[str, str]) -> GrantFilter:

@@ -12,20 +12,20 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from grantledger.adapters.console.rendering import render
 from grantledger.adapters.console.sessions import ConsoleSession
 from grantledger.adapters.console.visitors import (
     ENDED,
     ROOT,
     Console,
     Visit,
+    entrance,
+    form_of,
     unknown,
     visited,
 )
-from grantledger.adapters.http import bodies
 from grantledger.domain.values import Secret
 
 LINK_SECONDS = 300
@@ -74,10 +74,10 @@ def routes(console: Console, link: OneTimeLink | None) -> list[BaseRoute]:
         Route(LEAVE, visited(console, leave), methods=["POST"]),
     ]
     if link is not None:
-        entrance = _Entrance(console, link)
+        door = _Entrance(console, link)
         found += [
-            Route(ENTER, entrance.show, methods=["GET"]),
-            Route(ENTER, entrance.enter, methods=["POST"]),
+            Route(ENTER, door.show, methods=["GET"]),
+            Route(ENTER, door.enter, methods=["POST"]),
         ]
     return found
 
@@ -88,12 +88,10 @@ class _Entrance:
         self._link = link
 
     async def show(self, _request: Request) -> Response:
-        return HTMLResponse(
-            render("entrance.html", title="Sign in", visit=None, root=ROOT)
-        )
+        return entrance(self._console, "Sign in")
 
     async def enter(self, request: Request) -> Response:
-        form = await bodies.form_of(request, MAX_FORM_BYTES)
+        form = await form_of(request, MAX_FORM_BYTES)
         opened = self._console.opened
         now = opened.clock.now()
         if not self._link.opens(form.get("secret", [""])[-1], now):
@@ -120,9 +118,7 @@ async def leave(visit: Visit) -> Response:
     now = opened.clock.now()
     left = (session.ends_at - now).total_seconds()
     await opened.ledger.duties.take(ENDED, session.digest, now, left + 60)
-    answer = HTMLResponse(
-        render("entrance.html", title="Signed out", visit=None, root=ROOT)
-    )
+    answer = entrance(visit.console, "Signed out")
     answer.headers.append("set-cookie", visit.console.sessions.end())
     return answer
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from uuid import UUID
 
 from markupsafe import Markup
@@ -12,18 +13,18 @@ from starlette.routing import BaseRoute, Route
 from grantledger.adapters.bootstrap.seeing import seen_page
 from grantledger.adapters.console.asking import (
     grants_asked,
+    past_of,
     said,
-    time_of,
     uuid_of,
     with_fields,
 )
 from grantledger.adapters.console.rows import shown_rows
 from grantledger.adapters.console.visitors import ROOT, Console, Visit, visited
 from grantledger.adapters.http.shown import grant_data
-from grantledger.domain.audit import AuditFilter, AuditPosition, AuditRow
+from grantledger.domain.audit import AuditFilter, AuditRow
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import InvalidRequest, NotProvisioned
-from grantledger.domain.fleet import MAX_PAGE
+from grantledger.domain.fleet import MAX_PAGE, GrantFilter
 from grantledger.domain.policy import Operation
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import ERASED_TEXT, GrantStatus
@@ -74,7 +75,11 @@ async def grants(visit: Visit) -> Response:
         grants=seen,
         query=query,
         statuses=_STATUS,
-        providers=sorted(visit.console.opened.providers),
+        providers=[
+            name
+            for name in sorted(visit.console.opened.providers)
+            if visit.may(Operation.LIST, name)
+        ],
         following=following,
         first=None if after is None else with_fields(query, after=None),
     )
@@ -84,10 +89,12 @@ async def grant(visit: Visit) -> Response:
     """Answer `GET /console/grants/{id}?at=…`: one grant, now or as it was."""
     grant_id = _id(visit.request.path_params["id"])
     query = visit.request.query_params
-    at = time_of(said(query, "at"), "at")
-    ledger = visit.console.opened.ledger
+    ledger, clock = visit.console.opened.ledger, visit.console.opened.clock
+    at = past_of(said(query, "at"), "at", clock.now())
     now = await ledger.get(grant_id)
     if now is None:
+        # To whom some are hidden, none is told apart from those.
+        await visit.must(Operation.HISTORY, "", "")
         raise NotProvisioned(f"there is no grant {grant_id}")
     state = now.state
     await visit.must(Operation.HISTORY, state.provider, state.subject)
@@ -113,12 +120,12 @@ async def grant(visit: Visit) -> Response:
         state=state,
         at=at,
         first_at=rows[0].recorded_at if rows else None,
-        now=visit.console.opened.clock.now(),
+        now=clock.now(),
         # Made by us, of names and numbers: nothing in it is anybody's text.
         picture=Markup(timeline.svg()),  # noqa: S704 - see above
         rows=shown_rows(reversed(rows[-MAX_LISTED:])),
         more=more or len(rows) > MAX_LISTED,
-        live=await ledger.hand_outs(grant_id, at or visit.console.opened.clock.now()),
+        live=None if at else await ledger.hand_outs(grant_id, clock.now()),
     )
 
 
@@ -126,18 +133,18 @@ async def _rows_of(
     visit: Visit, grant_id: UUID, below: int | None
 ) -> tuple[list[AuditRow], bool]:
     """Return the newest rows of a grant, oldest first, and whether there are more."""
+    ledger = visit.console.opened.ledger
+    # An empty page brings the trail up to the log.
+    await ledger.audit(AuditFilter(below=0), limit=1)
+    first = after = await ledger.before_newest(grant_id, below, MAX_DRAWN)
     kept: list[AuditRow] = []
-    more = False
-    after: AuditPosition | None = None
     wanted = AuditFilter(grant_id=grant_id, below=below)
     while True:
-        page = await visit.console.opened.ledger.audit(wanted, after=after, limit=500)
+        page = await ledger.audit(wanted, after=after, limit=500)
         kept += page.rows
-        more = more or len(kept) > MAX_DRAWN
-        kept = kept[-MAX_DRAWN:]
         after = page.after
         if after is None:
-            return kept, more
+            return kept[-MAX_DRAWN:], first is not None
 
 
 def _id(text: str) -> UUID:
@@ -147,7 +154,7 @@ def _id(text: str) -> UUID:
     return found
 
 
-def _named(query: object) -> str:
+def _named(query: Mapping[str, str]) -> str:
     """Return which fields were asked for; their values may name people."""
-    names = sorted(str(name) for name in dict(query))  # type: ignore[call-overload]  # a mapping
+    names = [one.name for one in fields(GrantFilter) if said(query, one.name)]
     return ", ".join(names) or "all"

@@ -10,7 +10,7 @@ from dataclasses import fields
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from grantledger.adapters.console.asking import position_of
+from grantledger.adapters.console.asking import index_of, position_of
 from grantledger.adapters.console.rows import shown
 from grantledger.adapters.console.visitors import ROOT, Console, Visit, visited
 from grantledger.adapters.ledger.published_log import LoggedLeaf
@@ -33,7 +33,7 @@ def routes(console: Console) -> Sequence[BaseRoute]:
     """Return the routes."""
     return [
         Route(f"{ROOT}/leaf/{{place}}", visited(console, leaf), methods=["GET"]),
-        Route(f"{ROOT}/proof/{{index:int}}", visited(console, proof), methods=["GET"]),
+        Route(f"{ROOT}/proof/{{index}}", visited(console, proof), methods=["GET"]),
     ]
 
 
@@ -63,7 +63,7 @@ async def proof(visit: Visit) -> Response:
 
     Against the newest published checkpoint that covers it, else one signed now.
     """
-    index = visit.request.path_params["index"]
+    index = index_of(visit.request.path_params["index"], "leaf") or 0
     await visit.must_see_all(Operation.AUDIT)
     await visit.record(AuditUse.READ, f"proof of leaf {index}")
     stored = await _stored(visit, index)

@@ -12,13 +12,14 @@ from starlette.routing import BaseRoute, Route
 
 from grantledger.adapters.bootstrap.ledgers import spool_of
 from grantledger.adapters.bootstrap.sampling import sampled
-from grantledger.adapters.console.asking import said, time_of
+from grantledger.adapters.console.asking import past_of, said
 from grantledger.adapters.console.visitors import ROOT, Console, Visit, visited
 from grantledger.adapters.keys.signing import is_signed
 from grantledger.adapters.ledger.log_memory import LogView
 from grantledger.adapters.ledger.tallying import Activity
-from grantledger.domain.audit import AuditOutcome
+from grantledger.domain.audit import AuditFilter, AuditOutcome
 from grantledger.domain.audit_access import AuditUse
+from grantledger.domain.errors import Unavailable
 from grantledger.domain.policy import Operation
 from grantledger.domain.values import GrantStatus
 from grantledger.projections.charts import Column, columns
@@ -37,14 +38,21 @@ def routes(console: Console) -> Sequence[BaseRoute]:
 
 async def overview(visit: Visit) -> Response:
     """Answer `GET /console?at=…`."""
-    at = time_of(said(visit.request.query_params, "at"), "at")
+    opened = visit.console.opened
+    query = visit.request.query_params
+    at = past_of(said(query, "at"), "at", opened.clock.now())
     await visit.must(Operation.LIST)
     await visit.record(AuditUse.READ, "overview")
-    opened = visit.console.opened
     now = at or opened.clock.now()
     view = await opened.ledger.log()
     refusal = opened.ledger.memory.refusal
-    await opened.ledger.complete_audit()
+    behind: str | None = None
+    try:
+        # An empty page brings the trail up to the log, if that is not long.
+        await opened.ledger.audit(AuditFilter(below=0), limit=1)
+    except Unavailable as error:
+        behind = str(error)
+    whole = visit.sees_all(Operation.LIST)
     activity = await opened.ledger.activity(now - WINDOW, now, INTERVAL)
     return visit.page(
         "overview.html",
@@ -56,19 +64,24 @@ async def overview(visit: Visit) -> Response:
         root_hash=view.tree.root().hex(),
         refusal=None if refusal is None else str(refusal),
         checkpoint=await _checkpoint(visit, view, now),
-        sample=await sampled(opened, spool_of(visit.console.settings)),
+        whole=whole,
+        # What is owed is of everybody's grants.
+        sample=(
+            await sampled(opened, spool_of(visit.console.settings)) if whole else None
+        ),
         statuses=_STATUS,
         by_provider=[
             one
             for one in _by_provider(await opened.ledger.grants_by_status())
-            if visit.may(Operation.LIST, one[0])
+            if visit.sees_whole(Operation.LIST, one[0])
         ],
-        since=activity.since,
+        behind=behind,
+        since=activity.since if activity.since > now - WINDOW else None,
         charts=_charts(
             [
                 one
                 for one in activity.counts
-                if visit.may(Operation.LIST, one.provider or None)
+                if visit.sees_whole(Operation.LIST, one.provider)
             ],
             now,
         ),

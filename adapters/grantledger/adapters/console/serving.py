@@ -44,7 +44,7 @@ async def console_of(
         console = Console(
             opened,
             settings,
-            Sessions(sealer, secure=sign_in.secure),
+            Sessions(sealer, secure=sign_in.secure, local=False),
             origin_of(public_url),
             SIGN_IN,
         )
@@ -79,7 +79,8 @@ async def serve_console(
         secret = secrets.token_urlsafe(SECRET_BYTES)
         link = OneTimeLink.made(Secret(secret), caller, opened.clock.now())
         sealer = CookieSealer(opened.ring, secrets.token_bytes)
-        console = Console(opened, settings, Sessions(sealer, secure=False), origin)
+        sessions = Sessions(sealer, secure=False, local=True)
+        console = Console(opened, settings, sessions, origin)
         config = server_config(build_console(console, link), HttpSettings())
         server = ListeningServer(config, lambda: started(f"{origin}{ENTER}#{secret}"))
         await server.serve(bound)

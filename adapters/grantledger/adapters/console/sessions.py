@@ -61,10 +61,13 @@ class Sessions:
     Args:
         sealer: of the cookie.
         secure: whether browsers reach it by https; else by http on a loopback host.
+        local: whether visitors come by the one-time link. A session of one way in is
+            none of the other: what may do everything stays on its machine.
     """
 
-    def __init__(self, sealer: CookieSealer, *, secure: bool) -> None:
+    def __init__(self, sealer: CookieSealer, *, secure: bool, local: bool) -> None:
         self._sealer = sealer
+        self._local = local
         self._secure = secure
         # A name that browsers only take with Secure, Path=/ and no Domain.
         self._name = f"{'__Host-' if secure else ''}grantledger-console"
@@ -85,7 +88,9 @@ class Sessions:
             )
         except msgspec.DecodeError:
             return None  # sealed by another version of this program
-        return found if found is not None and now < found.ends_at else None
+        if found is None or found.local is not self._local or now >= found.ends_at:
+            return None
+        return found
 
     def end(self) -> str:
         """Return the cookie that ends it in its browser."""

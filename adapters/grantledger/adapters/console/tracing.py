@@ -24,7 +24,7 @@ from grantledger.projections.trace import GrantTrace
 
 TRACE, REVOKE = f"{ROOT}/trace", f"{ROOT}/revoke"
 MAX_TOKENS = 200
-"""Rows of a table of tokens; the newest of more."""
+"""Rows of a table of tokens or holders; of more, what may live, then the newest."""
 
 
 def routes(console: Console) -> Sequence[BaseRoute]:
@@ -83,11 +83,18 @@ async def _shown(visit: Visit, one: GrantTrace) -> dict[str, object]:
                 visit.caller, selection, local=visit.session.local
             )
         ]
-    tokens = [*one.traced, *one.ancestors, *one.descendants]
+    tokens = sorted(
+        [*one.traced, *one.ancestors, *one.descendants],
+        key=lambda token: (token.may_live, token.token.id),
+    )
+    listed = sorted(tokens[-MAX_TOKENS:], key=lambda token: token.token.id)
+    holders = sorted(one.holders, key=lambda holder: holder.last_at)[-MAX_TOKENS:]
     return {
         "trace": one,
-        "tokens": tokens[:MAX_TOKENS],
-        "left_out": max(0, len(tokens) - MAX_TOKENS),
+        "tokens": listed,
+        "left_out": len(tokens) - len(listed),
+        "holders": holders,
+        "holders_left_out": len(one.holders) - len(holders),
         # Made by us, of numbers and of our own words.
         "picture": Markup(graph.svg),  # noqa: S704 - see above
         "undrawn": graph.left_out,

@@ -22,7 +22,7 @@ from grantledger.adapters.settings import Settings
 from grantledger.adapters.upstream.signed import same
 from grantledger.domain.audit import AuditFilter
 from grantledger.domain.audit_access import AuditUse
-from grantledger.domain.errors import Denied, GrantledgerError
+from grantledger.domain.errors import Denied, GrantledgerError, InvalidRequest
 from grantledger.domain.policy import Operation, Policy
 from grantledger.domain.requests import Caller
 from grantledger.domain.values import ActorKind
@@ -72,6 +72,13 @@ class Visit:
         return self.session.local or policy.permits(
             self.caller, operation, provider, subject
         )
+
+    def sees_whole(self, operation: Operation, provider: str) -> bool:
+        """Tell whether every grant of a provider is the visitor's to see.
+
+        What counts many users' grants says something of each. `""` is the ledger's own.
+        """
+        return self.may(operation, provider, "")
 
     def sees_all(self, operation: Operation) -> bool:
         """Tell whether nothing is hidden from the visitor."""
@@ -132,8 +139,9 @@ class Visit:
 
         Raises:
             Denied: another has sent it, and that is recorded.
+            InvalidRequest: it is none, or too long.
         """
-        read = await bodies.form_of(self.request, MAX_FORM_BYTES)
+        read = await form_of(self.request, MAX_FORM_BYTES)
         said = {name: values[-1] for name, values in read.items()}
         headers = self.request.headers
         if (
@@ -193,9 +201,34 @@ def unknown(console: Console, request: Request) -> Response:
     """Return the way in."""
     if console.sign_in is not None and request.method == "GET":
         return RedirectResponse(console.sign_in, 303)
-    return HTMLResponse(
-        render("entrance.html", title="Sign in", visit=None, root=ROOT), 401
+    return entrance(console, "Sign in", 401)
+
+
+def entrance(console: Console, title: str, status: int = 200) -> Response:
+    """Return the page that says how to come in here."""
+    page = render(
+        "entrance.html", title=title, visit=None, root=ROOT, sign_in=console.sign_in
     )
+    return HTMLResponse(page, status)
+
+
+async def form_of(request: Request, limit: int) -> dict[str, list[str]]:
+    """Return what a form says.
+
+    Args:
+        request: whose body it is.
+        limit: of the body, in bytes.
+
+    Raises:
+        InvalidRequest: it is none, or longer than the limit.
+    """
+    try:
+        return dict(await bodies.form_of(request, limit))
+    except bodies.TooLargeError:
+        words = f"the form is longer than {limit} bytes"
+    except bodies.WrongTypeError as error:
+        words = f"the form must be {error}"
+    raise InvalidRequest(words, "form")
 
 
 def caller_of(request: Request, session: ConsoleSession) -> Caller:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
+from uuid import UUID
 
 from eventsourcing.persistence import Cursor
 
@@ -14,6 +15,7 @@ from grantledger.adapters.ledger.audit_reads import live_side
 from grantledger.adapters.ledger.doing import Doing
 from grantledger.adapters.ledger.rows import from_micros, micros
 from grantledger.adapters.ledger.touching import MARGIN
+from grantledger.domain.audit import AuditPosition
 
 T = TypeVar("T")
 MAX_COUNTED = 200_000
@@ -50,7 +52,13 @@ class Activities:
 
 
 class Tallies(Doing):
-    """The part of a store's ledger that counts; safe in threads."""
+    """The part of a store's ledger that counts; safe in threads.
+
+    Attributes:
+        counted: rows of the audit trail that are counted at most.
+    """
+
+    counted = MAX_COUNTED
 
     @abstractmethod
     def _size_at(self, c: Cursor, at: datetime) -> int:
@@ -65,6 +73,33 @@ class Tallies(Doing):
                 " GROUP BY provider, status"
             )
             return {(row[0], row[1]): int(row[2]) for row in c.fetchall()}
+
+        return await self._read(read)
+
+    async def before_newest(
+        self, grant_id: UUID, below: int | None, count: int
+    ) -> AuditPosition | None:
+        """Return the place that so many of a grant's newest rows come after.
+
+        Args:
+            grant_id: whose rows.
+            below: rows of leaves with a smaller index; None: all.
+            count: at least 1.
+
+        Returns:
+            None where there are no more rows than these.
+        """
+
+        def read(c: Cursor) -> AuditPosition | None:
+            side, size = live_side(c)
+            c.execute(
+                "SELECT leaf_index, entry FROM audit_rows"
+                " WHERE side=? AND grant_id=? AND leaf_index < ?"
+                " ORDER BY leaf_index DESC, entry DESC LIMIT 1 OFFSET ?",
+                (side, grant_id.hex, size if below is None else below, count),
+            )
+            row = c.fetchone()
+            return None if row is None else AuditPosition(int(row[0]), int(row[1]))
 
         return await self._read(read)
 
@@ -90,11 +125,11 @@ class Tallies(Doing):
                 "SELECT min(recorded_at), count(*) FROM (SELECT recorded_at"
                 " FROM audit_rows WHERE side=? AND leaf_index >= ? AND leaf_index < ?"
                 " ORDER BY leaf_index DESC, entry DESC LIMIT ?) w",
-                (side, first, last, MAX_COUNTED),
+                (side, first, last, self.counted),
             )
             oldest, count = c.fetchone()
             start = micros(since)
-            if count == MAX_COUNTED:
+            if count == self.counted:
                 start = max(start, int(oldest))
             c.execute(
                 "SELECT recorded_at / ?, event, outcome, provider, count(*)"
@@ -103,7 +138,7 @@ class Tallies(Doing):
                 " ORDER BY leaf_index DESC, entry DESC LIMIT ?) w"
                 " WHERE recorded_at >= ? AND recorded_at < ?"
                 " GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
-                (step, side, first, last, MAX_COUNTED, start, micros(until)),
+                (step, side, first, last, self.counted, start, micros(until)),
             )
             return Activities(
                 from_micros(start),

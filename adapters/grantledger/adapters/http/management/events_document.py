@@ -17,7 +17,7 @@ _POLL: dict[str, Any] = {
     "description": "RFC 8936 section 2.4; answered at once.",
     "additionalProperties": False,
     "properties": {
-        "maxEvents": {"type": "integer", "minimum": 0, "maximum": 100},
+        "maxEvents": {"type": "integer", "minimum": 0},
         "returnImmediately": {"type": "boolean"},
         "ack": {"type": "array", "items": _TEXT, "maxItems": 50},
         "setErrs": {
