@@ -107,7 +107,8 @@ def remains(settings: Settings) -> list[str]:
     ]
     if place_of(settings) is not None:
         found += [
-            "PostgreSQL's write-ahead log, until its segments are overwritten",
+            "PostgreSQL's write-ahead log, until its segments, recycled ones too, are "
+            "overwritten or removed",
             "archived write-ahead logs, and standbys that have not replayed it",
         ]
     return found
