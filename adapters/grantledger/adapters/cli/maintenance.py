@@ -107,8 +107,7 @@ def remains(settings: Settings) -> list[str]:
     ]
     if place_of(settings) is not None:
         found += [
-            "PostgreSQL's write-ahead log, until its segments, recycled ones too, are "
-            "overwritten or removed",
+            "segments of the write-ahead log, recycled ones too, until overwritten",
             "archived write-ahead logs, and standbys that have not replayed it",
         ]
     return found
