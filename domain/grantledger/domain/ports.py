@@ -162,6 +162,14 @@ class Recorded:
     committed_at: float
 
 
+class AccessJournal(Protocol):
+    """Where it is recorded that somebody read, or was refused."""
+
+    async def record(self, entry: AccessEntry) -> Recorded:
+        """Make the entry durable; see `Ledger.record`."""
+        ...
+
+
 class Ledger(Protocol):
     """The store: decisions start from a row, appends prove it was current."""
 

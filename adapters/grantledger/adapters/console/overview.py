@@ -10,7 +10,7 @@ from markupsafe import Markup
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from grantledger.adapters.bootstrap.ledgers import spool_of
+from grantledger.adapters.bootstrap.ledgers import readings_of, spool_of
 from grantledger.adapters.bootstrap.sampling import sampled
 from grantledger.adapters.console.asking import past_of, said
 from grantledger.adapters.console.visitors import ROOT, Console, Visit, visited
@@ -62,6 +62,8 @@ async def overview(visit: Visit) -> Response:
         ledger=opened.ledger.name,
         size=view.tree.size,
         root_hash=view.tree.root().hex(),
+        appends=opened.ledger.appends,
+        readings=readings_of(visit.console.settings).name,
         refusal=None if refusal is None else str(refusal),
         checkpoint=await _checkpoint(visit, view, now),
         whole=whole,
