@@ -192,6 +192,7 @@ class Ledger(Protocol):
         lane: Lane = Lane.ORDINARY,
         *,
         lease_over: datetime | None = None,
+        holds_at: int | None = None,
     ) -> AppendVerdict:
         """Store the grant's pending events and its row in one transaction.
 
@@ -202,6 +203,8 @@ class Ledger(Protocol):
             lane: OUTCOME is never refused for a full queue.
             lease_over: refuse (LEASE_HELD) unless the store's own time, read under
                 its lock, is past this.
+            holds_at: refuse (CONFLICT) unless the ledger's own stream, which says
+                what is under legal hold, is still at this version.
 
         Raises:
             Unavailable: the queue is full, or the store cannot be written.

@@ -197,14 +197,16 @@ class Deciding:
         try:
             if isinstance(grant, LedgerLife):
                 return self._decide_life(work, grant)
-            return self._decide(work, grant)
+            return self._decide(work, grant, unit.holds_at)
         except self.failures:
             raise
         except Exception as cause:  # noqa: BLE001 - this unit's own, whatever it is
             # Nothing was written yet for it: the other units go on.
             return _own(cause, f"an event of grant {grant.id}")
 
-    def _decide(self, work: Work, grant: UserGrant) -> AppendVerdict:
+    def _decide(
+        self, work: Work, grant: UserGrant, holds_at: int | None
+    ) -> AppendVerdict:
         """Return the verdict; everything that a unit can spoil comes before writing."""
         writes = work.writes
         events = [e for e in grant.pending_events if isinstance(e, GrantEvent)]
@@ -213,6 +215,8 @@ class Deciding:
         base = grant.stored_version
         if self._newest_of(work, grant.id) != base:
             return self._who_won(work, events[0])
+        if holds_at not in {None, self._newest_of(work, LEDGER_STREAM)}:
+            return AppendVerdict.CONFLICT
         wrapped: WrappedKey | None = None
         if base == 0:
             if self._known(work, grant):
