@@ -162,7 +162,7 @@ class PostgresLedger(StoredLedger):
             )
         except STORAGE_ERRORS as cause:
             raise translated(cause, place.name) from cause
-        ledger.appends = appends
+        ledger.appends = ledger.published.appends = appends
         return ledger
 
     # -- what `StoredLedger` builds on
