@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -43,6 +43,7 @@ class Console:
         sessions: of its visitors.
         origin: of this console, as browsers write it.
         sign_in: where a visitor without a session is sent; None: by link alone.
+        left: sessions that were ended here, where the ledger cannot be told.
     """
 
     opened: OpenBroker
@@ -50,16 +51,22 @@ class Console:
     sessions: Sessions
     origin: str
     sign_in: str | None = None
+    left: set[bytes] = field(default_factory=set[bytes])
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One request of somebody who has signed in."""
+    """One request of somebody who has signed in.
+
+    Attributes:
+        behind: leaves without rows, where this login may not make them.
+    """
 
     console: Console
     request: Request
     session: ConsoleSession
     caller: Caller
+    behind: int = 0
 
     def may(
         self,
@@ -171,6 +178,9 @@ def visited(console: Console, page: Page) -> Callable[[Request], Awaitable[Respo
             return unknown(console, request)
         visit = Visit(console, request, session, caller_of(request, session))
         try:
+            if not console.opened.ledger.appends:
+                lag = await console.opened.ledger.audit_lag()
+                visit = replace(visit, behind=lag.leaves)
             return await page(visit)
         except GrantledgerError as error:
             await console.opened.broker.refused(visit.caller, error)
@@ -190,9 +200,10 @@ async def session_of(console: Console, request: Request) -> ConsoleSession | Non
     """Return the session of a request, None where there is none or it was ended."""
     opened = console.opened
     session = console.sessions.current(request.cookies, opened.clock.now())
-    if session is None or await opened.ledger.duties.taken(ENDED, session.digest):
+    if session is None or session.digest in console.left:
         return None
-    return session
+    ended = await opened.ledger.duties.taken(ENDED, session.digest)
+    return None if ended else session
 
 
 def unknown(console: Console, request: Request) -> Response:
