@@ -130,7 +130,7 @@ async def remake(
         WrongKey: the ring does not open something.
         LedgerReadOnly: this process may not.
     """
-    done = await _pass(opened, settings)
+    done = more = await _pass(opened, settings)
     await anyio.sleep(follow_seconds)
     for _ in range(passes):
         await anyio.sleep(follow_seconds)
