@@ -37,6 +37,7 @@ class AuditAccess:
         use: AuditUse,
         asked: str,
         *,
+        persons: str = "",
         grant_id: UUID | None = None,
         key: GrantKey | None = None,
     ) -> str:
@@ -46,7 +47,9 @@ class AuditAccess:
             caller: who reads.
             use: what for.
             asked: what was asked for, in words, cut to 500 characters; sealed. It
-                names no token.
+                names no token, and no person.
+            persons: the rest of it, which names some. It is nowhere but sealed: what
+                is recorded outside the ledger does without.
             grant_id: of the one grant that is read, None for several.
             key: likewise, where the reader named it.
 
@@ -54,6 +57,8 @@ class AuditAccess:
             Unavailable: it could not be recorded, so nothing may leave.
         """
         env = self._env
+        if persons and env.elsewhere is None:
+            asked = f"{asked}: {persons}"
         grant = None
         if grant_id is not None:
             grant = await env.ledger.get(grant_id)

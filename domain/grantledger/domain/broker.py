@@ -5,6 +5,7 @@ Each use case stands in a file of its own; this one puts them together.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from uuid import UUID
 
@@ -316,6 +317,10 @@ class Broker:
             caller, key, reason=reason, abandon=abandon, thorough=thorough
         )
         self._hand_outs.forget(key)
+        # An answer on disk may be of this grant. One that cannot be given back now
+        # stays there for whoever brings answers home next.
+        with suppress(GrantledgerError):
+            await self.recover()
         return receipt
 
     async def resume_erasures(self, *, thorough: bool = False) -> int:

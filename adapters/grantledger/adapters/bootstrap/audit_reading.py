@@ -6,7 +6,7 @@ Rows come a page at a time, so that no answer needs more memory than a page.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
@@ -26,11 +26,14 @@ from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.fleet import check_limit
 from grantledger.domain.policy import Operation, Policy
 from grantledger.domain.requests import Caller
+from grantledger.domain.values import DEFAULT_LABEL, GrantKey
 
 PORTION = 500
 LOOKS = 5
 """Times `MAX_ROWS` rows that are looked at for one page of a caller who sees some."""
 POLL_SECONDS = 1.0
+PERSONAL = frozenset({"subject", "label", "actor", "address"})
+"""Fields of a filter that may name a person."""
 _POSITION = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,10}))?")
 
 OPERATIONS = {
@@ -174,23 +177,60 @@ async def admitted(
             "what is followed has no end: leave out recorded_until and below",
             "recorded_until",
         )
-    asked = f"{how}: {in_words(wanted)}"
-    await broker.audit_access.record(caller, use, asked, grant_id=wanted.grant_id)
+    await on_record(broker, caller, use, wanted, how)
     return Reading(trail, broker.env.policy, caller, operation, wanted)
 
 
+async def on_record(
+    broker: Broker, caller: Caller, use: AuditUse, wanted: AuditFilter, how: str
+) -> None:
+    """Record who asks for which rows; what names a user goes with the user's grant.
+
+    Raises:
+        Unavailable: it could not be recorded; nothing may leave.
+    """
+    key = None
+    if wanted.provider is not None and wanted.subject is not None:
+        label = wanted.label or DEFAULT_LABEL
+        key = GrantKey(wanted.provider, wanted.subject, label)
+    await broker.audit_access.record(
+        caller,
+        use,
+        f"{how}: {in_words(wanted)}",
+        persons=persons_in(wanted),
+        grant_id=wanted.grant_id,
+        key=key,
+    )
+
+
 def in_words(wanted: AuditFilter) -> str:
-    """Return what was asked for; a token's fingerprint by its first digits."""
+    """Return what was asked for; a token's fingerprint by its first digits.
+
+    Of what names a person only that it was given: see `persons_in`.
+    """
     said: list[str] = []
+    for name, text in _given(wanted):
+        if name in PERSONAL:
+            said.append(f"{name} given")
+        elif name == "fingerprint":
+            said.append(f"{name}={text.rpartition(':')[2][:8]}")
+        else:
+            said.append(f"{name}={text}")
+    return ", ".join(said) or "everything"
+
+
+def persons_in(wanted: AuditFilter) -> str:
+    """Return what was asked for that may name a person, but for the subject."""
+    said = (f"{n}={t}" for n, t in _given(wanted) if n in PERSONAL and n != "subject")
+    return ", ".join(said)
+
+
+def _given(wanted: AuditFilter) -> Iterator[tuple[str, str]]:
     for one in fields(wanted):
         value = getattr(wanted, one.name)
-        if value is None:
-            continue
-        text = value.isoformat() if isinstance(value, datetime) else str(value)
-        if one.name == "fingerprint":
-            text = text.rpartition(":")[2][:8]
-        said.append(f"{one.name}={text}")
-    return ", ".join(said) or "everything"
+        if value is not None:
+            is_time = isinstance(value, datetime)
+            yield one.name, value.isoformat() if is_time else str(value)
 
 
 def position_of(text: str | None, field: str = "after") -> AuditPosition | None:
