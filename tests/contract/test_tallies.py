@@ -44,3 +44,44 @@ async def test_what_happened_is_counted_by_minute_and_kind(
     assert found.since == now - HOUR
     later = await ledger.activity(now + HOUR, now + 2 * HOUR, MINUTE)
     assert later.counts == []
+
+
+async def test_all_grants_are_told_as_they_were_at_each_size(
+    ledger: StoredLedger,
+) -> None:
+    told: dict[int, dict[tuple[str, str], int]] = {0: {}}
+
+    async def note() -> None:
+        told[await ledger.size()] = await ledger.grants_by_status()
+
+    for subject in ("alice", "bob"):
+        await ledger.append(new_grant(subject))
+        await note()
+    for grant in await ledger.grants():
+        await ledger.append(revoked(grant.fork()))
+        await note()
+    for size, counts in told.items():
+        then = await ledger.fleet_then(size)
+        assert then is not None
+        assert then.by_status == counts
+    then = await ledger.fleet_then(1)
+    assert then is not None
+    assert sorted(grant is None for grant in then.changed.values()) == [False, True]
+
+
+async def test_of_what_is_too_long_ago_nothing_is_told(ledger: StoredLedger) -> None:
+    for subject in ("alice", "bob"):
+        await ledger.append(new_grant(subject))
+    ledger.replayed = 1
+    assert await ledger.fleet_then(0) is None
+    assert await ledger.fleet_then(1) is not None
+    ledger.replayed, ledger.since = 3, 1
+    assert await ledger.fleet_then(0) is None
+
+
+async def test_the_root_is_told_of_every_size(ledger: StoredLedger) -> None:
+    roots: dict[int, bytes] = {}
+    for subject in ("alice", "bob", "carol"):
+        roots[await ledger.size()] = (await ledger.log()).tree.root()
+        await ledger.append(new_grant(subject))
+    assert {size: await ledger.published.root(size) for size in roots} == roots

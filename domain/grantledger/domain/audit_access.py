@@ -60,7 +60,7 @@ class AuditAccess:
         elif key is not None:
             grant = await env.ledger.find(key)
         request_id = env.ids.request_id()
-        await env.ledger.record(
+        await env.journal.record(
             AccessEntry(
                 at=env.clock.now(),
                 outcome=Outcome.AUDIT_READ,

@@ -21,6 +21,7 @@ from grantledger.domain.values import MAX_NAME_LENGTH, MAX_SUBJECT_LENGTH
 MAX_LINES = 1_000
 """Lines of one answer; what is left out is said."""
 
+DEFAULT_DAYS = 90
 MAX_DAYS = 36_500
 NOBODY = "-"
 
@@ -54,7 +55,7 @@ class Asked:
     caller: str | None = None
     address: str | None = None
     key_id: str | None = None
-    days: int = 90
+    days: int = DEFAULT_DAYS
 
     def __post_init__(self) -> None:
         """Refuse what is out of bounds."""
@@ -92,12 +93,17 @@ class Inquiry(ABC):
 
     Attributes:
         needs: fields of `Asked` without which it is no question.
+        now: its moment `at` is the present unless another is said.
+        of_all: it compares rows with those before them, whosever they are: of some
+            rows alone the answer would be wrong, and tell where the others are.
 
     Raises:
         InvalidRequest: names the field that is missing.
     """
 
     needs: ClassVar[Sequence[str]] = ()
+    now: ClassVar[bool] = False
+    of_all: ClassVar[bool] = False
 
     def __init__(self, asked: Asked) -> None:
         self.asked = asked

@@ -75,7 +75,11 @@ class AuditReads(Doing):
             and those of one leaf.
         examined: positions that are looked at for one page.
         brought: leaves whose rows a page waits for; of more it says so.
+        appends: whether this program's login may append. One that may only read sees
+            the rows that the replicas' workers have made.
     """
+
+    appends = True
 
     audited = 500
     made = 500
@@ -154,6 +158,8 @@ class AuditReads(Doing):
 
     async def _near(self) -> None:
         """Bring the trail up to the log, if that is not the work of minutes."""
+        if not self.appends:
+            return
         end = await self._read(log_size)
         behind = end - (await self._read(live_side))[1]
         if behind <= self.brought:
