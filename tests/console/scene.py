@@ -15,6 +15,7 @@ from grantledger.adapters.console.app import build_console
 from grantledger.adapters.console.entering import ENTER, OneTimeLink
 from grantledger.adapters.console.sessions import ConsoleSession, Sessions
 from grantledger.adapters.console.visitors import Console
+from grantledger.adapters.http.edge import Edge
 from grantledger.adapters.keys.cookies import CookieSealer
 from grantledger.adapters.settings import Settings
 from grantledger.domain.values import Secret
@@ -55,7 +56,8 @@ def console_at(
     """Return a console of this broker, and a browser that has not come in."""
     sealer = CookieSealer(opened.ring, lambda n: b"\1" * n)
     sessions = Sessions(sealer, secure=False, local=local)
-    console = Console(opened, settings, sessions, ORIGIN)
+    edge = Edge(settings.file.http, opened.clock.now)
+    console = Console(opened, settings, sessions, ORIGIN, edge)
     link = OneTimeLink.made(Secret(LINK), CALLER, opened.clock.now()) if local else None
     app = build_console(console, link)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -78,9 +80,11 @@ def signed_in(console: Console, *, local: bool = False) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def looking(tmp_path: Path, *, enter: bool = True) -> AsyncGenerator[Looking]:
-    """Open the console over a broker with alice's grant."""
-    async with service(tmp_path) as made:
+async def looking(
+    tmp_path: Path, *, enter: bool = True, http: str = ""
+) -> AsyncGenerator[Looking]:
+    """Open the console over alice's grant; `http` is as `service` takes it."""
+    async with service(tmp_path, http=http) as made:
         console, client = console_at(made.life.opened, made.settings)
         async with client:
             found = Looking(made, console, client)

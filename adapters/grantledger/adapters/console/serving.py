@@ -15,6 +15,7 @@ from grantledger.adapters.console.sessions import Sessions
 from grantledger.adapters.console.signing_in import SIGN_IN, sign_in_of
 from grantledger.adapters.console.visitors import Console
 from grantledger.adapters.http.browsers import origin_of
+from grantledger.adapters.http.edge import Edge
 from grantledger.adapters.http.listening import bound_to
 from grantledger.adapters.http.serving import ListeningServer, server_config
 from grantledger.adapters.keys.cookies import CookieSealer
@@ -46,6 +47,7 @@ async def console_of(
             settings,
             Sessions(sealer, secure=sign_in.secure, local=False),
             origin_of(public_url),
+            Edge(settings.file.http, opened.clock.now),
             SIGN_IN,
         )
         yield build_console(console, sign_in=sign_in)
@@ -80,7 +82,10 @@ async def serve_console(
         link = OneTimeLink.made(Secret(secret), caller, opened.clock.now())
         sealer = CookieSealer(opened.ring, secrets.token_bytes)
         sessions = Sessions(sealer, secure=False, local=True)
-        console = Console(opened, settings, sessions, origin)
-        config = server_config(build_console(console, link), HttpSettings())
+        # Nothing stands before this one: no proxy of the service is believed.
+        alone = HttpSettings()
+        edge = Edge(alone, opened.clock.now)
+        console = Console(opened, settings, sessions, origin, edge)
+        config = server_config(build_console(console, link), alone)
         server = ListeningServer(config, lambda: started(f"{origin}{ENTER}#{secret}"))
         await server.serve(bound)

@@ -18,6 +18,9 @@ from grantledger.adapters.bootstrap.audit_reading import (
 from grantledger.adapters.console.rendering import render
 from grantledger.adapters.console.sessions import ConsoleSession, Sessions
 from grantledger.adapters.http import bodies, problems
+from grantledger.adapters.http.callers import described
+from grantledger.adapters.http.edge import Edge
+from grantledger.adapters.http.identity import Identity
 from grantledger.adapters.settings import Settings
 from grantledger.adapters.upstream.signed import same
 from grantledger.domain.audit import AuditFilter
@@ -30,7 +33,6 @@ from grantledger.domain.values import ActorKind
 ROOT = "/console"
 ENDED = "console-session"
 MAX_FORM_BYTES = 65_536
-MAX_AGENT_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Console:
         settings: of that broker.
         sessions: of its visitors.
         origin: of this console, as browsers write it.
+        edge: says from where a visitor comes; believes the proxies that it names.
         sign_in: where a visitor without a session is sent; None: by link alone.
         left: sessions that were ended here, where the ledger cannot be told.
     """
@@ -50,6 +53,7 @@ class Console:
     settings: Settings
     sessions: Sessions
     origin: str
+    edge: Edge
     sign_in: str | None = None
     left: set[bytes] = field(default_factory=set[bytes])
 
@@ -242,11 +246,5 @@ async def form_of(request: Request, limit: int) -> dict[str, list[str]]:
 
 def caller_of(request: Request, session: ConsoleSession) -> Caller:
     """Return the visitor as the record knows it."""
-    agent = request.headers.get("user-agent", "")[:MAX_AGENT_LENGTH]
-    return Caller(
-        id=session.caller,
-        kind=ActorKind.ADMIN,
-        peer_ip=request.client.host if request.client else None,
-        user_agent="".join(c for c in agent if c.isprintable()) or None,
-        auth_method=session.method,
-    )
+    found = Identity(session.caller, session.method)
+    return described(request, found, ActorKind.ADMIN)

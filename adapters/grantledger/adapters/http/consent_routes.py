@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import replace
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
@@ -146,9 +145,7 @@ class ConsentRoutes:
 
 def browser_of(request: Request) -> Caller:
     """Return who acts in a browser: a user, whoever it is."""
-    return replace(
-        described(request, Identity(BROWSER, "browser_session")), kind=ActorKind.USER
-    )
+    return described(request, Identity(BROWSER, "browser_session"), ActorKind.USER)
 
 
 def _carried(
