@@ -170,13 +170,16 @@ async def test_an_export_is_everything_in_its_form(read: Service) -> None:
     assert text.headers["content-type"].startswith("text/csv")
     table = list(csv.DictReader(io.StringIO(text.text)))
     assert [row["event"] for row in table] == [row["event"] for row in shown]
+    ranked = "application/json;q=0.1, text/csv;q=0, application/x-ndjson;q=0.2"
+    best = await get(read, params=below, headers={"Accept": ranked})
+    assert best.headers["content-type"] == "application/x-ndjson"
     for form in ("ocsf", "otel"):
         said = await get(read, params={"format": form, **below})
         assert len(said.text.splitlines()) == len(shown)
     parquet = await get(read, params={"format": "parquet", **below})
     assert parquet.content[:4] == parquet.content[-4:] == b"PAR1"
     reasons = [entry.get("reason") for entry in read.journal()]
-    assert reasons.count("audit_export") == 5
+    assert reasons.count("audit_export") == 6
 
 
 async def test_exports_have_places_and_give_them_back(read: Service) -> None:

@@ -13,7 +13,7 @@ from grantledger.adapters.bootstrap.audit_reading import (
     OPERATIONS,
     Reading,
     admitted,
-    in_words,
+    on_record,
 )
 from grantledger.adapters.console.rendering import render
 from grantledger.adapters.console.sessions import ConsoleSession, Sessions
@@ -144,10 +144,8 @@ class Visit:
         broker, how = self.console.opened.broker, f"console: {how}"
         if not self.session.local:
             return await admitted(broker, self.caller, use, wanted, how)
-        await broker.audit_access.record(
-            self.caller, use, f"{how}: {in_words(wanted)}", grant_id=wanted.grant_id
-        )
         trail = self.console.opened.ledger
+        await on_record(broker, trail, self.caller, use, wanted, how)
         return Reading(trail, Policy.open(), self.caller, OPERATIONS[use], wanted)
 
     async def record(self, use: AuditUse, asked: str, **about: object) -> None:

@@ -13,7 +13,7 @@ import struct
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import fields, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -33,6 +33,7 @@ from grantledger.adapters.http.management.asking import (
     body_of,
     body_schema,
 )
+from grantledger.adapters.http.negotiating import preferred
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.http.streams import Streamed
 from grantledger.domain.audit import (
@@ -53,14 +54,16 @@ JSON, SSE = "application/json", "text/event-stream"
 HEARTBEAT_SECONDS = 15.0
 RETRY = b"retry: 3000\n\n"
 _CURSOR = struct.Struct(">qiq")
-_BY_TYPE = {
-    MEDIA_TYPES[form].partition(";")[0]: form
-    for form in (ExportFormat.NDJSON, ExportFormat.CSV, ExportFormat.PARQUET)
+_BY_TYPE: dict[str, ExportFormat | Literal["json", "events"]] = {
+    JSON: "json",
+    **{kind: form for form, kind in MEDIA_TYPES.items()},
+    SSE: "events",
 }
+"""How each media type is answered, the one for who names none first."""
 _CONTENT: dict[str, Any] = {
+    **{kind.partition(";")[0]: {} for kind in _BY_TYPE},
     JSON: {"schema": {"$ref": "#/components/schemas/AuditPageOut"}},
     SSE: {"schema": {"type": "string"}},
-    **{kind: {} for kind in _BY_TYPE},
 }
 _Body = Annotated[models.AuditAsked, Depends(body_of(models.AuditAsked))]
 
@@ -105,10 +108,10 @@ class Auditing:
         self, request: Request, caller: Caller, said: models.AuditAsked
     ) -> Response:
         """Answer in the form that is asked for."""
-        accepted = _accepted(request)
-        if said.format is None and SSE in accepted:
+        accept = ",".join(request.headers.getlist("accept"))
+        form = said.format or _BY_TYPE[preferred(accept, list(_BY_TYPE))]
+        if form == "events":
             return await self._followed(request, caller, said)
-        form = said.format or _form_of(accepted)
         if isinstance(form, ExportFormat):
             return await self._exported(caller, said, form)
         return await self._page(caller, said)
@@ -226,29 +229,6 @@ def filter_of(said: models.AuditAsked) -> AuditFilter:
 def _no_cursor(said: models.AuditAsked) -> None:
     if said.cursor is not None:
         raise InvalidRequest("a cursor is of pages of JSON", "cursor")
-
-
-def _accepted(request: Request) -> list[str]:
-    """Return the media types of Accept, the most wanted first."""
-    ranked: list[tuple[float, str]] = []
-    for part in request.headers.get("accept", "").split(",")[:16]:
-        kind, _, rest = part.partition(";")
-        quality = 1.0
-        name, _, value = rest.strip().partition("=")
-        if name == "q":
-            with suppress(ValueError):
-                quality = float(value)
-        ranked.append((-quality, kind.strip().lower()))
-    return [kind for _, kind in sorted(ranked, key=lambda one: one[0])]
-
-
-def _form_of(accepted: list[str]) -> ExportFormat | str:
-    for kind in accepted:
-        if kind in _BY_TYPE:
-            return _BY_TYPE[kind]
-        if kind in {JSON, "application/*", "*/*"}:
-            break
-    return "json"
 
 
 def _cursor(after: AuditPosition, below: int) -> str:
