@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from grantledger.adapters.console.entering import ENTER, OneTimeLink
 from grantledger.adapters.console.sessions import ConsoleSession, Sessions
 from grantledger.adapters.console.visitors import Console
 from grantledger.adapters.http.edge import Edge
+from grantledger.adapters.http.streams import Streams
 from grantledger.adapters.keys.cookies import CookieSealer
 from grantledger.adapters.settings import Settings
 from grantledger.domain.values import Secret
@@ -57,7 +58,7 @@ def console_at(
     sealer = CookieSealer(opened.ring, lambda n: b"\1" * n)
     sessions = Sessions(sealer, secure=False, local=local)
     edge = Edge(settings.file.http, opened.clock.now)
-    console = Console(opened, settings, sessions, ORIGIN, edge)
+    console = Console(opened, settings, sessions, ORIGIN, edge, Streams())
     link = OneTimeLink.made(Secret(LINK), CALLER, opened.clock.now()) if local else None
     app = build_console(console, link)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -94,12 +95,14 @@ async def looking(
 
 
 @asynccontextmanager
-async def visited(tmp_path: Path, rule: str) -> AsyncGenerator[Looking]:
+async def visited(
+    tmp_path: Path, rule: str, roles: Sequence[str] = ("auditor", "responder")
+) -> AsyncGenerator[Looking]:
     """Open it for one who has signed in, by a rule of the policy alone.
 
     The broker has alice's grant at one of its two providers, `cloud` and `drive`.
     """
-    said = f'[[callers]]\nid = "{VISITOR}"\nroles = ["auditor", "responder"]\n{rule}'
+    said = f'[[callers]]\nid = "{VISITOR}"\nroles = {list(roles)}\n{rule}'
     async with service(tmp_path, extra=said, mirror="drive") as made:
         console, client = console_at(made.life.opened, made.settings, local=False)
         async with client:

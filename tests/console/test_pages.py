@@ -117,7 +117,8 @@ async def test_every_page_is_recorded_without_what_it_named(tmp_path: Path) -> N
 async def test_a_page_that_cannot_be_recorded_shows_nothing(tmp_path: Path) -> None:
     async with looking(tmp_path) as there:
         grant = f"/grants/{await grant_id(there)}"
-        paths = ("", "/grants", grant, "/trail", "/leaf/0", "/proof/0", "/export")
+        exports = ("/export", "/export/grants", "/export/grants/rows")
+        paths = ("", "/grants", grant, "/trail", "/leaf/0", "/proof/0", *exports)
         for path in paths:
             assert (await there.client.get(f"/console{path}")).status_code == 200, path
         there.service.life.scene.home.sql(

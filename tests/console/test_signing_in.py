@@ -60,15 +60,14 @@ auth_method = "client_secret_post"
 id = "console:alice"
 roles = ["auditor"]
 """
-        async with service(tmp_path, http=more) as made:
-            opened = made.life.opened
-            async with console_of(opened, made.settings) as console:
-                app = with_beside(build_app(made.whole), console)
-                transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-                async with httpx.AsyncClient(
-                    transport=transport, base_url=URL
-                ) as browser:
-                    yield Visiting(made, idp, browser)
+        async with (
+            service(tmp_path, http=more) as made,
+            console_of(made.whole) as console,
+        ):
+            app = with_beside(build_app(made.whole), console)
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url=URL) as browser:
+                yield Visiting(made, idp, browser)
 
 
 async def test_who_is_known_to_the_policy_sees_the_pages(tmp_path: Path) -> None:

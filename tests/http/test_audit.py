@@ -18,6 +18,7 @@ import uvicorn
 from grantledger.adapters.http.app import build_app
 from grantledger.adapters.http.management import auditing
 from grantledger.adapters.http.serving import ListeningServer
+from grantledger.adapters.http.streams import MAX_STREAMS, Streams
 from grantledger.domain.errors import RateLimited
 from grantledger.domain.policy import Role
 from grantledger.domain.values import GrantKey
@@ -182,13 +183,13 @@ async def test_an_export_is_everything_in_its_form(read: Service) -> None:
 
 
 async def test_exports_have_places_and_give_them_back(read: Service) -> None:
-    for _ in range(auditing.MAX_STREAMS + 2):
+    for _ in range(MAX_STREAMS + 2):
         said = await get(read, params={"format": "ndjson", "below": "1"})
         assert said.status_code == 200
 
 
 def test_one_stream_too_many_is_told_when_to_come_again() -> None:
-    streams = auditing.Streams(1)
+    streams = Streams(1)
     streams.take()
     with pytest.raises(RateLimited):
         streams.take()

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from grantledger.adapters.console import (
     entering,
     evidence,
+    exports,
     grants,
     leaf,
     overview,
@@ -38,6 +39,7 @@ PAGES: tuple[Callable[[Console], Sequence[BaseRoute]], ...] = (
     trail.routes,
     leaf.routes,
     evidence.routes,
+    exports.routes,
     tracing.routes,
 )
 """What each part of the console answers."""

@@ -21,6 +21,7 @@ from grantledger.adapters.http import bodies, problems
 from grantledger.adapters.http.callers import described
 from grantledger.adapters.http.edge import Edge
 from grantledger.adapters.http.identity import Identity
+from grantledger.adapters.http.streams import Streams
 from grantledger.adapters.settings import Settings
 from grantledger.adapters.upstream.signed import same
 from grantledger.domain.audit import AuditFilter
@@ -29,9 +30,18 @@ from grantledger.domain.errors import Denied, GrantledgerError, InvalidRequest
 from grantledger.domain.policy import Operation, Policy
 from grantledger.domain.requests import Caller
 from grantledger.domain.values import ActorKind
+from grantledger.projections.exports.formats import ExportFormat
 
 ROOT = "/console"
 ENDED = "console-session"
+ROW_FORMATS = (
+    ExportFormat.CSV,
+    ExportFormat.NDJSON,
+    ExportFormat.OCSF,
+    ExportFormat.OTEL,
+)
+GRANT_FORMATS = (ExportFormat.CSV, ExportFormat.NDJSON)
+"""How rows of the trail, and grants, are taken out."""
 MAX_FORM_BYTES = 65_536
 
 
@@ -45,6 +55,7 @@ class Console:
         sessions: of its visitors.
         origin: of this console, as browsers write it.
         edge: says from where a visitor comes; believes the proxies that it names.
+        streams: counts what takes long.
         sign_in: where a visitor without a session is sent; None: by link alone.
         left: sessions that were ended here, where the ledger cannot be told.
     """
@@ -54,6 +65,7 @@ class Console:
     sessions: Sessions
     origin: str
     edge: Edge
+    streams: Streams
     sign_in: str | None = None
     left: set[bytes] = field(default_factory=set[bytes])
 
@@ -164,7 +176,17 @@ class Visit:
     def page(self, template: str, title: str, **values: object) -> Response:
         """Return a page in the console's frame."""
         return HTMLResponse(
-            render(template, title=title, visit=self, root=ROOT, **values)
+            render(
+                template,
+                title=title,
+                visit=self,
+                root=ROOT,
+                may_export=self.may(Operation.EXPORT),
+                may_prove=self.may(Operation.EVIDENCE),
+                row_formats=ROW_FORMATS,
+                grant_formats=GRANT_FORMATS,
+                **values,
+            )
         )
 
 
@@ -193,6 +215,7 @@ def visited(console: Console, page: Page) -> Callable[[Request], Awaitable[Respo
                 code=error.code,
             )
             shown.status_code = problems.meaning_of(error).status
+            shown.headers.update(problems.retry_after(error))
             return shown
 
     return answer
