@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
+from grantledger.domain.audit import AuditFilter
 from tests.ledger.scene import denial, hand_out, new_grant, revoked
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -44,6 +45,25 @@ async def test_what_happened_is_counted_by_minute_and_kind(
     assert found.since == now - HOUR
     later = await ledger.activity(now + HOUR, now + 2 * HOUR, MINUTE)
     assert later.counts == []
+
+
+async def test_of_more_rows_than_are_counted_the_newest_are(
+    ledger: StoredLedger,
+) -> None:
+    """From the oldest of them on; those outside of the window count for nothing."""
+    for subject in ("alice", "bob", "carol"):
+        await ledger.append(new_grant(subject))
+    await ledger.complete_audit()
+    rows = (await ledger.audit(AuditFilter())).rows
+    ledger.counted = 2
+    since, until = rows[0].recorded_at - HOUR, rows[2].recorded_at
+    found = await ledger.activity(since, until, MINUTE)
+    assert [one.count for one in found.counts] == [1]
+    assert found.since == rows[1].recorded_at
+    ledger.counted = 4
+    found = await ledger.activity(since, until, MINUTE)
+    assert sum(one.count for one in found.counts) == 2
+    assert found.since == since
 
 
 async def test_all_grants_are_told_as_they_were_at_each_size(

@@ -8,7 +8,7 @@ from uuid import UUID
 from grantledger.domain.journal import MAX_REASON_LENGTH, AccessEntry, EntryPrivate
 from grantledger.domain.requests import Caller
 from grantledger.domain.surroundings import Surroundings
-from grantledger.domain.values import MAX_SUBJECT_LENGTH, GrantKey, Outcome
+from grantledger.domain.values import GrantKey, Outcome
 
 
 class AuditUse(StrEnum):
@@ -37,7 +37,6 @@ class AuditAccess:
         use: AuditUse,
         asked: str,
         *,
-        persons: str = "",
         grant_id: UUID | None = None,
         key: GrantKey | None = None,
     ) -> str:
@@ -47,9 +46,7 @@ class AuditAccess:
             caller: who reads.
             use: what for.
             asked: what was asked for, in words, cut to 500 characters; sealed. It
-                names no token, and no person.
-            persons: the rest of it, which names some. It is nowhere but sealed: what
-                is recorded outside the ledger does without.
+                names no token and no person.
             grant_id: of the one grant that is read, None for several.
             key: likewise, where the reader named it.
 
@@ -57,8 +54,6 @@ class AuditAccess:
             Unavailable: it could not be recorded, so nothing may leave.
         """
         env = self._env
-        if persons and env.elsewhere is None:
-            asked = f"{asked}: {persons}"
         grant = None
         if grant_id is not None:
             grant = await env.ledger.get(grant_id)
@@ -79,7 +74,8 @@ class AuditAccess:
                 policy=env.policy.version,
                 private=EntryPrivate(
                     actor=caller.private,
-                    subject=key.subject[:MAX_SUBJECT_LENGTH] if key else None,
+                    # Where no grant's key seals it, no erasure would reach it.
+                    subject=key.subject if key and grant else None,
                     detail=asked[:MAX_REASON_LENGTH] or None,
                 ),
             )

@@ -16,6 +16,7 @@ from uuid import UUID
 from grantledger.domain.audit import MAX_ADDRESS_LENGTH, AuditFilter, AuditRow, Fact
 from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.fleet import check_text, check_window
+from grantledger.domain.grant_state import GrantState
 from grantledger.domain.values import MAX_NAME_LENGTH, MAX_SUBJECT_LENGTH
 
 MAX_LINES = 1_000
@@ -125,6 +126,14 @@ class Inquiry(ABC):
     @abstractmethod
     def see(self, row: AuditRow) -> None:
         """Take note of a row."""
+
+    def states(self) -> Sequence[tuple[UUID, int]]:
+        """Return (grant, version) of each state that the answer needs beside rows."""
+        return ()
+
+    def know(self, state: GrantState, version: int) -> None:
+        """Take note of such a state."""
+        del state, version
 
     @abstractmethod
     def answer(self) -> Answer:

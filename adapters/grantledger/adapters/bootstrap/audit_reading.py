@@ -6,9 +6,10 @@ Rows come a page at a time, so that no answer needs more memory than a page.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from uuid import UUID
 
 from grantledger.adapters.ledger.audit_reads import MAX_ENTRY
 from grantledger.domain.audit import (
@@ -26,15 +27,15 @@ from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.fleet import check_limit
 from grantledger.domain.policy import Operation, Policy
 from grantledger.domain.requests import Caller
-from grantledger.domain.values import DEFAULT_LABEL, GrantKey
 
 PORTION = 500
 LOOKS = 5
 """Times `MAX_ROWS` rows that are looked at for one page of a caller who sees some."""
 POLL_SECONDS = 1.0
-PERSONAL = frozenset({"subject", "label", "actor", "address"})
-"""Fields of a filter that may name a person."""
 _POSITION = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,10}))?")
+
+_PERSONAL = frozenset({"subject", "label", "actor", "fingerprint", "address"})
+"""Fields whose values are kept nowhere else than under a grant's own key."""
 
 OPERATIONS = {
     AuditUse.READ: Operation.AUDIT,
@@ -177,60 +178,47 @@ async def admitted(
             "what is followed has no end: leave out recorded_until and below",
             "recorded_until",
         )
-    await on_record(broker, caller, use, wanted, how)
+    await on_record(broker, trail, caller, use, wanted, how)
     return Reading(trail, broker.env.policy, caller, operation, wanted)
 
 
 async def on_record(
-    broker: Broker, caller: Caller, use: AuditUse, wanted: AuditFilter, how: str
+    broker: Broker,
+    trail: AuditTrail,
+    caller: Caller,
+    use: AuditUse,
+    wanted: AuditFilter,
+    how: str,
 ) -> None:
-    """Record who asks for which rows; what names a user goes with the user's grant.
+    """Record a reading: of each grant of the user whom it is about, where it is.
+
+    So the record says who was looked up, by the grants alone, for as long as there are
+    any: an erasure takes it away with the rest.
 
     Raises:
         Unavailable: it could not be recorded; nothing may leave.
     """
-    key = None
-    if wanted.provider is not None and wanted.subject is not None:
-        label = wanted.label or DEFAULT_LABEL
-        key = GrantKey(wanted.provider, wanted.subject, label)
-    await broker.audit_access.record(
-        caller,
-        use,
-        f"{how}: {in_words(wanted)}",
-        persons=persons_in(wanted),
-        grant_id=wanted.grant_id,
-        key=key,
-    )
+    grants: Sequence[UUID | None] = [wanted.grant_id]
+    if wanted.grant_id is None and wanted.subject is not None:
+        grants = await trail.grants_of(wanted) or [None]
+    asked = f"{how}: {in_words(wanted)}"
+    for grant_id in grants:
+        await broker.audit_access.record(caller, use, asked, grant_id=grant_id)
 
 
 def in_words(wanted: AuditFilter) -> str:
-    """Return what was asked for; a token's fingerprint by its first digits.
-
-    Of what names a person only that it was given: see `persons_in`.
-    """
+    """Return what was asked for; of what may name a person, that it was said."""
     said: list[str] = []
-    for name, text in _given(wanted):
-        if name in PERSONAL:
-            said.append(f"{name} given")
-        elif name == "fingerprint":
-            said.append(f"{name}={text.rpartition(':')[2][:8]}")
-        else:
-            said.append(f"{name}={text}")
-    return ", ".join(said) or "everything"
-
-
-def persons_in(wanted: AuditFilter) -> str:
-    """Return what was asked for that may name a person, but for the subject."""
-    said = (f"{n}={t}" for n, t in _given(wanted) if n in PERSONAL and n != "subject")
-    return ", ".join(said)
-
-
-def _given(wanted: AuditFilter) -> Iterator[tuple[str, str]]:
     for one in fields(wanted):
         value = getattr(wanted, one.name)
-        if value is not None:
-            is_time = isinstance(value, datetime)
-            yield one.name, value.isoformat() if is_time else str(value)
+        if value is None:
+            continue
+        if one.name in _PERSONAL:
+            said.append(f"{one.name} (not kept)")
+        else:
+            text = value.isoformat() if isinstance(value, datetime) else str(value)
+            said.append(f"{one.name}={text}")
+    return ", ".join(said) or "everything"
 
 
 def position_of(text: str | None, field: str = "after") -> AuditPosition | None:

@@ -85,6 +85,10 @@ async def answered(
                 )
             for row in page.rows:
                 inquiry.see(row)
+    for grant_id, version in inquiry.states():
+        then = await opened.ledger.as_of(grant_id, version=version)
+        if then is not None:
+            inquiry.know(then.grant.state, version)
     whole = wanted.complete and broker.env.policy.permits_all(caller, Operation.AUDIT)
     return Answered(question, asked, inquiry.answer(), size, whole)
 

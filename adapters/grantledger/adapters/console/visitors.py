@@ -18,6 +18,10 @@ from grantledger.adapters.bootstrap.audit_reading import (
 from grantledger.adapters.console.rendering import render
 from grantledger.adapters.console.sessions import ConsoleSession, Sessions
 from grantledger.adapters.http import bodies, problems
+from grantledger.adapters.http.callers import described
+from grantledger.adapters.http.edge import Edge
+from grantledger.adapters.http.identity import Identity
+from grantledger.adapters.http.streams import Streams
 from grantledger.adapters.settings import Settings
 from grantledger.adapters.upstream.signed import same
 from grantledger.domain.audit import AuditFilter
@@ -26,11 +30,22 @@ from grantledger.domain.errors import Denied, GrantledgerError, InvalidRequest
 from grantledger.domain.policy import Operation, Policy
 from grantledger.domain.requests import Caller
 from grantledger.domain.values import ActorKind
+from grantledger.projections.exports.formats import ExportFormat
 
 ROOT = "/console"
 ENDED = "console-session"
+ROW_FORMATS = (
+    ExportFormat.CSV,
+    ExportFormat.NDJSON,
+    ExportFormat.OCSF,
+    ExportFormat.OTEL,
+)
+GRANT_FORMATS = (ExportFormat.CSV, ExportFormat.NDJSON)
+"""How rows of the trail, and grants, are taken out."""
 MAX_FORM_BYTES = 65_536
-MAX_AGENT_LENGTH = 200
+SCRIPTED = "hx-request"
+"""A header of what the page asks for by itself; nothing is allowed for it."""
+_WHOLE = {"HX-Retarget": "#main", "HX-Reselect": "#main", "HX-Reswap": "outerHTML"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +57,8 @@ class Console:
         settings: of that broker.
         sessions: of its visitors.
         origin: of this console, as browsers write it.
+        edge: says from where a visitor comes; believes the proxies that it names.
+        streams: counts what takes long.
         sign_in: where a visitor without a session is sent; None: by link alone.
         left: sessions that were ended here, where the ledger cannot be told.
     """
@@ -50,6 +67,8 @@ class Console:
     settings: Settings
     sessions: Sessions
     origin: str
+    edge: Edge
+    streams: Streams
     sign_in: str | None = None
     left: set[bytes] = field(default_factory=set[bytes])
 
@@ -128,8 +147,8 @@ class Visit:
         broker, how = self.console.opened.broker, f"console: {how}"
         if not self.session.local:
             return await admitted(broker, self.caller, use, wanted, how)
-        await on_record(broker, self.caller, use, wanted, how)
         trail = self.console.opened.ledger
+        await on_record(broker, trail, self.caller, use, wanted, how)
         return Reading(trail, Policy.open(), self.caller, OPERATIONS[use], wanted)
 
     async def record(self, use: AuditUse, asked: str, **about: object) -> None:
@@ -160,7 +179,17 @@ class Visit:
     def page(self, template: str, title: str, **values: object) -> Response:
         """Return a page in the console's frame."""
         return HTMLResponse(
-            render(template, title=title, visit=self, root=ROOT, **values)
+            render(
+                template,
+                title=title,
+                visit=self,
+                root=ROOT,
+                may_export=self.may(Operation.EXPORT),
+                may_prove=self.may(Operation.EVIDENCE),
+                row_formats=ROW_FORMATS,
+                grant_formats=GRANT_FORMATS,
+                **values,
+            )
         )
 
 
@@ -189,6 +218,7 @@ def visited(console: Console, page: Page) -> Callable[[Request], Awaitable[Respo
                 code=error.code,
             )
             shown.status_code = problems.meaning_of(error).status
+            shown.headers.update(problems.retry_after(error))
             return shown
 
     return answer
@@ -206,6 +236,11 @@ async def session_of(console: Console, request: Request) -> ConsoleSession | Non
 
 def unknown(console: Console, request: Request) -> Response:
     """Return the way in."""
+    if SCRIPTED in request.headers:
+        # A script follows to no other origin, and nobody asked for a new sign-in.
+        shown = entrance(console, "Your session is over", 401)
+        shown.headers.update(_WHOLE)
+        return shown
     if console.sign_in is not None and request.method == "GET":
         return RedirectResponse(console.sign_in, 303)
     return entrance(console, "Sign in", 401)
@@ -240,11 +275,5 @@ async def form_of(request: Request, limit: int) -> dict[str, list[str]]:
 
 def caller_of(request: Request, session: ConsoleSession) -> Caller:
     """Return the visitor as the record knows it."""
-    agent = request.headers.get("user-agent", "")[:MAX_AGENT_LENGTH]
-    return Caller(
-        id=session.caller,
-        kind=ActorKind.ADMIN,
-        peer_ip=request.client.host if request.client else None,
-        user_agent="".join(c for c in agent if c.isprintable()) or None,
-        auth_method=session.method,
-    )
+    found = Identity(session.caller, session.method)
+    return described(request, found, ActorKind.ADMIN)

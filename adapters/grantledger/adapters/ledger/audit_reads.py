@@ -123,6 +123,13 @@ class AuditReads(Doing):
             lambda c: self._audit_page(c, wanted, after or BEFORE_ALL, limit)
         )
 
+    async def grants_of(self, wanted: AuditFilter) -> Sequence[UUID]:
+        """Return the grants of a subject; see `AuditTrail.grants_of`."""
+        await self._near()
+        return await self._read(
+            lambda c: self._of_subject(c, live_side(c)[0], wanted) or ()
+        )
+
     async def audit_lag(self) -> AuditLag:
         """Return how far the trail is behind; see `AuditTrail.audit_lag`."""
 

@@ -182,25 +182,22 @@ class Tallies(Doing):
             side, size = live_side(c)
             first = self._size_at(c, since - MARGIN)
             last = min(size, self._size_at(c, until + MARGIN))
+            start, end = micros(since), micros(until)
+            # All of them are counted, those outside of the window in no interval: so
+            # one look tells, too, whether there were more, and how old the oldest is.
             c.execute(
-                "SELECT min(recorded_at), count(*) FROM (SELECT recorded_at"
-                " FROM audit_rows WHERE side=? AND leaf_index >= ? AND leaf_index < ?"
-                " ORDER BY leaf_index DESC, entry DESC LIMIT ?) w",
-                (side, first, last, self.counted),
-            )
-            oldest, count = c.fetchone()
-            start = micros(since)
-            if count == self.counted:
-                start = max(start, int(oldest))
-            c.execute(
-                "SELECT recorded_at / ?, event, outcome, provider, count(*)"
+                "SELECT CASE WHEN recorded_at >= ? AND recorded_at < ?"
+                " THEN recorded_at / ? END, event, outcome, provider, count(*),"
+                " min(recorded_at)"
                 " FROM (SELECT recorded_at, event, outcome, provider FROM audit_rows"
                 " WHERE side=? AND leaf_index >= ? AND leaf_index < ?"
                 " ORDER BY leaf_index DESC, entry DESC LIMIT ?) w"
-                " WHERE recorded_at >= ? AND recorded_at < ?"
                 " GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
-                (step, side, first, last, self.counted, start, micros(until)),
+                (start, end, step, side, first, last, self.counted),
             )
+            rows = c.fetchall()
+            if sum(int(row[4]) for row in rows) == self.counted:
+                start = max(start, min(int(row[5]) for row in rows))
             return Activities(
                 from_micros(start),
                 [
@@ -211,7 +208,8 @@ class Tallies(Doing):
                         row[3],
                         int(row[4]),
                     )
-                    for row in c.fetchall()
+                    for row in rows
+                    if row[0] is not None
                 ],
             )
 
