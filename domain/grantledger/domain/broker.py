@@ -323,6 +323,16 @@ class Broker:
             await self.recover()
         return receipt
 
+    async def forget_erased(self) -> None:
+        """Drop from memory what others have erased (see `Maintenance.forget_erased`).
+
+        Called again and again; before the first call nothing is opened.
+        """
+        maintenance = self.env.maintenance
+        if maintenance is not None:
+            gone = frozenset(await maintenance.forget_erased())
+            self._hand_outs.forget_grants(gone)
+
     async def resume_erasures(self, *, thorough: bool = False) -> int:
         """Finish erasures that were cut short; return how many there were."""
         return await self._erasing.resume(thorough=thorough)

@@ -104,7 +104,7 @@ def remains(settings: Settings) -> list[str]:
         "backups from before: they open it with the key ring of their time",
         "exports and evidence from before: `audit --event AuditAccessed` says whose",
         "blocks that the file system or a snapshot of the disk still keeps",
-        "the memory of brokers that had the data key open, until they are restarted",
+        "freed memory of brokers that had the data key open, until they are restarted",
     ]
     if place_of(settings) is not None:
         found += [
