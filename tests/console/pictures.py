@@ -35,7 +35,8 @@ def main(directory: Path) -> None:
             link: str = process.stdout.readline().strip()
             parts = urlsplit(link)
             with chromium() as browser:
-                page = browser.new_page()
+                # What moves would be caught between two colours.
+                page = browser.new_page(reduced_motion="reduce")
                 page.goto(link)
                 page.wait_for_url("**/console")
                 for title, path in PAGES.items():

@@ -123,6 +123,20 @@ def test_the_longest_names_fit(desk: Desk) -> None:
             assert page.evaluate(INSIDE), name
 
 
+def test_on_a_small_screen_all_is_seen_and_read(desk: Desk) -> None:
+    with desk.page(PAGES["its past"]) as page:
+        page.set_viewport_size(NARROW)  # type: ignore[arg-type]  # a typed dict
+        label = page.locator(".chart text").first.bounding_box()
+        assert label is not None
+        assert label["height"] > 10
+        tops = "all => new Set(all.map(one => one.offsetTop)).size"
+        assert page.locator("nav a").evaluate_all(tops) == 1, "pages stand in one row"
+        page.goto(desk.base + PAGES["no rows"])
+        said = page.get_by_text("Nothing is on the record").bounding_box()
+        assert said is not None
+        assert said["x"] + said["width"] <= NARROW["width"]
+
+
 def _fits_everywhere(page: Page) -> None:
     _fits(page, WIDE, "light", RULES)
     _fits(page, NARROW, "dark", DRAWN)
