@@ -65,7 +65,7 @@ def checkpoints_of(
             note = read_note(one.note, where)
             check_signatures(note, trust, where)
         except Refuted as fault:
-            found.append(str(fault))
+            found.append(str(fault.finding))
         else:
             checkpoints.append((note.size, note.root))
     return checkpoints, found

@@ -88,11 +88,8 @@ async def _soak(plan: Plan, ground: Ground) -> Found:
     subjects = [f"user-{number}" for number in range(plan.grants)]
     load = Load(ground, replicas, subjects, seen, choice)
     try:
-        for one in replicas:
-            await one.start()
-        for subject in subjects:
-            assert await load.consent(subject), seen.refused
-            await load.ask(subject, f"idp:{JOBS[0]}")
+        await asyncio.gather(*(one.start() for one in replicas))
+        await asyncio.gather(*(_begun(load, one) for one in subjects))
         seen.began = time.monotonic()
         async with sampling(replicas, seen), killing(replicas, seen, plan.kill_every):
             await load.run(plan.rates, plan.seconds)
@@ -116,6 +113,12 @@ async def _soak(plan: Plan, ground: Ground) -> Found:
         for path in one.spool.glob(SPOOLED)
     ]
     return await judged(plan, ground, seen, answers)
+
+
+async def _begun(load: Load, subject: str) -> None:
+    """Bring a first consent in, and have a token obtained: nobody starts cold."""
+    assert await load.consent(subject), load.seen.refused
+    await load.ask(subject, f"idp:{JOBS[0]}")
 
 
 async def _last(load: Load, subject: str) -> str:
