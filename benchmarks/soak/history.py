@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.soak.ground import Ground
 from benchmarks.soak.log import Log
-from benchmarks.soak.promises import forked
+from benchmarks.soak.promises import doubted, forked
 from benchmarks.soak.replicas import COMMAND
 from benchmarks.soak.seen import Fetched
 from grantledger.projections.transparency import CompactRange
@@ -49,6 +49,7 @@ def broken(
     # What the export's own checkpoint says of the bytes beside it.
     end = read_note((tiles / "checkpoint").read_bytes(), "checkpoint")
     found += forked([*checkpoints, (end.size, end.root)], roots)
+    found += doubted(log.outages)
     return found + _verifiers(ground, tiles, fetched)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ HASH_BYTES = 32
 LENGTH_BYTES = 2
 TILE_WIDTH = 256
 HANDED_OUT = "handed_out"
+OUTAGE = "grantledger.ledger.checkpoint-failed."
 PROVISIONED, REVOKED, EXCHANGED = "provisioned", "revoked", "exchanged"
 
 
@@ -50,18 +51,23 @@ class Log:
     Attributes:
         lines: of all grants, in the order of the log.
         hashes: of every leaf (RFC 6962 section 2.1), made from its bytes.
+        outages: leaf and cause of each outage of checkpoints.
     """
 
-    lines: list[Line]
-    hashes: list[bytes]
+    lines: list[Line] = field(default_factory=list[Line])
+    hashes: list[bytes] = field(default_factory=list[bytes])
+    outages: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
 
 
 def read_log(folder: Path) -> Log:
     """Return what a directory of tiles says of grants."""
-    log = Log([], [])
+    log = Log()
     for leaf, data in enumerate(leaves_of(folder)):
         log.hashes.append(sha256(b"\x00" + data).digest())
-        log.lines.extend(lines_of(leaf, data))
+        said: dict[str, Any] = json.loads(data)
+        log.lines.extend(lines_of(leaf, said))
+        if said["type"].startswith(OUTAGE):
+            log.outages.append((leaf, said["fields"]["cause"]))
     return log
 
 
@@ -78,9 +84,8 @@ def leaves_of(folder: Path) -> Iterator[bytes]:
             data = data[end:]
 
 
-def lines_of(leaf: int, data: bytes) -> Iterator[Line]:
+def lines_of(leaf: int, said: dict[str, Any]) -> Iterator[Line]:
     """Yield what a leaf says of grants."""
-    said: dict[str, Any] = json.loads(data)
     topic = said["type"].split(".")
     if topic[1] == "journal":
         for entry in said["entries"]:

@@ -22,9 +22,8 @@ def draw(document: dict[str, Any], path: Path) -> None:
                      color=COLOURS[number])  # fmt: skip
     latency.set_yscale("log")
     latency.set_ylabel("hand-out, ms")
-    rates.plot(at, [one["hand_outs"] for one in seconds], color=COLOURS[0], lw=0.9)
-    rates.set_ylabel("hand-outs/s")
-    rates.set_ylim(bottom=0)
+    rates.plot(at, [one["tokens"] for one in seconds], color=COLOURS[0], lw=0.9)
+    rates.set_ylabel("tokens/s")
     for axes, name, scale in ((memory, "rss", 1e6), (descriptors, "descriptors", 1)):
         for number in range(document["plan"]["replicas"]):
             own = [one for one in document["samples"] if one["replica"] == number]
@@ -36,15 +35,17 @@ def draw(document: dict[str, Any], path: Path) -> None:
                 points.append((one["at"], one[name] / scale))
             axes.plot(*zip(*points, strict=True), label=f"replica {number}", lw=1.1,
                       color=COLOURS[number % len(COLOURS)])  # fmt: skip
-        axes.set_ylim(bottom=0)
     memory.set_ylabel("resident, MB")
     descriptors.set_ylabel("descriptors")
     descriptors.set_xlabel("seconds; a line where a replica was killed")
     for axes in (latency, rates, memory, descriptors):
         axes.grid(visible=True, color="#d0d7de", linewidth=0.5)
+        axes.margins(x=0.01, y=0.12)
         for kill in document["kills"]:
             axes.axvline(kill["at"], color="#8c959f", lw=0.7, ls="--")
-    for axes in (latency, memory):
+    for axes in (rates, memory, descriptors):
+        axes.set_ylim(bottom=0)
+    for axes in (latency, descriptors):
         axes.legend(loc="upper right", frameon=False, ncols=3, fontsize=8)
     figure.savefig(path, format="svg", metadata={"Date": None})
     # matplotlib ends lines with blanks.

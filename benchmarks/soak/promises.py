@@ -247,3 +247,16 @@ def forked(
         elif roots[size] != root:
             found.append(f"the checkpoint of {size} leaves has another root")
     return found
+
+
+def doubted(outages: Sequence[tuple[int, str]]) -> list[str]:
+    """Return where the log says of itself that it is not whole.
+
+    Nobody has touched it: that would be a false alarm. A checkpoint that is late is
+    none; a busy machine makes it so.
+    """
+    return [
+        f"leaf {leaf} says that the log does not prove itself"
+        for leaf, cause in outages
+        if cause == "integrity"
+    ]

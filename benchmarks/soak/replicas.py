@@ -82,7 +82,7 @@ class Replica:
         self._keep(line)
         where = line.split()
         if not where or not where[-1].startswith("http://"):
-            raise RuntimeError(f"{self.node} did not start: {self.words()}")
+            raise RuntimeError(f"{self.node} did not start: {self.words()[-5:]}")
         self.url = where[-1]
         self._listener = threading.Thread(target=self._listen, args=[out], daemon=True)
         self._listener.start()
@@ -138,10 +138,10 @@ class Replica:
         except (FileNotFoundError, ProcessLookupError):
             return None  # it, or a file of its, has just gone
 
-    def words(self) -> str:
-        """Return the last of what it said."""
+    def words(self) -> list[str]:
+        """Return what it said, line by line, in all of its lives."""
         there = self._words
-        return there.read_text(encoding="utf-8")[-2000:] if there.exists() else ""
+        return there.read_text(encoding="utf-8").splitlines() if there.exists() else []
 
     @property
     def _words(self) -> Path:

@@ -14,7 +14,7 @@ SHOWN = 5
 
 
 def seconds_of(found: Found) -> list[dict[str, float]]:
-    """Return, second by second, how many hand-outs were due, and their latencies.
+    """Return, second by second, hand-outs that were due, and tokens that came.
 
     `p50` and `p99` in milliseconds, from when a hand-out was due to its answer.
     """
@@ -22,13 +22,15 @@ def seconds_of(found: Found) -> list[dict[str, float]]:
     by_second: dict[int, list[float]] = {}
     for due, waited in seen.waited:
         by_second.setdefault(int(due - seen.began), []).append(waited)
+    given = Counter(int(one.ended - seen.began) for one in seen.answers)
     rows: list[dict[str, float]] = []
     for second, took in sorted(by_second.items()):
         took.sort()
         rows.append(
             {
                 "second": second,
-                "hand_outs": len(took),
+                "due": len(took),
+                "tokens": given[second],
                 "p50": 1e3 * took[len(took) // 2],
                 "p99": 1e3 * took[len(took) * 99 // 100],
             }
@@ -50,6 +52,7 @@ def document(plan: Plan, found: Found) -> dict[str, Any]:
         "faults": found.faults,
         "growth": [asdict(one) for one in found.grown],
         "totals": totals(found),
+        "replicas_said": seen.said,
         "seconds": seconds_of(found),
         "samples": [{**asdict(one), "at": since(one.at)} for one in seen.samples],
         "kills": [

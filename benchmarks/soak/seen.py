@@ -85,9 +85,10 @@ class Seen:
         waited: when each hand-out was due, and how long until its answer.
         refused: answers without a token, by their word.
         broken: requests that ended without an answer.
-        late: hand-outs that were not sent: too many were under way.
+        late: requests that were not sent: too many were under way, or too late.
         done: what operator and auditor did, by what it was.
         wrong: answers that nobody may get, in words.
+        said: what replicas wrote into their logs, each line after the replica's number.
     """
 
     began: float = 0.0
@@ -101,5 +102,6 @@ class Seen:
     refused: Counter[str] = field(default_factory=Counter[str])
     done: Counter[str] = field(default_factory=Counter[str])
     wrong: list[str] = field(default_factory=list[str])
+    said: list[str] = field(default_factory=list[str])
     broken: int = 0
     late: int = 0

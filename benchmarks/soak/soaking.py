@@ -30,6 +30,7 @@ SURVIVOR = 0
 MEMORY = Bound(share=0.05, more=4e6)
 DESCRIPTORS = Bound(share=0.0, more=8)
 SPOOLED = "*.answer"
+LISTENING = "listening on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ async def _soak(plan: Plan, ground: Ground) -> Found:
         codes = [await one.end() for one in replicas]
     except BaseException:
         for one in replicas:
-            print(f"-- {one.node}\n{one.words()}")
+            print(f"-- {one.node}", *one.words()[-20:], sep="\n")
         raise
     finally:
         await load.aclose()
@@ -111,6 +112,12 @@ async def _soak(plan: Plan, ground: Ground) -> Found:
         f"{path.name} waits in {one.spool.name}"
         for one in {one.spool: one for one in replicas}.values()
         for path in one.spool.glob(SPOOLED)
+    ]
+    seen.said = [
+        f"{one.number}: {line}"
+        for one in replicas
+        for line in one.words()
+        if LISTENING not in line
     ]
     return await judged(plan, ground, seen, answers)
 
@@ -150,6 +157,7 @@ async def judged(
         ],
         "history is whole": broken(ground, tiles, log, seen.fetched),
         "every answer is one that callers may get": seen.wrong,
+        "no replica says that something is wrong": wronged(seen.said),
         "it did what it was to do": idle(plan, seen),
     }
     grown = survivors_growth(seen)
@@ -167,6 +175,15 @@ async def judged(
         kinds=kinds,
         checked_seconds=time.monotonic() - start,
     )
+
+
+def wronged(said: list[str]) -> list[str]:
+    """Return what replicas logged as errors; a checkpoint that is late is none here."""
+    return [
+        line
+        for line in said
+        if (" ERROR " in line or "Traceback" in line) and not line.endswith(": late")
+    ]
 
 
 def idle(plan: Plan, seen: Seen) -> list[str]:

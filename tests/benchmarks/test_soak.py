@@ -20,12 +20,14 @@ from benchmarks.soak.promises import (
     Cause,
     GrantLeft,
     after_the_end,
+    doubted,
     forked,
     lost,
     out_of_order,
     unrecorded,
 )
 from benchmarks.soak.seen import Answer, Ending, Fetched
+from benchmarks.soak.soaking import wronged
 from grantledger.adapters.keys.signing import RingSigner
 from grantledger.projections.checkpoints import Checkpoint, signed_note, verifier_key
 from grantledger.projections.transparency import CompactRange, leaf_hash
@@ -229,6 +231,21 @@ def test_a_checkpoint_that_the_log_did_not_sign_is_a_fault(tmp_path: Path) -> No
     assert [fault.startswith("checkpoint 1, of replica 0") for fault in faults] == [
         True
     ]
+
+
+def test_a_log_that_doubts_itself_though_nobody_touched_it_is_a_fault() -> None:
+    """What is late is none."""
+    found = doubted([(4, "late"), (7, "integrity")])
+    assert found == ["leaf 7 says that the log does not prove itself"]
+
+
+def test_what_a_replica_logs_as_an_error_is_a_fault() -> None:
+    said = [
+        "1: 2026-01-01T00:00:00.000Z WARNING grantledger.log: all in time again",
+        "1: 2026-01-01T00:00:00.000Z ERROR grantledger.log: checkpoints are late: late",
+        "2: 2026-01-01T00:00:00.000Z ERROR grantledger.processes: process 0 ended",
+    ]
+    assert wronged(said) == said[2:]
 
 
 # -- what grows
