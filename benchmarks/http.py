@@ -121,13 +121,13 @@ class Issuer:
             "response_types_supported": ["code"],
         }
 
-    def token(self) -> str:
+    def token(self, caller: str = "job") -> str:
         """Return a caller's token that lives an hour."""
         now = int(time.time())
         claims: dict[str, object] = {
             "iss": self.url,
-            "sub": "job",
-            "client_id": "job",
+            "sub": caller,
+            "client_id": caller,
             "aud": AUDIENCE,
         }
         claims |= {"iat": now, "exp": now + 3600, "jti": "1"}

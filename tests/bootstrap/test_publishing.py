@@ -6,8 +6,11 @@ import asyncio
 import json
 import os
 import sqlite3
+from collections.abc import Awaitable, Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 
@@ -15,7 +18,9 @@ from grantledger.adapters.bootstrap import OpenBroker, open_broker
 from grantledger.adapters.cli.published_check import check_published
 from grantledger.adapters.keys.ring import KeyUse
 from grantledger.adapters.keys.signing import is_signed
+from grantledger.adapters.ledger.log_memory import LogView
 from grantledger.adapters.ledger.published_log import Published
+from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.errors import (
     ConfigurationError,
     IntegrityError,
@@ -101,6 +106,50 @@ async def test_of_two_replicas_one_publishes(home: Home) -> None:
         made = await asyncio.gather(one.publisher.publish(), two.publisher.publish())
         assert len([each for each in made if each is not None]) == 1
         assert await newest(one) == await newest(two)
+
+
+class Meanwhile:
+    """A ledger of which others do something each time that its log was read."""
+
+    def __init__(
+        self, ledger: StoredLedger, do: Callable[[], Awaitable[object]]
+    ) -> None:
+        self._ledger = ledger
+        self._do = do
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a ledger has
+        return getattr(self._ledger, name)
+
+    async def log(self, *sizes: int) -> LogView:
+        view = await self._ledger.log(*sizes)
+        await self._do()
+        return view
+
+
+async def test_a_log_that_another_replica_grew_meanwhile_is_no_shorter_one(
+    home: Home,
+) -> None:
+    """It published as well, after the log was read and before its checkpoints were."""
+    home.say("log", publish_seconds=0.1)
+    async with (
+        open_broker(home.settings(), tend=False) as one,
+        open_broker(home.settings(), tend=False) as two,
+    ):
+        sizes: list[int] = []
+
+        async def other() -> None:
+            if not sizes:
+                await grown(two)
+                made = await two.publisher.publish()
+                assert made is not None
+                sizes.append(made.size)
+
+        between = cast("StoredLedger", Meanwhile(one.ledger, other))
+        publisher = replace(one.publisher, ledger=between)
+        assert await publisher.publish() is None
+        assert publisher.published == sizes[0] == 1
+        assert publisher.age_seconds == 0
+    assert outages(home) == []
 
 
 async def test_while_a_key_takes_over_both_sign(home: Home) -> None:

@@ -167,6 +167,10 @@ class Publisher:
         log = self.guard.known(view)
         newest = await self.ledger.published.newest(log.origin)
         covered = 0 if newest is None else newest.size
+        if log.size < covered:
+            # Read before it: another replica may have written and published since.
+            view = await self.ledger.log()
+            log = self.guard.known(view)
         self._uncovered.so(log.size > covered)
         self._refuse_shorter(log, newest)
         self._last = newest or self._last
