@@ -197,7 +197,7 @@ class RawPsycopg(Threads):
         return prepare
 
 
-def _stock_options(conninfo: str) -> dict[str, Any]:
+def stock_options(conninfo: str) -> dict[str, Any]:
     """Return the library's settings for a schema of its own, which it does not make."""
     said = conninfo_to_dict(conninfo)
     schema = f"stock_{uuid4().hex[:12]}"
@@ -218,7 +218,7 @@ class StockRecorder(Threads):
 
     def __init__(self, conninfo: str, event_bytes: int) -> None:
         self._state = os.urandom(event_bytes)
-        self._options = _stock_options(conninfo)
+        self._options = stock_options(conninfo)
         with closing(PostgresDatastore(**self._options)) as store:
             PostgresApplicationRecorder(store).create_table()
 
@@ -254,7 +254,7 @@ class StockSave(Threads):
 
     def __init__(self, conninfo: str, event_bytes: int) -> None:
         self._text = "x" * event_bytes
-        self._options = _stock_options(conninfo)
+        self._options = stock_options(conninfo)
 
     @contextmanager
     def callers(self, number: int) -> Generator[list[Callable[[], Call]]]:

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from eventsourcing.persistence import Cursor
 
+from grantledger.adapters.keys.envelope import SealedPart
 from grantledger.adapters.ledger import touching
 from grantledger.adapters.ledger.audit_query import Driver, Query, query_of
 from grantledger.adapters.ledger.audit_streams import StoredStreams
@@ -23,12 +24,17 @@ from grantledger.adapters.ledger.audit_table import (
     COLUMNS,
     EVENT,
     AuditBatch,
-    batch_of,
+    Making,
     columns_of,
     position_of,
 )
 from grantledger.adapters.ledger.doing import Doing
-from grantledger.adapters.ledger.reading import LeafReader, LogSql, log_size
+from grantledger.adapters.ledger.reading import (
+    LeafReader,
+    LogSql,
+    log_size,
+    parts_of,
+)
 from grantledger.adapters.ledger.rows import GrantRows
 from grantledger.domain.audit import (
     MAX_ROWS,
@@ -77,8 +83,8 @@ class AuditReads(Doing):
         brought: leaves whose rows a page waits for; of more it says so.
     """
 
-    audited = 500
-    made = 500
+    audited = 2_000
+    made = 2_000
     examined = 5_000
     brought = 20_000
 
@@ -183,9 +189,9 @@ class AuditReads(Doing):
         """Return what leaves from `start` on put into the audit trail, up to `end`."""
         streams = StoredStreams(c, self._leaves, None, self._current(c))
         number = self._sql.number
-        folded: list[Folded] = []
+        making = Making(self._rows.term)
         reached = start
-        while reached < end and len(folded) < self.made:
+        while reached < end and len(making.rows) < self.made:
             # A few at a time: a journal leaf may have hundreds of entries.
             c.execute(
                 f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
@@ -193,12 +199,13 @@ class AuditReads(Doing):
                 (reached, min(reached + AT_ONCE, end)),
             )
             rows = c.fetchall()
-            for row in rows:
-                folded += self._folded(c, row, streams, None)
             # A leaf that is missing keeps nobody from the others: `verify` tells of it.
-            reached = int(rows[-1][0]) if rows else min(reached + AT_ONCE, end)
-        end = reached
-        return batch_of(start, end, folded, self._rows.term)
+            begun, reached = reached, min(reached + AT_ONCE, end)
+            parts = parts_of(c, begun, reached)
+            for row in rows:
+                sealed = parts.get(int(row[0]) - 1, ())
+                making.add(self._folded(c, row, streams, None, sealed, words=False))
+        return AuditBatch(start, reached, making.rows, making.terms)
 
     def _folded(
         self,
@@ -206,16 +213,22 @@ class AuditReads(Doing):
         row: Sequence[Any],
         streams: StoredStreams,
         numbers: frozenset[int] | None,
+        parts: Sequence[SealedPart] | None = None,
+        *,
+        words: bool = True,
     ) -> list[Folded]:
         index = int(row[0]) - 1
         try:
-            event = self._leaves.decode(c, row, gone=streams.gone, numbers=numbers)
+            event = self._leaves.decode(
+                c, row, gone=streams.gone, numbers=numbers, parts=parts
+            )
             if isinstance(event, AccessPruned):
                 return []
             recorded_at = touching.recorded_at(index, row[4], row[5])
             if isinstance(event, GrantEvent):
                 streams.keep(event)
-            return rows_of(Logged(index, recorded_at, event), streams, numbers)
+            logged = Logged(index, recorded_at, event)
+            return rows_of(logged, streams, numbers, words=words)
         except IntegrityError as damage:
             return [unreadable(index, UUID(hex=row[1]), row[2], str(damage))]
 

@@ -1,6 +1,8 @@
 """Earlier events of a grant, as the fold of the audit trail asks for them.
 
 Within one transaction of the caller's; what was read is kept for as long as it lasts.
+While rows are made, only what is stored of them is looked up: they do not depend on
+the rest, and most of them need no earlier event at all.
 """
 
 from __future__ import annotations
@@ -9,10 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.tombstones import Tombstones
+from grantledger.adapters.ledger.touching import decoded
 from grantledger.domain.errors import IntegrityError
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.grant_events import Exchanged, Provisioned
@@ -21,7 +25,20 @@ from grantledger.projections.audit_words import Mark
 
 MAX_KEPT = 4_096
 """Events that are kept in memory."""
+ASKED = frozenset({"subject", "label", "client_id", "fingerprint", "jti"})
+"""What is opened of an earlier event: all that rows say of it, and no token."""
 
+class _Fields(msgspec.Struct):
+    provider: str
+
+
+class _First(msgspec.Struct):
+    """What of a grant's first leaf stands in the clear and is asked for."""
+
+    fields: _Fields
+
+
+_FIRST = msgspec.json.Decoder(_First)
 Current = Callable[[UUID], UserGrant | None]
 
 
@@ -31,8 +48,8 @@ class StoredStreams:
     Args:
         c: in a transaction.
         leaves: decodes them.
-        side: of the audit trail's tables, to find consents by; None: the grant's first
-            consent stands for the one in force.
+        side: of the audit trail's tables, to find consents by; None while rows are
+            made.
         current: returns a grant as its row says; None where it has none.
     """
 
@@ -47,6 +64,7 @@ class StoredStreams:
         self._gone = Tombstones(c, self._number)
         self._kept: dict[tuple[UUID, int], GrantEvent] = {}
         self._grants: dict[UUID, UserGrant | None] = {}
+        self._providers: dict[UUID, str] = {}
 
     @property
     def gone(self) -> Tombstones:
@@ -59,15 +77,23 @@ class StoredStreams:
             self._kept.clear()
         self._kept[event.originator_id, event.originator_version] = event
 
+    def provider(self, grant_id: UUID) -> str:
+        """Return the grant's provider; see `Streams.provider`."""
+        kept = self._kept.get((grant_id, 1))
+        if isinstance(kept, Provisioned):
+            return kept.provider
+        if grant_id not in self._providers:
+            self._providers[grant_id] = self._provider(grant_id)
+        return self._providers[grant_id]
+
     def first(self, grant_id: UUID) -> Provisioned | None:
         """Return the grant's first event; see `Streams.first`."""
-        found = self._at(grant_id, 1)
-        return found if isinstance(found, Provisioned) else None
+        return None if self._side is None else self._consented(grant_id, 1)
 
     def consent(self, grant_id: UUID, leaf_index: int) -> Provisioned | None:
         """Return the consent in force at a leaf; see `Streams.consent`."""
         if self._side is None:
-            return self.first(grant_id)
+            return None
         self._c.execute(
             "SELECT stream_seq FROM audit_rows WHERE side=? AND grant_id=?"
             " AND event='Provisioned' AND leaf_index <= ?"
@@ -75,8 +101,7 @@ class StoredStreams:
             (self._side, grant_id.hex, leaf_index),
         )
         row = self._c.fetchone()
-        found = self._at(grant_id, 1 if row is None else int(row[0]))
-        return found if isinstance(found, Provisioned) else None
+        return self._consented(grant_id, 1 if row is None else int(row[0]))
 
     def issued(self, grant_id: UUID, version: int) -> Exchanged | None:
         """Return the event that recorded a token; see `Streams.issued`."""
@@ -112,6 +137,26 @@ class StoredStreams:
         known = grant.state.obligations if grant else ()
         return [Mark(o.kind, o.fingerprint) for o in known if o.id in ids]
 
+    def _consented(self, grant_id: UUID, version: int) -> Provisioned | None:
+        try:
+            found = self._at(grant_id, version)
+        except IntegrityError:
+            # Its own row says so; other rows are shown without what it said.
+            return None
+        return found if isinstance(found, Provisioned) else None
+
+    def _provider(self, grant_id: UUID) -> str:
+        self._c.execute(
+            f"SELECT {self._number} - 1, state, leaf_hash FROM stored_events"  # noqa: S608 - constants only
+            " WHERE originator_id=? AND originator_version=1 AND topic=?",
+            (grant_id.hex, Provisioned.TOPIC),
+        )
+        row: Any = self._c.fetchone()
+        if row is None:
+            return ""
+        first: _First = decoded(_FIRST, *row)
+        return first.fields.provider
+
     def _at(self, grant_id: UUID, version: int) -> GrantEvent | None:
         kept = self._kept.get((grant_id, version))
         if kept is not None:
@@ -127,7 +172,7 @@ class StoredStreams:
         row: Any = self._c.fetchone()
         if row is None:
             return None
-        event = self._leaves.decode(self._c, row, gone=self._gone)
+        event = self._leaves.decode(self._c, row, gone=self._gone, opened=ASKED)
         if not isinstance(event, GrantEvent):
             raise IntegrityError(f"leaf {row[0] - 1} is no event of a grant")
         self.keep(event)

@@ -5,8 +5,10 @@ Every leaf is compared with its hash, and opened with its sealed parts.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -203,6 +205,8 @@ class LeafReader:
         only: UUID | None = None,
         gone: Tombstones | None = None,
         numbers: frozenset[int] | None = None,
+        parts: Sequence[SealedPart] | None = None,
+        opened: frozenset[str] | None = None,
     ) -> GrantEvent | LedgerEvent | AccessRecorded | AccessPruned:
         """Return the event of a row of `stored_events`.
 
@@ -212,6 +216,8 @@ class LeafReader:
             only: of a journal event, the entries of this grant alone.
             gone: what the log says may be missing, as far as it was asked before.
             numbers: of a journal event, open the entries with these numbers alone.
+            parts: its sealed parts, where they were read before.
+            opened: of an event of a stream, open these fields alone.
 
         Raises:
             IntegrityError: the leaf does not prove itself.
@@ -220,18 +226,33 @@ class LeafReader:
         gone = gone or Tombstones(c, self._sql.number)
         if row[4] and leaf_hash(row[4]) != row[5]:
             raise IntegrityError(f"leaf {index} differs from its hash")
-        c.execute(
-            "SELECT entry, field, grant_id, dek_id, ct FROM sealed WHERE leaf_index=?",
-            (index,),
-        )
-        parts = tuple(
-            SealedPart(
-                None if p[0] < 0 else p[0], UUID(hex=p[2]), p[1], p[3], p[4], b"", b""
-            )
-            for p in c.fetchall()
-        )
+        if parts is None:
+            parts = parts_of(c, index, index + 1).get(index, ())
         for grant_id in {p.grant_id for p in parts} if only is None else {only}:
             if not gone.erased(grant_id):
                 self._keys.load(c, grant_id)
-        stored = SealedStoredEvent(UUID(hex=row[1]), row[2], row[3], row[4], parts)
-        return self._mapper.decode(stored, only, gone, numbers)
+        stored = SealedStoredEvent(
+            UUID(hex=row[1]), row[2], row[3], row[4], tuple(parts)
+        )
+        return self._mapper.decode(stored, only, gone, numbers, opened)
+
+
+def parts_of(c: Cursor, start: int, end: int) -> dict[int, list[SealedPart]]:
+    """Return what is sealed of each leaf in a range; their leaves say the rest."""
+    c.execute(
+        "SELECT leaf_index, entry, field, grant_id, dek_id, ct FROM sealed"
+        " WHERE leaf_index >= ? AND leaf_index < ?",
+        (start, end),
+    )
+    found: dict[int, list[SealedPart]] = defaultdict(list)
+    for index, entry, field, grant_id, dek_id, ct in c.fetchall():
+        number = None if entry < 0 else entry
+        found[index].append(
+            SealedPart(number, _owner(grant_id), field, dek_id, ct, b"", b"")
+        )
+    return found
+
+
+@lru_cache(maxsize=4_096)
+def _owner(grant_id: str) -> UUID:
+    return UUID(hex=grant_id)
