@@ -35,7 +35,7 @@ from grantledger.adapters.ledger.reading import (
     log_size,
     parts_of,
 )
-from grantledger.adapters.ledger.rows import GrantRows
+from grantledger.adapters.ledger.rows import EPOCH, GrantRows
 from grantledger.domain.audit import (
     MAX_ROWS,
     AuditFilter,
@@ -48,9 +48,7 @@ from grantledger.domain.errors import (
     IntegrityError,
     Unavailable,
 )
-from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.fleet import check_limit
-from grantledger.domain.journal import AccessPruned
 from grantledger.domain.ports import Clock
 from grantledger.domain.user_grant import UserGrant
 from grantledger.projections.audit_folded import Folded, Logged
@@ -62,6 +60,9 @@ T = TypeVar("T")
 Columns = tuple[Any, ...]
 BEFORE_ALL = AuditPosition(-1, -1)
 AT_ONCE = 20
+"""Leaves that are read at once, at first; then as many as give `ROWS_AT_ONCE` rows."""
+ROWS_AT_ONCE = 500
+MOST_AT_ONCE = 200
 STEP = timedelta(hours=1)
 """Rows recorded in a window are looked for so far around it: a clock may have been set
 back by as much. After a larger step, some of those before or after it are not found by
@@ -190,47 +191,50 @@ class AuditReads(Doing):
         streams = StoredStreams(c, self._leaves, None, self._current(c))
         number = self._sql.number
         making = Making(self._rows.term)
-        reached = start
+        reached, few = start, AT_ONCE
         while reached < end and len(making.rows) < self.made:
-            # A few at a time: a journal leaf may have hundreds of entries.
+            stop = min(reached + few, end)
             c.execute(
                 f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
                 f" WHERE e.{number} > ? AND e.{number} <= ? ORDER BY e.{number}",
-                (reached, min(reached + AT_ONCE, end)),
+                (reached, stop),
             )
             rows = c.fetchall()
+            parts = parts_of(c, reached, stop)
+            self._leaves.expect(c, parts, streams.gone)
+            logged = [
+                self._logged(c, row, streams, parts=parts.get(int(row[0]) - 1, ()))
+                for row in rows
+            ]
+            streams.foresee([one.event for one in logged if isinstance(one, Logged)])
+            for one in logged:
+                making.add(_folded(one, streams, None, words=False))
             # A leaf that is missing keeps nobody from the others: `verify` tells of it.
-            begun, reached = reached, min(reached + AT_ONCE, end)
-            parts = parts_of(c, begun, reached)
-            for row in rows:
-                sealed = parts.get(int(row[0]) - 1, ())
-                making.add(self._folded(c, row, streams, None, sealed, words=False))
+            reached = stop
+            # A journal leaf may have hundreds of entries.
+            made = max(1, len(making.rows))
+            few = min(MOST_AT_ONCE, max(1, ROWS_AT_ONCE * (reached - start) // made))
         return AuditBatch(start, reached, making.rows, making.terms)
 
-    def _folded(
+    def _logged(
         self,
         c: Cursor,
         row: Sequence[Any],
         streams: StoredStreams,
-        numbers: frozenset[int] | None,
+        numbers: frozenset[int] | None = None,
         parts: Sequence[SealedPart] | None = None,
-        *,
-        words: bool = True,
-    ) -> list[Folded]:
+    ) -> Logged | Folded:
+        """Return a leaf that was read, or the row of one that could not be."""
         index = int(row[0]) - 1
         try:
             event = self._leaves.decode(
                 c, row, gone=streams.gone, numbers=numbers, parts=parts
             )
-            if isinstance(event, AccessPruned):
-                return []
-            recorded_at = touching.recorded_at(index, row[4], row[5])
-            if isinstance(event, GrantEvent):
-                streams.keep(event)
-            logged = Logged(index, recorded_at, event)
-            return rows_of(logged, streams, numbers, words=words)
+            if not row[4]:
+                return Logged(index, EPOCH, event)
+            return Logged(index, touching.recorded_at(index, row[4], row[5]), event)
         except IntegrityError as damage:
-            return [unreadable(index, UUID(hex=row[1]), row[2], str(damage))]
+            return unreadable(index, UUID(hex=row[1]), row[2], str(damage))
 
     def _current(self, c: Cursor) -> Callable[[UUID], UserGrant | None]:
         return lambda grant_id: self._one(c, "WHERE grant_id=?", (grant_id.hex,))
@@ -340,7 +344,11 @@ class AuditReads(Doing):
             )
             leaf: Any = c.fetchone()
             opened = None if whole else numbers
-            folded = self._folded(c, leaf, streams, opened) if leaf else []
+            folded: list[Folded] = []
+            if leaf:
+                folded = _folded(
+                    self._logged(c, leaf, streams, opened), streams, opened
+                )
             made = {one.row.at: one for one in folded}
             if not whole and any(r.row.event == UNREADABLE for r in folded):
                 raise IntegrityError(f"leaf {index}: {folded[0].row.detail}")
@@ -386,6 +394,23 @@ class AuditReads(Doing):
             for grant_id in found
             if (first := streams.first(grant_id)) and first.label == wanted.label
         ]
+
+
+def _folded(
+    logged: Logged | Folded,
+    streams: StoredStreams,
+    numbers: frozenset[int] | None,
+    *,
+    words: bool = True,
+) -> list[Folded]:
+    """Return the rows of a leaf; one where an earlier event does not prove itself."""
+    if isinstance(logged, Folded):
+        return [logged]
+    try:
+        return rows_of(logged, streams, numbers, words=words)
+    except IntegrityError as damage:
+        place = logged.event.originator_id, logged.event.originator_version
+        return [unreadable(logged.index, *place, str(damage))]
 
 
 def live_side(c: Cursor) -> tuple[int, int]:

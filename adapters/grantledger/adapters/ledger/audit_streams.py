@@ -7,20 +7,24 @@ the rest, and most of them need no earlier event at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from eventsourcing.persistence import Cursor
 
-from grantledger.adapters.ledger.reading import LeafReader
+from grantledger.adapters.keys.envelope import SealedPart
+from grantledger.adapters.ledger.reading import LeafReader, leaves_at, parts_at
 from grantledger.adapters.ledger.tombstones import Tombstones
 from grantledger.adapters.ledger.touching import decoded
 from grantledger.domain.errors import IntegrityError
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.grant_events import Exchanged, Provisioned
+from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.user_grant import UserGrant
+from grantledger.projections.audit_folded import Recorded
 from grantledger.projections.audit_words import Mark
 
 MAX_KEPT = 4_096
@@ -77,6 +81,28 @@ class StoredStreams:
             self._kept.clear()
         self._kept[event.originator_id, event.originator_version] = event
 
+    def foresee(self, events: Iterable[Recorded]) -> None:
+        """Read at once what the rows of these events will ask for.
+
+        What does not prove itself is left to who asks for it.
+        """
+        tokens: dict[tuple[UUID, int], None] = {}
+        firsts: dict[tuple[UUID, int], None] = {}
+        for event in events:
+            if isinstance(event, AccessRecorded):
+                for entry in event.entries:
+                    if entry.token_ref is not None and entry.grant_id is not None:
+                        tokens[entry.grant_id, entry.token_ref] = None
+            elif isinstance(event, GrantEvent):
+                self.keep(event)
+                if event.originator_id not in self._providers:
+                    firsts[event.originator_id, 1] = None
+        self._read_at([place for place in tokens if place not in self._kept])
+        missing = [place for place in firsts if place not in self._kept]
+        for row in leaves_at(self._c, self._leaves.sql, missing):
+            with suppress(IntegrityError):
+                self._providers[UUID(hex=row[1])] = _provider(row)
+
     def provider(self, grant_id: UUID) -> str:
         """Return the grant's provider; see `Streams.provider`."""
         kept = self._kept.get((grant_id, 1))
@@ -112,10 +138,11 @@ class StoredStreams:
         self, grant_id: UUID, version: int, kinds: tuple[type[GrantEvent], ...]
     ) -> GrantEvent | None:
         """Return the newest event of these kinds; see `Streams.last`."""
-        # The one just before has usually been read, and is usually the one.
-        near = self._kept.get((grant_id, version - 1))
-        if isinstance(near, kinds):
-            return near
+        # Those just before have usually been read.
+        while (near := self._kept.get((grant_id, version - 1))) is not None:
+            if isinstance(near, kinds):
+                return near
+            version -= 1
         asked = ",".join("?" * len(kinds))
         found = self._read(
             f"e.originator_version < ? AND e.topic IN ({asked})"
@@ -146,16 +173,17 @@ class StoredStreams:
         return found if isinstance(found, Provisioned) else None
 
     def _provider(self, grant_id: UUID) -> str:
-        self._c.execute(
-            f"SELECT {self._number} - 1, state, leaf_hash FROM stored_events"  # noqa: S608 - constants only
-            " WHERE originator_id=? AND originator_version=1 AND topic=?",
-            (grant_id.hex, Provisioned.TOPIC),
-        )
-        row: Any = self._c.fetchone()
-        if row is None:
-            return ""
-        first: _First = decoded(_FIRST, *row)
-        return first.fields.provider
+        rows = leaves_at(self._c, self._leaves.sql, [(grant_id, 1)])
+        return next((_provider(row) for row in rows), "")
+
+    def _read_at(self, places: Sequence[tuple[UUID, int]]) -> None:
+        """Read events of grants, those that prove themselves."""
+        rows = list(leaves_at(self._c, self._leaves.sql, places))
+        parts = parts_at(self._c, [int(row[0]) - 1 for row in rows])
+        self._leaves.expect(self._c, parts, self._gone)
+        for row in rows:
+            with suppress(IntegrityError):
+                self._decoded(row, parts.get(int(row[0]) - 1, ()))
 
     def _at(self, grant_id: UUID, version: int) -> GrantEvent | None:
         kept = self._kept.get((grant_id, version))
@@ -170,10 +198,23 @@ class StoredStreams:
             tuple(values),
         )
         row: Any = self._c.fetchone()
-        if row is None:
-            return None
-        event = self._leaves.decode(self._c, row, gone=self._gone, opened=ASKED)
+        return None if row is None else self._decoded(row)
+
+    def _decoded(
+        self, row: Sequence[Any], parts: Sequence[SealedPart] | None = None
+    ) -> GrantEvent:
+        event = self._leaves.decode(
+            self._c, row, gone=self._gone, parts=parts, opened=ASKED
+        )
         if not isinstance(event, GrantEvent):
             raise IntegrityError(f"leaf {row[0] - 1} is no event of a grant")
         self.keep(event)
         return event
+
+
+def _provider(row: Sequence[Any]) -> str:
+    """Return the provider that a grant's first leaf says; "" of any other leaf."""
+    if row[3] != Provisioned.TOPIC:
+        return ""
+    first: _First = decoded(_FIRST, int(row[0]) - 1, row[4], row[5])
+    return first.fields.provider

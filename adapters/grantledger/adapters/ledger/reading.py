@@ -6,7 +6,7 @@ Every leaf is compared with its hash, and opened with its sealed parts.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,6 +17,7 @@ from eventsourcing.persistence import Cursor
 from grantledger.adapters.keys.envelope import SealedPart
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.data_keys import DataKeys
+from grantledger.adapters.ledger.listing import marks, portions
 from grantledger.adapters.ledger.log_memory import LogView
 from grantledger.adapters.ledger.recorders import SealedStoredEvent
 from grantledger.adapters.ledger.tombstones import Tombstones
@@ -35,12 +36,14 @@ class LogSql:
     Attributes:
         number: the column of `stored_events e` with the leaf index plus one.
         stream: the stream of `stored_events e` as hexadecimal text.
+        stream_of: such a text, a parameter, as `originator_id`.
         speaks_of: whether `journal_index j` holds the bytes of one parameter.
         inside: whether the text `{0}` is in the text `{1}`.
     """
 
     number: str
     stream: str
+    stream_of: str
     speaks_of: str
     inside: str
 
@@ -56,7 +59,13 @@ class LogSql:
 _EVERY = 2**62
 """More than any log has leaves."""
 
-SQLITE = LogSql("rowid", "e.originator_id", "instr(j.grants, ?)", "instr({1}, {0}) > 0")
+SQLITE = LogSql(
+    "rowid",
+    "e.originator_id",
+    "?",
+    "instr(j.grants, ?)",
+    "instr({1}, {0}) > 0",
+)
 
 
 def log_size(c: Cursor) -> int:
@@ -198,6 +207,12 @@ class LeafReader:
             found.append((row[0] - 1, event))
         return found
 
+    def expect(self, c: Cursor, parts: Parts, gone: Tombstones) -> None:
+        """Look up at once what is needed to open these parts."""
+        owners = {part.grant_id for each in parts.values() for part in each}
+        gone.look(owners, self._sql.stream_of)
+        self._keys.load_all(c, [g for g in owners if not gone.erased(g)])
+
     def decode(
         self,
         c: Cursor,
@@ -237,13 +252,42 @@ class LeafReader:
         return self._mapper.decode(stored, only, gone, numbers, opened)
 
 
-def parts_of(c: Cursor, start: int, end: int) -> dict[int, list[SealedPart]]:
+def leaves_at(
+    c: Cursor, sql: LogSql, places: Sequence[tuple[UUID, int]]
+) -> Iterator[Sequence[Any]]:
+    """Yield the rows of the events at these places of their streams, in any order."""
+    one = f"({sql.stream_of},?)"
+    for some in portions(places):
+        c.execute(
+            f"WITH w (stream, version) AS (VALUES {marks(one, some)})"  # noqa: S608 - constants and question marks
+            f" SELECT {sql.leaf} FROM w JOIN stored_events e"
+            " ON e.originator_id = w.stream AND e.originator_version = w.version",
+            [value for stream, version in some for value in (stream.hex, version)],
+        )
+        # One of a place; the list may name the last one more than once.
+        yield from {row[0]: row for row in c.fetchall()}.values()
+
+
+_PARTS = "SELECT leaf_index, entry, field, grant_id, dek_id, ct FROM sealed WHERE"
+Parts = Mapping[int, Sequence[SealedPart]]
+
+
+def parts_of(c: Cursor, start: int, end: int) -> Parts:
     """Return what is sealed of each leaf in a range; their leaves say the rest."""
-    c.execute(
-        "SELECT leaf_index, entry, field, grant_id, dek_id, ct FROM sealed"
-        " WHERE leaf_index >= ? AND leaf_index < ?",
-        (start, end),
-    )
+    c.execute(f"{_PARTS} leaf_index >= ? AND leaf_index < ?", (start, end))
+    return _parts(c)
+
+
+def parts_at(c: Cursor, leaves: Sequence[int]) -> Parts:
+    """Return what is sealed of each of these leaves."""
+    found: dict[int, Sequence[SealedPart]] = {}
+    for some in portions(leaves):
+        c.execute(f"{_PARTS} leaf_index IN ({marks('?', some)})", tuple(some))
+        found |= _parts(c)
+    return found
+
+
+def _parts(c: Cursor) -> dict[int, list[SealedPart]]:
     found: dict[int, list[SealedPart]] = defaultdict(list)
     for index, entry, field, grant_id, dek_id, ct in c.fetchall():
         number = None if entry < 0 else entry
