@@ -39,27 +39,41 @@ from benchmarks.append_sides import stock_options
 PER_GRANT = 100
 _KEY = os.urandom(32)
 _TABLES = (
-    "CREATE TABLE IF NOT EXISTS {0}trail ("
-    " side integer NOT NULL, leaf_index bigint NOT NULL, entry integer NOT NULL,"
-    " recorded_at bigint NOT NULL, occurred_at bigint NOT NULL, grant_id text,"
-    " stream text NOT NULL, stream_seq bigint NOT NULL, event text NOT NULL,"
-    " outcome text NOT NULL, provider text NOT NULL, caller text, actor_kind text,"
-    " generation bigint NOT NULL, request_id text NOT NULL, node text NOT NULL,"
-    " policy text NOT NULL, reason text, audience text, scopes text NOT NULL,"
-    " expires_at bigint, PRIMARY KEY (side, leaf_index, entry)){1}",
-    "CREATE TABLE IF NOT EXISTS {0}trail_terms (side integer NOT NULL,"
-    " leaf_index bigint NOT NULL, entry integer NOT NULL, term {2} NOT NULL,"
-    " PRIMARY KEY (side, leaf_index, entry, term)){1}",
-    "CREATE INDEX IF NOT EXISTS trail_grant ON {0}trail"
-    " (side, grant_id, leaf_index, entry)",
-    "CREATE INDEX IF NOT EXISTS trail_request ON {0}trail"
-    " (side, request_id, leaf_index, entry)",
-    "CREATE INDEX IF NOT EXISTS trail_event ON {0}trail"
-    " (side, event, leaf_index, entry)",
-    "CREATE INDEX IF NOT EXISTS trail_caller ON {0}trail"
-    " (side, caller, leaf_index, entry)",
-    "CREATE INDEX IF NOT EXISTS trail_term ON {0}trail_terms"
-    " (side, term, leaf_index, entry)",
+    (
+        "CREATE TABLE IF NOT EXISTS {0}trail ("
+        " side integer NOT NULL, leaf_index bigint NOT NULL, entry integer NOT NULL,"
+        " recorded_at bigint NOT NULL, occurred_at bigint NOT NULL, grant_id text,"
+        " stream text NOT NULL, stream_seq bigint NOT NULL, event text NOT NULL,"
+        " outcome text NOT NULL, provider text NOT NULL, caller text, actor_kind text,"
+        " generation bigint NOT NULL, request_id text NOT NULL, node text NOT NULL,"
+        " policy text NOT NULL, reason text, audience text, scopes text NOT NULL,"
+        " expires_at bigint, PRIMARY KEY (side, leaf_index, entry)){1}"
+    ),
+    (
+        "CREATE TABLE IF NOT EXISTS {0}trail_terms (side integer NOT NULL,"
+        " leaf_index bigint NOT NULL, entry integer NOT NULL, term {2} NOT NULL,"
+        " PRIMARY KEY (side, leaf_index, entry, term)){1}"
+    ),
+    (
+        "CREATE INDEX IF NOT EXISTS trail_grant ON {0}trail"
+        " (side, grant_id, leaf_index, entry)"
+    ),
+    (
+        "CREATE INDEX IF NOT EXISTS trail_request ON {0}trail"
+        " (side, request_id, leaf_index, entry)"
+    ),
+    (
+        "CREATE INDEX IF NOT EXISTS trail_event ON {0}trail"
+        " (side, event, leaf_index, entry)"
+    ),
+    (
+        "CREATE INDEX IF NOT EXISTS trail_caller ON {0}trail"
+        " (side, caller, leaf_index, entry)"
+    ),
+    (
+        "CREATE INDEX IF NOT EXISTS trail_term ON {0}trail_terms"
+        " (side, term, leaf_index, entry)"
+    ),
 )
 _ROW = ", ".join(["{0}"] * 21)
 _TERM = ", ".join(["{0}"] * 4)
@@ -67,18 +81,14 @@ Row = tuple[object, ...]
 
 
 class Grant(Aggregate):
-    """Counts what was handed out for it."""
-
-    @event("Opened")
-    def __init__(self) -> None:
-        self.times = 0
+    """Remembers what was handed out for it."""
 
     @event("HandedOut")
     def hand_out(
         self, caller: str, request: str, actors: list[str], address: str, mark: str
     ) -> None:
-        """Count one."""
-        self.times += 1
+        """Remember the last one."""
+        self.last = (caller, request, actors, address, mark)
 
 
 class SqliteEvents(SQLiteApplicationRecorder):
@@ -117,8 +127,9 @@ class PostgresTrail(PostgresTrackingRecorder):
     ) -> None:
         super().__init__(datastore, tracking_table_name=tracking_table_name)
         into = f"{datastore.schema}."
-        said: list[Any] = [each.format(into, "", "bytea") for each in _TABLES]
-        self.sql_create_statements += [sql.SQL(each) for each in said]
+        for each in _TABLES:
+            said: Any = each.format(into, "", "bytea")
+            self.sql_create_statements.append(sql.SQL(said).format())
         self._row = f"INSERT INTO {into}trail VALUES ({_ROW.format('%s')})".encode()  # noqa: S608 - marks only
         self._term = (
             f"INSERT INTO {into}trail_terms VALUES ({_TERM.format('%s')})".encode()  # noqa: S608 - likewise

@@ -63,7 +63,7 @@ class Streams(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Logged:
     """A leaf as it is folded."""
 
@@ -72,7 +72,7 @@ class Logged:
     event: Recorded
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Folded:
     """A row, and what of it stands in the clear.
 
@@ -94,18 +94,16 @@ def terms_of(folded: Folded) -> set[tuple[str, ...]]:
     (whose grant it is, at its consents), `subject` (whose, at rows without a grant).
     """
     row = folded.row
-    actor = row.actor
     terms: set[tuple[str, ...]] = set()
+    actor = row.actor
     if actor is not None and actor.id != ERASED_TEXT:
         terms.add(("actor", actor.id))
-        for name in actor.act_chain:
-            terms.add(("actor", name))
+        terms.update([("actor", name) for name in actor.act_chain])
         if actor.peer_ip is not None:
             terms.add(("address", actor.peer_ip))
     if not row.event.startswith(OF_OBLIGATIONS):
-        for mark in (row.mark, row.parent):
-            if mark is not None:
-                terms.add(("token", mark.fingerprint))
+        marks = (row.mark, row.parent)
+        terms.update([("token", mark.fingerprint) for mark in marks if mark])
     if row.jti is not None:
         terms.add(("jti", row.jti))
     if row.subject is not None and row.event == Provisioned.__name__:
@@ -113,9 +111,8 @@ def terms_of(folded: Folded) -> set[tuple[str, ...]]:
     elif row.subject is not None and row.grant_id is None:
         terms.add(("subject", row.provider, row.subject))
     if row.scopes != folded.clear_scopes:
-        terms.update(
-            [("scope", s) for s in row.scopes if s not in folded.clear_scopes]
-        )
+        personal = set(row.scopes).difference(folded.clear_scopes)
+        terms.update([("scope", scope) for scope in personal])
     return terms
 
 

@@ -159,7 +159,7 @@ class DataKey:
             part.ct, part.ct_sha256, part.commit, event_id, entry, field
         )
 
-    def open_ct(  # noqa: PLR0913 - what is stored, and the place that it is proven for
+    def open_ct(
         self,
         ct: bytes,
         ct_sha256: bytes,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
@@ -18,6 +19,7 @@ from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.keys.envelope import SealedPart
 from grantledger.adapters.ledger import touching
+from grantledger.adapters.ledger.audit_batches import following
 from grantledger.adapters.ledger.audit_query import Driver, Query, query_of
 from grantledger.adapters.ledger.audit_streams import StoredStreams
 from grantledger.adapters.ledger.audit_table import (
@@ -151,13 +153,20 @@ class AuditReads(Doing):
 
     async def _taken(self, end: int, most: int | None) -> int:
         taken = 0
-        while True:
-            batch = await self.next_audit_batch(end)
-            if batch is None or (most is not None and taken >= most):
-                return taken
-            side, rows = batch
-            await self._in_thread(partial(self.extend_audit, side, rows))
-            taken += rows.end - rows.start
+        while most is None or taken < most:
+            found = await self.next_audit_batch(end)
+            if found is None:
+                break
+            side, first = found
+            async with aclosing(following(first, end, self.made_batch)) as batches:
+                async for batch in batches:
+                    extend = partial(self.extend_audit, side, batch)
+                    if not await self._in_thread(extend):
+                        break  # others were faster
+                    taken += batch.end - batch.start
+                    if most is not None and taken >= most:
+                        break
+        return taken
 
     async def _near(self) -> None:
         """Bring the trail up to the log, if that is not the work of minutes."""
@@ -185,6 +194,11 @@ class AuditReads(Doing):
             return side, self.audit_batch(c, start, min(start + self.audited, end))
 
         return await self._read(read)
+
+    async def made_batch(self, start: int, end: int) -> AuditBatch:
+        """Return what the next leaves from `start` on put into the trail."""
+        stop = min(start + self.audited, end)
+        return await self._read(lambda c: self.audit_batch(c, start, stop))
 
     def audit_batch(self, c: Cursor, start: int, end: int) -> AuditBatch:
         """Return what leaves from `start` on put into the audit trail, up to `end`."""

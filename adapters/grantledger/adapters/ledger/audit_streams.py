@@ -32,6 +32,7 @@ MAX_KEPT = 4_096
 ASKED = frozenset({"subject", "label", "client_id", "fingerprint", "jti"})
 """What is opened of an earlier event: all that rows say of it, and no token."""
 
+
 class _Fields(msgspec.Struct):
     provider: str
 

@@ -58,7 +58,8 @@ _SEALED = msgspec.json.Encoder(enc_hook=reveal)
 _JOURNAL_FIELDS = msgspec.json.Decoder(JournalFields)
 _PRIVATE = msgspec.json.Decoder(EntryPrivate)
 # An entry says the same, in the same order, with its private part at the end.
-_said = attrgetter(*LeafEntry.__struct_fields__)
+_entry: Callable[..., AccessEntry] = AccessEntry
+_said: Callable[[LeafEntry], tuple[Any, ...]] = attrgetter(*LeafEntry.__struct_fields__)
 
 
 class LeafMapper(Mapper[UUID]):
@@ -292,7 +293,7 @@ class LeafMapper(Mapper[UUID]):
         said = decoded(_JOURNAL_FIELDS, leaf.fields, leaf.event_id)
         entries = tuple(
             [
-                AccessEntry(*_said(e), private.get(number))
+                _entry(*_said(e), private.get(number))
                 for number, e in enumerate(leaf.entries)
                 if only is None or e.grant_id == only
             ]

@@ -14,11 +14,11 @@ MAX_LISTED = 512
 _STEP = 32
 
 
-def portions(values: Sequence[T]) -> Iterator[Sequence[T]]:
+def portions(values: Sequence[T]) -> Iterator[list[T]]:
     """Yield the values, some at a time, as many as one statement may list."""
     for start in range(0, len(values), MAX_LISTED):
-        some = values[start : start + MAX_LISTED]
-        yield [*some, *(some[-1:] * (-len(some) % _STEP))]
+        some = list(values[start : start + MAX_LISTED])
+        yield some + some[-1:] * (-len(some) % _STEP)
 
 
 def marks(one: str, values: Sequence[object]) -> str:
