@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 from eventsourcing.application import Application
+from eventsourcing.dispatch import singledispatchmethod
 from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import (
     ApplicationRecorder,
@@ -149,6 +150,7 @@ class TrailProjection(Projection[Any]):
 
     name = "trail"
 
+    @singledispatchmethod
     def process_event(self, domain_event: Any, tracking: Tracking) -> None:  # noqa: ANN401 - the library's
         """Store the row of an event."""
         said = domain_event
@@ -214,7 +216,7 @@ class Stock:
         return events
 
     @contextmanager
-    def caught_up(self, events: int) -> Iterator[None]:
+    def caught_up(self, events: int) -> Generator[None]:
         """Run the projection until it has every event; then end it."""
         with ProjectionRunner(
             application_class=Application[UUID],
