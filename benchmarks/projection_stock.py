@@ -180,9 +180,17 @@ class Stock:
     Args:
         folder: for the files.
         conninfo: of the server; None: in SQLite.
+        entries: hand-outs.
+
+    Attributes:
+        events: how many there are.
     """
 
-    def __init__(self, folder: Path, conninfo: str | None) -> None:
+    def __init__(self, folder: Path, conninfo: str | None, entries: int) -> None:
+        self._configure(folder, conninfo)
+        self.events = self._fill(entries)
+
+    def _configure(self, folder: Path, conninfo: str | None) -> None:
         if conninfo is None:
             self._view: type[Any] = SqliteTrail
             self._env = {
@@ -196,8 +204,7 @@ class Stock:
         said = {f"POSTGRES_{n.upper()}": v for n, v in stock_options(conninfo).items()}
         self._env = {"PERSISTENCE_MODULE": "eventsourcing.postgres", **said}
 
-    def fill(self, entries: int) -> int:
-        """Store so many hand-outs; return how many events there are."""
+    def _fill(self, entries: int) -> int:
         application: Application[UUID] = Application(self._env)
         events = 0
         for start in range(0, entries, PER_GRANT):
@@ -216,7 +223,7 @@ class Stock:
         return events
 
     @contextmanager
-    def caught_up(self, events: int) -> Generator[None]:
+    def caught_up(self) -> Generator[None]:
         """Run the projection until it has every event; then end it."""
         with ProjectionRunner(
             application_class=Application[UUID],
@@ -224,5 +231,5 @@ class Stock:
             view_class=self._view,
             env=self._env,
         ) as runner:
-            runner.wait(events, timeout=600)
+            runner.wait(self.events, timeout=600)
             yield

@@ -246,7 +246,7 @@ class AuditReads(Doing):
             )
             if not row[4]:
                 return Logged(index, EPOCH, event)
-            return Logged(index, touching.recorded_at(index, row[4], row[5]), event)
+            return Logged(index, touching.recorded_at_of(row[4]), event)
         except IntegrityError as damage:
             return unreadable(index, UUID(hex=row[1]), row[2], str(damage))
 
