@@ -26,6 +26,8 @@ async def following(
             yield batch
         except BaseException:
             coming.cancel()
+            # What became of it is nobody's business any more.
+            await asyncio.gather(coming, return_exceptions=True)
             raise
         batch = await coming
     yield batch
