@@ -34,27 +34,37 @@ class Figures:
 
     Attributes:
         per_second: calls.
+        events: stored a second; a call may store several.
         p50: of one call, in milliseconds; p99 likewise.
-        client_us: processor time of a call in this process; see `appends`.
+        client_us: processor time of an event in this process; see `appends`.
         server_us: the same, of the server.
     """
 
     per_second: float
+    events: float
     p50: float
     p99: float
-    calls: int
+    stored: int
     client_us: float = 0.0
     server_us: float = 0.0
 
 
-def figures(seconds: float, waits: list[float]) -> Figures:
-    """Return the figures of calls that took so many seconds each."""
+def figures(seconds: float, waits: list[float], stored: int | None = None) -> Figures:
+    """Return the figures of calls that took so many seconds each.
+
+    Args:
+        seconds: of the round.
+        waits: of each call.
+        stored: events; None: one a call.
+    """
     waits.sort()
+    stored = len(waits) if stored is None else stored
     return Figures(
         len(waits) / seconds,
+        stored / seconds,
         1000 * waits[len(waits) // 2],
         1000 * waits[min(len(waits) - 1, len(waits) * 99 // 100)],
-        len(waits),
+        stored,
     )
 
 
@@ -70,7 +80,13 @@ Call = Callable[[], object]
 
 
 class Threads(Side):
-    """Sides with a thread a caller, and connections for one round only."""
+    """Sides with a thread a caller, and connections for one round only.
+
+    Attributes:
+        per_call: events that a call stores, on average.
+    """
+
+    per_call = 1.0
 
     @abstractmethod
     def callers(self, number: int) -> AbstractContextManager[list[Callable[[], Call]]]:
@@ -96,7 +112,8 @@ class Threads(Side):
         with self.callers(callers) as prepared, ThreadPoolExecutor(callers) as pool:
             done = list(pool.map(call, prepared))
         spent = max(lasted for lasted, _ in done)
-        return figures(spent, [w for _, waits in done for w in waits])
+        every = [w for _, waits in done for w in waits]
+        return figures(spent, every, round(len(every) * self.per_call))
 
 
 class Plain:
@@ -197,7 +214,7 @@ class RawPsycopg(Threads):
         return prepare
 
 
-def _stock_options(conninfo: str) -> dict[str, Any]:
+def stock_options(conninfo: str) -> dict[str, Any]:
     """Return the library's settings for a schema of its own, which it does not make."""
     said = conninfo_to_dict(conninfo)
     schema = f"stock_{uuid4().hex[:12]}"
@@ -218,7 +235,7 @@ class StockRecorder(Threads):
 
     def __init__(self, conninfo: str, event_bytes: int) -> None:
         self._state = os.urandom(event_bytes)
-        self._options = _stock_options(conninfo)
+        self._options = stock_options(conninfo)
         with closing(PostgresDatastore(**self._options)) as store:
             PostgresApplicationRecorder(store).create_table()
 
@@ -250,11 +267,21 @@ class Noted(Aggregate):
 
 
 class StockSave(Threads):
-    """The library's application, one event a save."""
+    """The library's application.
 
-    def __init__(self, conninfo: str, event_bytes: int) -> None:
+    Args:
+        conninfo: of the server.
+        event_bytes: how large an event is.
+        shape: how many events each save stores, over and over.
+    """
+
+    def __init__(
+        self, conninfo: str, event_bytes: int, shape: tuple[int, ...] = (1,)
+    ) -> None:
+        self._shape = shape
+        self.per_call = sum(shape) / len(shape)
         self._text = "x" * event_bytes
-        self._options = _stock_options(conninfo)
+        self._options = stock_options(conninfo)
 
     @contextmanager
     def callers(self, number: int) -> Generator[list[Callable[[], Call]]]:
@@ -270,10 +297,11 @@ class StockSave(Threads):
             yield [self._caller(application) for _ in range(number)]
 
     def _caller(self, application: Application[UUID]) -> Callable[[], Call]:
-        noted = Noted()
+        noted, times = Noted(), itertools.cycle(self._shape)
 
         def prepare() -> Call:
-            noted.note(self._text)
+            for _ in range(next(times)):
+                noted.note(self._text)
             return lambda: application.save(noted)
 
         return prepare

@@ -90,13 +90,16 @@ class Ledger(Side):
 
     async def _run(self, callers: int, seconds: float) -> Figures:
         waits: list[float] = []
+        stored = 0
         began = time.perf_counter()
 
         async def append(draft: UserGrant, lane: Lane) -> UserGrant:
+            nonlocal stored
             start = time.perf_counter()
             verdict = await self._ledger.append(draft, lane)
             waits.append(time.perf_counter() - start)
             assert verdict is AppendVerdict.COMMITTED
+            stored += len(draft.pending_events)
             return draft.fork()
 
         async def call(number: int) -> None:
@@ -108,7 +111,7 @@ class Ledger(Side):
             self._grants[number] = grant
 
         await asyncio.gather(*map(call, range(callers)))
-        return figures(time.perf_counter() - began, waits)
+        return figures(time.perf_counter() - began, waits, stored)
 
     def _cycle(
         self, grant: UserGrant

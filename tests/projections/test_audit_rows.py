@@ -48,6 +48,10 @@ class Events:
     def __init__(self, *events: GrantEvent) -> None:
         self._events = events
 
+    def provider(self, grant_id: UUID) -> str:
+        consent = self.consent(grant_id, 0)
+        return consent.provider if consent else ""
+
     def first(self, grant_id: UUID) -> Provisioned | None:
         return self.consent(grant_id, 0)
 

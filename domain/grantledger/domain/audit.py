@@ -72,7 +72,7 @@ class AuditMark:
     fingerprint: TokenFingerprint
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class AuditRow:
     """One thing that happened.
 

@@ -6,7 +6,6 @@ stored where no erasure reaches it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -37,12 +36,16 @@ about is forgotten with time, so that such a row is not found by it."""
 class Streams(Protocol):
     """Finds earlier events of a grant."""
 
+    def provider(self, grant_id: UUID) -> str:
+        """Return the grant's provider, as its first leaf says in the clear."""
+        ...
+
     def first(self, grant_id: UUID) -> Provisioned | None:
-        """Return the grant's first event."""
+        """Return the grant's first event, as far as known."""
         ...
 
     def consent(self, grant_id: UUID, leaf_index: int) -> Provisioned | None:
-        """Return the consent in force at a leaf."""
+        """Return the consent in force at a leaf, as far as known."""
         ...
 
     def issued(self, grant_id: UUID, version: int) -> Exchanged | None:
@@ -60,7 +63,7 @@ class Streams(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Logged:
     """A leaf as it is folded."""
 
@@ -69,7 +72,7 @@ class Logged:
     event: Recorded
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Folded:
     """A row, and what of it stands in the clear.
 
@@ -84,30 +87,33 @@ class Folded:
     clear_kind: ActorKind | None
 
 
-def terms_of(folded: Folded) -> Iterator[tuple[str, ...]]:
-    """Yield what a row is found by and must not stand in the clear: kind, then values.
+def terms_of(folded: Folded) -> set[tuple[str, ...]]:
+    """Return what a row is found by and must not stand in the clear: kind, then values.
 
     Kinds: `actor`, `address`, `token` (a fingerprint), `jti`, `scope`, `consent`
     (whose grant it is, at its consents), `subject` (whose, at rows without a grant).
     """
     row = folded.row
+    terms: set[tuple[str, ...]] = set()
     actor = row.actor
     if actor is not None and actor.id != ERASED_TEXT:
-        for name in {actor.id, *actor.act_chain}:
-            yield ("actor", name)
+        terms.add(("actor", actor.id))
+        terms.update([("actor", name) for name in actor.act_chain])
         if actor.peer_ip is not None:
-            yield ("address", actor.peer_ip)
+            terms.add(("address", actor.peer_ip))
     if not row.event.startswith(OF_OBLIGATIONS):
-        for fingerprint in {m.fingerprint for m in (row.mark, row.parent) if m}:
-            yield ("token", fingerprint)
+        marks = (row.mark, row.parent)
+        terms.update([("token", mark.fingerprint) for mark in marks if mark])
     if row.jti is not None:
-        yield ("jti", row.jti)
+        terms.add(("jti", row.jti))
     if row.subject is not None and row.event == Provisioned.__name__:
-        yield ("consent", row.provider, row.subject)
+        terms.add(("consent", row.provider, row.subject))
     elif row.subject is not None and row.grant_id is None:
-        yield ("subject", row.provider, row.subject)
-    for scope in set(row.scopes) - set(folded.clear_scopes):
-        yield ("scope", scope)
+        terms.add(("subject", row.provider, row.subject))
+    if row.scopes != folded.clear_scopes:
+        personal = set(row.scopes).difference(folded.clear_scopes)
+        terms.update([("scope", scope) for scope in personal])
+    return terms
 
 
 def known(text: str | None) -> str | None:

@@ -79,7 +79,11 @@ _WITH_GENERATION = (Provisioned, RedemptionIntended, Rotated, Exchanged)
 
 
 def rows_of(
-    logged: Logged, streams: Streams, numbers: Collection[int] | None = None
+    logged: Logged,
+    streams: Streams,
+    numbers: Collection[int] | None = None,
+    *,
+    words: bool = True,
 ) -> list[Folded]:
     """Return the rows of a leaf, in order; of one that was pruned there are none.
 
@@ -87,13 +91,14 @@ def rows_of(
         logged: the leaf; what an erasure destroyed has stand-ins.
         streams: of the ledger that it is of.
         numbers: of a journal event, only the entries with these numbers.
+        words: journal entries with what people read, which is stored nowhere.
     """
     event = logged.event
     if isinstance(event, AccessPruned):
         return []
     if isinstance(event, AccessRecorded):
         return [
-            _of_entry(logged, event, number, entry, streams)
+            _of_entry(logged, event, number, entry, streams, words=words)
             for number, entry in enumerate(event.entries)
             if numbers is None or number in numbers
         ]
@@ -189,7 +194,11 @@ def _of_grant(logged: Logged, event: GrantEvent, streams: Streams) -> Folded:
         build=build,
         policy=event.policy,
         grant_id=event.originator_id,
-        provider=first.provider if first else "",
+        provider=(
+            event.provider
+            if isinstance(event, Provisioned)
+            else streams.provider(event.originator_id)
+        ),
         subject=known(first.subject) if first else None,
         label=known(first.label) if first else None,
         client_id=consent.client_id if consent else None,
@@ -273,6 +282,8 @@ def _of_entry(
     number: int,
     entry: AccessEntry,
     streams: Streams,
+    *,
+    words: bool,
 ) -> Folded:
     private = entry.private
     grant_id = entry.grant_id
@@ -287,18 +298,14 @@ def _of_entry(
     if issued is not None:
         mark, jti, clear = issued.fingerprint, issued.jti, issued.scopes
     asked = private.scopes_asked if private else ()
-    facts: dict[str, Fact] = dict(entry_facts(entry))
-    if entry.token_ref is not None:
-        facts["token_version"] = entry.token_ref
-    if asked:
-        facts["scopes_asked"] = asked
-    if private is not None and private.audience_asked is not None:
-        facts["audience_asked"] = private.audience_asked
     subject = first.subject if first else private.subject if private else None
     outcome = OF_ENTRIES[entry.outcome]
     if outcome is AuditOutcome.FAILED and entry.reason == FailureClass.AMBIGUOUS:
         outcome = AuditOutcome.UNKNOWN
     actor = private.actor if private else None
+    provider = entry.provider
+    if not provider and grant_id is not None:
+        provider = streams.provider(grant_id)
     node, build = node_and_build(event.node)
     row = AuditRow(
         at=AuditPosition(logged.index, number),
@@ -314,7 +321,7 @@ def _of_entry(
         build=build,
         policy=entry.policy,
         grant_id=grant_id,
-        provider=entry.provider or (first.provider if first else ""),
+        provider=provider,
         subject=known(subject),
         label=known(first.label) if first else None,
         client_id=consent.client_id if consent else None,
@@ -329,7 +336,19 @@ def _of_entry(
         expires_at=entry.expires_at,
         reason=entry.reason,
         detail=private.detail if private else None,
-        what=entry_words(entry),
-        facts=facts,
+        what=entry_words(entry) if words else "",
+        facts=_entry_facts(entry) if words else {},
     )
     return Folded(row, grant_id, clear, None)
+
+
+def _entry_facts(entry: AccessEntry) -> dict[str, Fact]:
+    private = entry.private
+    facts: dict[str, Fact] = dict(entry_facts(entry))
+    if entry.token_ref is not None:
+        facts["token_version"] = entry.token_ref
+    if private is not None and private.scopes_asked:
+        facts["scopes_asked"] = private.scopes_asked
+    if private is not None and private.audience_asked is not None:
+        facts["audience_asked"] = private.audience_asked
+    return facts

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
@@ -16,20 +17,27 @@ from uuid import UUID
 
 from eventsourcing.persistence import Cursor
 
+from grantledger.adapters.keys.envelope import SealedPart
 from grantledger.adapters.ledger import touching
+from grantledger.adapters.ledger.audit_batches import following
 from grantledger.adapters.ledger.audit_query import Driver, Query, query_of
 from grantledger.adapters.ledger.audit_streams import StoredStreams
 from grantledger.adapters.ledger.audit_table import (
     COLUMNS,
     EVENT,
     AuditBatch,
-    batch_of,
+    Making,
     columns_of,
     position_of,
 )
 from grantledger.adapters.ledger.doing import Doing
-from grantledger.adapters.ledger.reading import LeafReader, LogSql, log_size
-from grantledger.adapters.ledger.rows import GrantRows
+from grantledger.adapters.ledger.reading import (
+    LeafReader,
+    LogSql,
+    log_size,
+    parts_of,
+)
+from grantledger.adapters.ledger.rows import EPOCH, GrantRows
 from grantledger.domain.audit import (
     MAX_ROWS,
     AuditFilter,
@@ -42,9 +50,7 @@ from grantledger.domain.errors import (
     IntegrityError,
     Unavailable,
 )
-from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.fleet import check_limit
-from grantledger.domain.journal import AccessPruned
 from grantledger.domain.ports import Clock
 from grantledger.domain.user_grant import UserGrant
 from grantledger.projections.audit_folded import Folded, Logged
@@ -56,6 +62,9 @@ T = TypeVar("T")
 Columns = tuple[Any, ...]
 BEFORE_ALL = AuditPosition(-1, -1)
 AT_ONCE = 20
+"""Leaves that are read at once, at first; then as many as give `ROWS_AT_ONCE` rows."""
+ROWS_AT_ONCE = 500
+MOST_AT_ONCE = 200
 STEP = timedelta(hours=1)
 """Rows recorded in a window are looked for so far around it: a clock may have been set
 back by as much. After a larger step, some of those before or after it are not found by
@@ -81,8 +90,8 @@ class AuditReads(Doing):
 
     appends = True
 
-    audited = 500
-    made = 500
+    audited = 2_000
+    made = 2_000
     examined = 5_000
     brought = 20_000
 
@@ -155,13 +164,20 @@ class AuditReads(Doing):
 
     async def _taken(self, end: int, most: int | None) -> int:
         taken = 0
-        while True:
-            batch = await self.next_audit_batch(end)
-            if batch is None or (most is not None and taken >= most):
-                return taken
-            side, rows = batch
-            await self._in_thread(partial(self.extend_audit, side, rows))
-            taken += rows.end - rows.start
+        while most is None or taken < most:
+            found = await self.next_audit_batch(end)
+            if found is None:
+                break
+            side, first = found
+            async with aclosing(following(first, end, self.made_batch)) as batches:
+                async for batch in batches:
+                    extend = partial(self.extend_audit, side, batch)
+                    if not await self._in_thread(extend):
+                        break  # others were faster
+                    taken += batch.end - batch.start
+                    if most is not None and taken >= most:
+                        break
+        return taken
 
     async def _near(self) -> None:
         """Bring the trail up to the log, if that is not the work of minutes."""
@@ -192,45 +208,60 @@ class AuditReads(Doing):
 
         return await self._read(read)
 
+    async def made_batch(self, start: int, end: int) -> AuditBatch:
+        """Return what the next leaves from `start` on put into the trail."""
+        stop = min(start + self.audited, end)
+        return await self._read(lambda c: self.audit_batch(c, start, stop))
+
     def audit_batch(self, c: Cursor, start: int, end: int) -> AuditBatch:
         """Return what leaves from `start` on put into the audit trail, up to `end`."""
         streams = StoredStreams(c, self._leaves, None, self._current(c))
         number = self._sql.number
-        folded: list[Folded] = []
-        reached = start
-        while reached < end and len(folded) < self.made:
-            # A few at a time: a journal leaf may have hundreds of entries.
+        making = Making(self._rows.term)
+        reached, few = start, AT_ONCE
+        while reached < end and len(making.rows) < self.made:
+            stop = min(reached + few, end)
             c.execute(
                 f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
                 f" WHERE e.{number} > ? AND e.{number} <= ? ORDER BY e.{number}",
-                (reached, min(reached + AT_ONCE, end)),
+                (reached, stop),
             )
             rows = c.fetchall()
-            for row in rows:
-                folded += self._folded(c, row, streams, None)
+            parts = parts_of(c, reached, stop)
+            self._leaves.expect(c, parts, streams.gone)
+            logged = [
+                self._logged(c, row, streams, parts=parts.get(int(row[0]) - 1, ()))
+                for row in rows
+            ]
+            streams.foresee([one.event for one in logged if isinstance(one, Logged)])
+            for one in logged:
+                making.add(_folded(one, streams, None, words=False))
             # A leaf that is missing keeps nobody from the others: `verify` tells of it.
-            reached = int(rows[-1][0]) if rows else min(reached + AT_ONCE, end)
-        end = reached
-        return batch_of(start, end, folded, self._rows.term)
+            reached = stop
+            # A journal leaf may have hundreds of entries.
+            made = max(1, len(making.rows))
+            few = min(MOST_AT_ONCE, max(1, ROWS_AT_ONCE * (reached - start) // made))
+        return AuditBatch(start, reached, making.rows, making.terms)
 
-    def _folded(
+    def _logged(
         self,
         c: Cursor,
         row: Sequence[Any],
         streams: StoredStreams,
-        numbers: frozenset[int] | None,
-    ) -> list[Folded]:
+        numbers: frozenset[int] | None = None,
+        parts: Sequence[SealedPart] | None = None,
+    ) -> Logged | Folded:
+        """Return a leaf that was read, or the row of one that could not be."""
         index = int(row[0]) - 1
         try:
-            event = self._leaves.decode(c, row, gone=streams.gone, numbers=numbers)
-            if isinstance(event, AccessPruned):
-                return []
-            recorded_at = touching.recorded_at(index, row[4], row[5])
-            if isinstance(event, GrantEvent):
-                streams.keep(event)
-            return rows_of(Logged(index, recorded_at, event), streams, numbers)
+            event = self._leaves.decode(
+                c, row, gone=streams.gone, numbers=numbers, parts=parts
+            )
+            if not row[4]:
+                return Logged(index, EPOCH, event)
+            return Logged(index, touching.recorded_at_of(row[4]), event)
         except IntegrityError as damage:
-            return [unreadable(index, UUID(hex=row[1]), row[2], str(damage))]
+            return unreadable(index, UUID(hex=row[1]), row[2], str(damage))
 
     def _current(self, c: Cursor) -> Callable[[UUID], UserGrant | None]:
         return lambda grant_id: self._one(c, "WHERE grant_id=?", (grant_id.hex,))
@@ -340,7 +371,11 @@ class AuditReads(Doing):
             )
             leaf: Any = c.fetchone()
             opened = None if whole else numbers
-            folded = self._folded(c, leaf, streams, opened) if leaf else []
+            folded: list[Folded] = []
+            if leaf:
+                folded = _folded(
+                    self._logged(c, leaf, streams, opened), streams, opened
+                )
             made = {one.row.at: one for one in folded}
             if not whole and any(r.row.event == UNREADABLE for r in folded):
                 raise IntegrityError(f"leaf {index}: {folded[0].row.detail}")
@@ -386,6 +421,23 @@ class AuditReads(Doing):
             for grant_id in found
             if (first := streams.first(grant_id)) and first.label == wanted.label
         ]
+
+
+def _folded(
+    logged: Logged | Folded,
+    streams: StoredStreams,
+    numbers: frozenset[int] | None,
+    *,
+    words: bool = True,
+) -> list[Folded]:
+    """Return the rows of a leaf; one where an earlier event does not prove itself."""
+    if isinstance(logged, Folded):
+        return [logged]
+    try:
+        return rows_of(logged, streams, numbers, words=words)
+    except IntegrityError as damage:
+        place = logged.event.originator_id, logged.event.originator_version
+        return [unreadable(logged.index, *place, str(damage))]
 
 
 def live_side(c: Cursor) -> tuple[int, int]:

@@ -1,27 +1,49 @@
 """Earlier events of a grant, as the fold of the audit trail asks for them.
 
 Within one transaction of the caller's; what was read is kept for as long as it lasts.
+While rows are made, only what is stored of them is looked up: they do not depend on
+the rest, and most of them need no earlier event at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from eventsourcing.persistence import Cursor
 
-from grantledger.adapters.ledger.reading import LeafReader
+from grantledger.adapters.keys.envelope import SealedPart
+from grantledger.adapters.ledger.reading import LeafReader, leaves_at, parts_at
 from grantledger.adapters.ledger.tombstones import Tombstones
+from grantledger.adapters.ledger.touching import decoded
 from grantledger.domain.errors import IntegrityError
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.grant_events import Exchanged, Provisioned
+from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.user_grant import UserGrant
+from grantledger.projections.audit_folded import Recorded
 from grantledger.projections.audit_words import Mark
 
 MAX_KEPT = 4_096
 """Events that are kept in memory."""
+ASKED = frozenset({"subject", "label", "client_id", "fingerprint", "jti"})
+"""What is opened of an earlier event: all that rows say of it, and no token."""
 
+
+class _Fields(msgspec.Struct):
+    provider: str
+
+
+class _First(msgspec.Struct):
+    """What of a grant's first leaf stands in the clear and is asked for."""
+
+    fields: _Fields
+
+
+_FIRST = msgspec.json.Decoder(_First)
 Current = Callable[[UUID], UserGrant | None]
 
 
@@ -31,8 +53,8 @@ class StoredStreams:
     Args:
         c: in a transaction.
         leaves: decodes them.
-        side: of the audit trail's tables, to find consents by; None: the grant's first
-            consent stands for the one in force.
+        side: of the audit trail's tables, to find consents by; None while rows are
+            made.
         current: returns a grant as its row says; None where it has none.
     """
 
@@ -47,6 +69,7 @@ class StoredStreams:
         self._gone = Tombstones(c, self._number)
         self._kept: dict[tuple[UUID, int], GrantEvent] = {}
         self._grants: dict[UUID, UserGrant | None] = {}
+        self._providers: dict[UUID, str] = {}
 
     @property
     def gone(self) -> Tombstones:
@@ -59,15 +82,45 @@ class StoredStreams:
             self._kept.clear()
         self._kept[event.originator_id, event.originator_version] = event
 
+    def foresee(self, events: Iterable[Recorded]) -> None:
+        """Read at once what the rows of these events will ask for.
+
+        What does not prove itself is left to who asks for it.
+        """
+        tokens: dict[tuple[UUID, int], None] = {}
+        firsts: dict[tuple[UUID, int], None] = {}
+        for event in events:
+            if isinstance(event, AccessRecorded):
+                for entry in event.entries:
+                    if entry.token_ref is not None and entry.grant_id is not None:
+                        tokens[entry.grant_id, entry.token_ref] = None
+            elif isinstance(event, GrantEvent):
+                self.keep(event)
+                if event.originator_id not in self._providers:
+                    firsts[event.originator_id, 1] = None
+        self._read_at([place for place in tokens if place not in self._kept])
+        missing = [place for place in firsts if place not in self._kept]
+        for row in leaves_at(self._c, self._leaves.sql, missing):
+            with suppress(IntegrityError):
+                self._providers[UUID(hex=row[1])] = _provider(row)
+
+    def provider(self, grant_id: UUID) -> str:
+        """Return the grant's provider; see `Streams.provider`."""
+        kept = self._kept.get((grant_id, 1))
+        if isinstance(kept, Provisioned):
+            return kept.provider
+        if grant_id not in self._providers:
+            self._providers[grant_id] = self._provider(grant_id)
+        return self._providers[grant_id]
+
     def first(self, grant_id: UUID) -> Provisioned | None:
         """Return the grant's first event; see `Streams.first`."""
-        found = self._at(grant_id, 1)
-        return found if isinstance(found, Provisioned) else None
+        return None if self._side is None else self._consented(grant_id, 1)
 
     def consent(self, grant_id: UUID, leaf_index: int) -> Provisioned | None:
         """Return the consent in force at a leaf; see `Streams.consent`."""
         if self._side is None:
-            return self.first(grant_id)
+            return None
         self._c.execute(
             "SELECT stream_seq FROM audit_rows WHERE side=? AND grant_id=?"
             " AND event='Provisioned' AND leaf_index <= ?"
@@ -75,8 +128,7 @@ class StoredStreams:
             (self._side, grant_id.hex, leaf_index),
         )
         row = self._c.fetchone()
-        found = self._at(grant_id, 1 if row is None else int(row[0]))
-        return found if isinstance(found, Provisioned) else None
+        return self._consented(grant_id, 1 if row is None else int(row[0]))
 
     def issued(self, grant_id: UUID, version: int) -> Exchanged | None:
         """Return the event that recorded a token; see `Streams.issued`."""
@@ -87,10 +139,11 @@ class StoredStreams:
         self, grant_id: UUID, version: int, kinds: tuple[type[GrantEvent], ...]
     ) -> GrantEvent | None:
         """Return the newest event of these kinds; see `Streams.last`."""
-        # The one just before has usually been read, and is usually the one.
-        near = self._kept.get((grant_id, version - 1))
-        if isinstance(near, kinds):
-            return near
+        # Those just before have usually been read.
+        while (near := self._kept.get((grant_id, version - 1))) is not None:
+            if isinstance(near, kinds):
+                return near
+            version -= 1
         asked = ",".join("?" * len(kinds))
         found = self._read(
             f"e.originator_version < ? AND e.topic IN ({asked})"
@@ -112,6 +165,27 @@ class StoredStreams:
         known = grant.state.obligations if grant else ()
         return [Mark(o.kind, o.fingerprint) for o in known if o.id in ids]
 
+    def _consented(self, grant_id: UUID, version: int) -> Provisioned | None:
+        try:
+            found = self._at(grant_id, version)
+        except IntegrityError:
+            # Its own row says so; other rows are shown without what it said.
+            return None
+        return found if isinstance(found, Provisioned) else None
+
+    def _provider(self, grant_id: UUID) -> str:
+        rows = leaves_at(self._c, self._leaves.sql, [(grant_id, 1)])
+        return next((_provider(row) for row in rows), "")
+
+    def _read_at(self, places: Sequence[tuple[UUID, int]]) -> None:
+        """Read events of grants, those that prove themselves."""
+        rows = list(leaves_at(self._c, self._leaves.sql, places))
+        parts = parts_at(self._c, [int(row[0]) - 1 for row in rows])
+        self._leaves.expect(self._c, parts, self._gone)
+        for row in rows:
+            with suppress(IntegrityError):
+                self._decoded(row, parts.get(int(row[0]) - 1, ()))
+
     def _at(self, grant_id: UUID, version: int) -> GrantEvent | None:
         kept = self._kept.get((grant_id, version))
         if kept is not None:
@@ -125,10 +199,23 @@ class StoredStreams:
             tuple(values),
         )
         row: Any = self._c.fetchone()
-        if row is None:
-            return None
-        event = self._leaves.decode(self._c, row, gone=self._gone)
+        return None if row is None else self._decoded(row)
+
+    def _decoded(
+        self, row: Sequence[Any], parts: Sequence[SealedPart] | None = None
+    ) -> GrantEvent:
+        event = self._leaves.decode(
+            self._c, row, gone=self._gone, parts=parts, opened=ASKED
+        )
         if not isinstance(event, GrantEvent):
             raise IntegrityError(f"leaf {row[0] - 1} is no event of a grant")
         self.keep(event)
         return event
+
+
+def _provider(row: Sequence[Any]) -> str:
+    """Return the provider that a grant's first leaf says; "" of any other leaf."""
+    if row[3] != Provisioned.TOPIC:
+        return ""
+    first: _First = decoded(_FIRST, int(row[0]) - 1, row[4], row[5])
+    return first.fields.provider

@@ -104,22 +104,24 @@ def columns_of(folded: Folded) -> tuple[object, ...]:
     )
 
 
-def batch_of(
-    start: int, end: int, folded: Iterable[Folded], digest: Digest
-) -> AuditBatch:
-    """Return what the rows of the leaves `start` to `end` put into the tables."""
-    batch = AuditBatch(start, end, [], [])
-    # Who acts acts often.
-    digest = cache(digest)
-    for one in folded:
-        batch.rows.append(columns_of(one))
-        at: AuditPosition = one.row.at
-        owner = None if one.owner is None else one.owner.hex
-        batch.terms.extend(
-            TermRow(at.leaf_index, at.entry, term, owner)
-            for term in {digest(said) for said in terms_of(one)}
-        )
-    return batch
+class Making:
+    """Collects what folded rows put into the tables; they themselves are not kept."""
+
+    def __init__(self, digest: Digest) -> None:
+        # Who acts acts often.
+        self._digest = cache(digest)
+        self.rows: list[tuple[object, ...]] = []
+        self.terms: list[TermRow] = []
+
+    def add(self, folded: Iterable[Folded]) -> None:
+        """Take the rows of a leaf."""
+        digest = self._digest
+        for one in folded:
+            self.rows.append(columns_of(one))
+            at = one.row.at
+            owner = None if one.owner is None else one.owner.hex
+            # No two things that are said have one digest.
+            self.terms += [TermRow(*at, digest(said), owner) for said in terms_of(one)]
 
 
 def position_of(columns: Sequence[Any]) -> AuditPosition:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from uuid import UUID
 
 from eventsourcing.sqlite import SQLiteCursor
 
-from grantledger.adapters.ledger.audit_table import COLUMNS, AuditBatch
+from grantledger.adapters.ledger.audit_table import AuditBatch
 from grantledger.domain.audit import OF_EVENT
 from grantledger.domain.errors import LedgerError
 from grantledger.domain.grant_events import Erased
@@ -15,10 +16,10 @@ from grantledger.domain.grant_events import Erased
 Place = tuple[object, ...]
 SIDES = (0, 1)
 
-_ROW = f"INSERT INTO audit_rows VALUES ({','.join('?' * (len(COLUMNS) + 1))})"  # noqa: S608 - question marks only
-_TERM = "INSERT INTO audit_terms VALUES (?,?,?,?)"
 MAX_ASKED = 500
-"""Parameters of one statement."""
+"""Parameters of one question."""
+MAX_GIVEN = 30_000
+"""Parameters of one INSERT; SQLite takes 32,766."""
 
 
 def extend(c: SQLiteCursor, side: int, batch: AuditBatch) -> bool:
@@ -51,13 +52,30 @@ def put(c: SQLiteCursor, side: int, batch: AuditBatch) -> None:
     journal = {row[0] for row in c.fetchall()}
     erased = _erased(c, {t.grant_id for t in batch.terms if t.grant_id})
     rows = [r for r in batch.rows if r[1] == OF_EVENT or r[0] in journal]
-    c.executemany(_ROW, [(side, *row) for row in rows])
+    _insert(c, "audit_rows", [(side, *row) for row in rows])
     terms = [
         (side, t.leaf_index, t.entry, t.term)
         for t in batch.terms
         if (t.entry == OF_EVENT or t.leaf_index in journal) and t.grant_id not in erased
     ]
-    c.executemany(_TERM, terms)
+    _insert(c, "audit_terms", terms)
+
+
+def _insert(c: SQLiteCursor, table: str, rows: Sequence[Place]) -> None:
+    """Insert rows, as many as one statement takes: other threads run meanwhile.
+
+    A statement a row would give the interpreter's lock away for each, and wait for it
+    as often.
+    """
+    width = len(rows[0]) if rows else 1
+    one = f"({','.join('?' * width)})"
+    most = MAX_GIVEN // width
+    for start in range(0, len(rows), most):
+        some = rows[start : start + most]
+        c.execute(
+            f"INSERT INTO {table} VALUES {','.join([one] * len(some))}",  # noqa: S608 - constants and question marks
+            list(chain.from_iterable(some)),
+        )
 
 
 def _erased(c: SQLiteCursor, grants: set[str]) -> set[str]:

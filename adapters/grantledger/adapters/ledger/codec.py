@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -56,6 +57,9 @@ _PLAIN = msgspec.json.Encoder()
 _SEALED = msgspec.json.Encoder(enc_hook=reveal)
 _JOURNAL_FIELDS = msgspec.json.Decoder(JournalFields)
 _PRIVATE = msgspec.json.Decoder(EntryPrivate)
+# An entry says the same, in the same order, with its private part at the end.
+_entry: Callable[..., AccessEntry] = AccessEntry
+_said: Callable[[LeafEntry], tuple[Any, ...]] = attrgetter(*LeafEntry.__struct_fields__)
 
 
 class LeafMapper(Mapper[UUID]):
@@ -184,6 +188,7 @@ class LeafMapper(Mapper[UUID]):
         only: UUID | None = None,
         gone: Gone | None = None,
         numbers: frozenset[int] | None = None,
+        opened: frozenset[str] | None = None,
     ) -> OfStream | AccessRecorded | AccessPruned:
         """Return the event that the stored bytes say, nothing else.
 
@@ -196,6 +201,8 @@ class LeafMapper(Mapper[UUID]):
                 grant's part is opened.
             gone: what the log says may be missing.
             numbers: of a journal event, open the entries with these numbers alone.
+            opened: of any other event, open these fields alone; the other sealed
+                ones are None.
 
         Raises:
             IntegrityError: bytes and columns differ, a sealed part is missing, or one
@@ -208,14 +215,14 @@ class LeafMapper(Mapper[UUID]):
         given = stored.sealed if isinstance(stored, SealedStoredEvent) else ()
         parts = {(p.entry, p.field): p for p in given}
         refs = _refs(leaf)
-        if parts.keys() - refs.keys():
+        if not parts.keys() <= refs.keys():
             raise IntegrityError(f"event {leaf.event_id} has sealed parts too many")
         if leaf.type == AccessRecorded.TOPIC:
             return self._journal(leaf, refs.values(), parts, only, gone, numbers)
         cls = EVENTS_BY_TOPIC.get(leaf.type)
         if cls is None:
             raise IntegrityError(f"unknown event type {leaf.type!r}")
-        return self._event(leaf, shape_of(cls), refs, parts, gone)
+        return self._event(leaf, shape_of(cls), refs, parts, gone, opened)
 
     def _event(
         self,
@@ -224,6 +231,7 @@ class LeafMapper(Mapper[UUID]):
         refs: Mapping[tuple[int | None, str], SealedRef],
         parts: Parts,
         gone: Gone,
+        opened: frozenset[str] | None,
     ) -> OfStream:
         names = {field for _, field in refs}
         # Who erased a grant is sealed under the ledger's key: it outlives the grant's.
@@ -249,6 +257,8 @@ class LeafMapper(Mapper[UUID]):
         for name in shape.sealed:
             ref = refs.get((None, name))
             state[name] = None
+            if opened is not None and name not in opened:
+                continue
             if ref is not None and gone.erased(ref.grant_id):
                 state[name] = shape.stand_ins[name]
             elif ref is not None:
@@ -282,12 +292,11 @@ class LeafMapper(Mapper[UUID]):
                 private[number] = decoded(_PRIVATE, plain, leaf.event_id)
         said = decoded(_JOURNAL_FIELDS, leaf.fields, leaf.event_id)
         entries = tuple(
-            AccessEntry(
-                **{name: getattr(e, name) for name in LeafEntry.__struct_fields__},
-                private=private.get(number),
-            )
-            for number, e in enumerate(leaf.entries)
-            if only is None or e.grant_id == only
+            [
+                _entry(*_said(e), private.get(number))
+                for number, e in enumerate(leaf.entries)
+                if only is None or e.grant_id == only
+            ]
         )
         event: AccessRecorded = _made(
             AccessRecorded,
@@ -308,11 +317,13 @@ class LeafMapper(Mapper[UUID]):
             raise IntegrityError(
                 f"sealed field {ref.field!r} of event {leaf.event_id} is missing"
             )
-        proven = msgspec.structs.replace(
-            part, ct_sha256=ref.ct_sha256, commit=ref.commit
-        )
-        return self._key_of(ref.grant_id).open(
-            proven, leaf.event_id, ref.entry, ref.field
+        key = self._key_of(ref.grant_id)
+        if part.dek_id != key.dek_id or part.grant_id != ref.grant_id:
+            raise IntegrityError(
+                f"sealed field {ref.field!r} of event {leaf.event_id} belongs elsewhere"
+            )
+        return key.open_ct(
+            part.ct, ref.ct_sha256, ref.commit, leaf.event_id, ref.entry, ref.field
         )
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import NamedTuple
 from uuid import UUID
 
@@ -14,7 +16,8 @@ from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.keys.envelope import KEY_BYTES, DataKey
 from grantledger.adapters.keys.ring import KeyRing, Random
-from grantledger.domain.errors import IntegrityError
+from grantledger.adapters.ledger.listing import marks, portions
+from grantledger.domain.errors import IntegrityError, WrongKey
 
 MAX_OPEN_KEYS = 20_000
 DEK_ID_BYTES = 8
@@ -70,8 +73,30 @@ class DataKeys:
         row = c.fetchone()
         if row is None:
             raise IntegrityError(f"grant {grant_id} has no data key")
-        plain = self._ring.unwrap(row[1], row[0], grant_id, row[2])
-        return self.keep(DataKey(row[0], grant_id, plain))
+        return self._opened(grant_id, *row)
+
+    def load_all(self, c: Cursor, grants: Iterable[UUID]) -> None:
+        """Open the keys of many grants, as far as the ledger holds and opens them.
+
+        What lacks is said by `load`, of the grant that it is about.
+        """
+        with self._lock:
+            unknown = [g for g in grants if g not in self._open]
+        for some in portions(unknown):
+            c.execute(
+                "SELECT grant_id, dek_id, kek_id, wrapped FROM data_keys"  # noqa: S608 - question marks only
+                f" WHERE grant_id IN ({marks('?', some)})",
+                tuple(grant_id.hex for grant_id in some),
+            )
+            for hexed, *row in c.fetchall():
+                with suppress(WrongKey, IntegrityError):
+                    self._opened(UUID(hex=hexed), *row)
+
+    def _opened(
+        self, grant_id: UUID, dek_id: str, kek_id: str, wrapped: bytes
+    ) -> DataKey:
+        plain = self._ring.unwrap(kek_id, dek_id, grant_id, wrapped)
+        return self.keep(DataKey(dek_id, grant_id, plain))
 
     def make(self, grant_id: UUID) -> tuple[DataKey, WrappedKey]:
         """Return a fresh key for a grant that has none, and what `store` stores."""

@@ -16,10 +16,11 @@ from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.keys.fingerprints import JTI
 from grantledger.adapters.ledger import token_rows
-from grantledger.adapters.ledger.reading import log_size
+from grantledger.adapters.ledger.reading import log_size, parts_of
 from grantledger.adapters.ledger.rows import micros
 from grantledger.adapters.ledger.time_travel import TimeTravel
 from grantledger.adapters.ledger.token_rows import JtiMark, TokenRow
+from grantledger.adapters.ledger.tombstones import Tombstones
 from grantledger.adapters.ledger.touching import MARGIN, Window
 from grantledger.domain.errors import Unavailable
 from grantledger.domain.event_base import GrantEvent
@@ -263,8 +264,14 @@ class FleetReads(TimeTravel):
         leaves = c.fetchall()
         rows: list[TokenRow] = []
         jti = self._jti_marks(c, start, end)
+        gone = Tombstones(c, number)
+        sealed = parts_of(c, start, end)
+        self._leaves.expect(c, sealed, gone)
         for row in leaves:
-            event = self._leaves.decode(c, row)
+            parts = sealed.get(int(row[0]) - 1, ())
+            event = self._leaves.decode(
+                c, row, gone=gone, parts=parts, opened=token_rows.ASKED
+            )
             if isinstance(event, GrantEvent):
                 rows += token_rows.rows_of_event(row[0] - 1, event, jti)
             elif isinstance(event, AccessRecorded):

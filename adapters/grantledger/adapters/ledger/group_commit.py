@@ -304,7 +304,8 @@ class GroupCommit:
 
     def _hand_back(self, results: Sequence[Result]) -> None:
         loops = {future.get_loop() for future, _ in results}
-        self._answering = bool(loops)
+        # One alone makes no group: nobody waits for it to come again.
+        self._answering = len(results) > 1
         for loop in loops:
             mine = (
                 results
@@ -317,8 +318,9 @@ class GroupCommit:
 
     def _turn(self, loop: asyncio.AbstractEventLoop, results: Sequence[Result]) -> None:
         _resolve(results)
-        # Behind the waiters that this has just scheduled.
-        loop.call_soon(self._had_their_turn)
+        if self._answering:
+            # Behind the waiters that this has just scheduled.
+            loop.call_soon(self._had_their_turn)
 
     def _had_their_turn(self) -> None:
         if self._answering:

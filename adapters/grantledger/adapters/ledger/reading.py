@@ -5,8 +5,10 @@ Every leaf is compared with its hash, and opened with its sealed parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from heapq import merge
 from operator import itemgetter
 from typing import Any
@@ -17,6 +19,7 @@ from eventsourcing.persistence import Cursor
 from grantledger.adapters.keys.envelope import SealedPart
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.data_keys import DataKeys
+from grantledger.adapters.ledger.listing import marks, portions
 from grantledger.adapters.ledger.log_memory import LogView
 from grantledger.adapters.ledger.recorders import SealedStoredEvent
 from grantledger.adapters.ledger.tombstones import Tombstones
@@ -35,12 +38,14 @@ class LogSql:
     Attributes:
         number: the column of `stored_events e` with the leaf index plus one.
         stream: the stream of `stored_events e` as hexadecimal text.
+        stream_of: such a text, a parameter, as `originator_id`.
         speaks_of: whether `journal_index j` holds the bytes of one parameter.
         inside: whether the text `{0}` is in the text `{1}`.
     """
 
     number: str
     stream: str
+    stream_of: str
     speaks_of: str
     inside: str
 
@@ -59,11 +64,13 @@ _EVERY = 2**62
 PORTION = 256
 """Leaves that are read at once."""
 
-SQLITE = LogSql("rowid", "e.originator_id", "instr(j.grants, ?)", "instr({1}, {0}) > 0")
-
-
-def _marks(some: Sequence[int]) -> str:
-    return ",".join("?" * len(some))
+SQLITE = LogSql(
+    "rowid",
+    "e.originator_id",
+    "?",
+    "instr(j.grants, ?)",
+    "instr({1}, {0}) > 0",
+)
 
 
 def log_size(c: Cursor) -> int:
@@ -214,7 +221,7 @@ class LeafReader:
             some = numbers[start : start + portion]
             c.execute(
                 f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - question marks only
-                f" WHERE e.{self._sql.number} IN ({_marks(some)})"
+                f" WHERE e.{self._sql.number} IN ({marks('?', some)})"
                 f" ORDER BY e.{self._sql.number}",
                 some,
             )
@@ -247,11 +254,20 @@ class LeafReader:
         gone: Tombstones,
     ) -> list[tuple[int, GrantEvent | LedgerEvent | AccessRecorded | AccessPruned]]:
         """Return (leaf index, event) of rows; their sealed parts are read at once."""
-        parts = self._parts(c, [row[0] - 1 for row in rows])
+        parts = parts_at(c, [row[0] - 1 for row in rows])
         return [
-            (row[0] - 1, self._event(c, row, parts[row[0] - 1], only, gone, None))
+            (
+                row[0] - 1,
+                self.decode(c, row, only, gone, parts=parts.get(row[0] - 1, ())),
+            )
             for row in rows
         ]
+
+    def expect(self, c: Cursor, parts: Parts, gone: Tombstones) -> None:
+        """Look up at once what is needed to open these parts."""
+        owners = {part.grant_id for each in parts.values() for part in each}
+        gone.look(owners, self._sql.stream_of)
+        self._keys.load_all(c, [g for g in owners if not gone.erased(g)])
 
     def decode(
         self,
@@ -260,6 +276,8 @@ class LeafReader:
         only: UUID | None = None,
         gone: Tombstones | None = None,
         numbers: frozenset[int] | None = None,
+        parts: Sequence[SealedPart] | None = None,
+        opened: frozenset[str] | None = None,
     ) -> GrantEvent | LedgerEvent | AccessRecorded | AccessPruned:
         """Return the event of a row of `stored_events`.
 
@@ -269,45 +287,72 @@ class LeafReader:
             only: of a journal event, the entries of this grant alone.
             gone: what the log says may be missing, as far as it was asked before.
             numbers: of a journal event, open the entries with these numbers alone.
+            parts: its sealed parts, where they were read before.
+            opened: of an event of a stream, open these fields alone.
 
         Raises:
             IntegrityError: the leaf does not prove itself.
         """
         index = row[0] - 1
-        parts = self._parts(c, [index])[index]
         gone = gone or Tombstones(c, self._sql.number)
-        return self._event(c, row, parts, only, gone, numbers)
-
-    def _parts(
-        self, c: Cursor, indices: Sequence[int]
-    ) -> dict[int, tuple[SealedPart, ...]]:
-        """Return the sealed parts of leaves, by the leaf's index."""
-        found: dict[int, list[SealedPart]] = {index: [] for index in indices}
-        if indices:
-            c.execute(
-                "SELECT leaf_index, entry, field, grant_id, dek_id, ct FROM sealed"  # noqa: S608 - question marks only
-                f" WHERE leaf_index IN ({_marks(indices)})",
-                indices,
-            )
-            for index, entry, field, grant_id, dek_id, ct in c.fetchall():
-                number, owner = None if entry < 0 else entry, UUID(hex=grant_id)
-                part = SealedPart(number, owner, field, dek_id, ct, b"", b"")
-                found[index].append(part)
-        return {index: tuple(parts) for index, parts in found.items()}
-
-    def _event(
-        self,
-        c: Cursor,
-        row: Sequence[Any],
-        parts: tuple[SealedPart, ...],
-        only: UUID | None,
-        gone: Tombstones,
-        numbers: frozenset[int] | None,
-    ) -> GrantEvent | LedgerEvent | AccessRecorded | AccessPruned:
         if row[4] and leaf_hash(row[4]) != row[5]:
-            raise IntegrityError(f"leaf {row[0] - 1} differs from its hash")
+            raise IntegrityError(f"leaf {index} differs from its hash")
+        if parts is None:
+            parts = parts_of(c, index, index + 1).get(index, ())
         for grant_id in {p.grant_id for p in parts} if only is None else {only}:
             if not gone.erased(grant_id):
                 self._keys.load(c, grant_id)
-        stored = SealedStoredEvent(UUID(hex=row[1]), row[2], row[3], row[4], parts)
-        return self._mapper.decode(stored, only, gone, numbers)
+        stored = SealedStoredEvent(
+            UUID(hex=row[1]), row[2], row[3], row[4], tuple(parts)
+        )
+        return self._mapper.decode(stored, only, gone, numbers, opened)
+
+
+def leaves_at(
+    c: Cursor, sql: LogSql, places: Sequence[tuple[UUID, int]]
+) -> Iterator[Sequence[Any]]:
+    """Yield the rows of the events at these places of their streams, in any order."""
+    one = f"({sql.stream_of},?)"
+    for some in portions(places):
+        c.execute(
+            f"WITH w (stream, version) AS (VALUES {marks(one, some)})"  # noqa: S608 - constants and question marks
+            f" SELECT {sql.leaf} FROM w JOIN stored_events e"
+            " ON e.originator_id = w.stream AND e.originator_version = w.version",
+            [value for stream, version in some for value in (stream.hex, version)],
+        )
+        # One of a place; the list may name the last one more than once.
+        yield from {row[0]: row for row in c.fetchall()}.values()
+
+
+_PARTS = "SELECT leaf_index, entry, field, grant_id, dek_id, ct FROM sealed WHERE"
+Parts = Mapping[int, Sequence[SealedPart]]
+
+
+def parts_of(c: Cursor, start: int, end: int) -> Parts:
+    """Return what is sealed of each leaf in a range; their leaves say the rest."""
+    c.execute(f"{_PARTS} leaf_index >= ? AND leaf_index < ?", (start, end))
+    return _parts(c)
+
+
+def parts_at(c: Cursor, leaves: Sequence[int]) -> Parts:
+    """Return what is sealed of each of these leaves."""
+    found: dict[int, Sequence[SealedPart]] = {}
+    for some in portions(leaves):
+        c.execute(f"{_PARTS} leaf_index IN ({marks('?', some)})", tuple(some))
+        found |= _parts(c)
+    return found
+
+
+def _parts(c: Cursor) -> dict[int, list[SealedPart]]:
+    found: dict[int, list[SealedPart]] = defaultdict(list)
+    for index, entry, field, grant_id, dek_id, ct in c.fetchall():
+        number = None if entry < 0 else entry
+        found[index].append(
+            SealedPart(number, _owner(grant_id), field, dek_id, ct, b"", b"")
+        )
+    return found
+
+
+@lru_cache(maxsize=4_096)
+def _owner(grant_id: str) -> UUID:
+    return UUID(hex=grant_id)

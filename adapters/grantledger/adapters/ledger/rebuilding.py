@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 from eventsourcing.persistence import Cursor
 
+from grantledger.adapters.ledger.audit_batches import following
 from grantledger.adapters.ledger.audit_reads import live_side
 from grantledger.adapters.ledger.audit_table import (
     COLUMNS,
@@ -118,6 +120,10 @@ class Rebuilds(Doing):
         """Return what leaves from `start` on put into the trail, up to `end`."""
 
     @abstractmethod
+    async def made_batch(self, start: int, end: int) -> AuditBatch:
+        """Return what the next leaves from `start` on put into the trail."""
+
+    @abstractmethod
     def token_rows(self, c: Cursor, start: int, end: int) -> list[TokenRow]:
         """Return the rows that the index of tokens should have of these leaves."""
 
@@ -185,10 +191,10 @@ class Rebuilds(Doing):
 
     async def fill_audit(self, side: int, start: int, end: int) -> None:
         """Make the rows of a range of leaves in the side that is not live."""
-        while start < end:
-            batch = await self._batch(start, end)
-            await self._in_thread(partial(self._fill_audit, side, batch))
-            start = batch.end
+        first = await self.made_batch(start, end)
+        async with aclosing(following(first, end, self.made_batch)) as batches:
+            async for batch in batches:
+                await self._in_thread(partial(self._fill_audit, side, batch))
 
     async def _begun(self) -> int:
         side = await self._read(_other_side)
@@ -203,19 +209,16 @@ class Rebuilds(Doing):
         if not await self._in_thread(partial(self._moved_audit, side, start, end)):
             raise LedgerError(OTHER)
 
-    async def _extended(self, side: int, end: int, tell: Tell) -> int:
+    async def _extended(self, side: int, end: int, tell: Tell) -> None:
         start = await self._read(lambda c: _reached(c, side))
-        while start < end:
-            batch = await self._batch(start, end)
-            if not await self._in_thread(partial(self.extend_audit, side, batch)):
-                raise LedgerError(OTHER)
-            start = batch.end
-            tell(start, end)
-        return start
-
-    async def _batch(self, start: int, end: int) -> AuditBatch:
-        stop = min(start + self.audited, end)
-        return await self._read(lambda c: self.audit_batch(c, start, stop))
+        if start >= end:
+            return
+        first = await self.made_batch(start, end)
+        async with aclosing(following(first, end, self.made_batch)) as batches:
+            async for batch in batches:
+                if not await self._in_thread(partial(self.extend_audit, side, batch)):
+                    raise LedgerError(OTHER)
+                tell(batch.end, end)
 
     async def _compared(self, side: int, size: int) -> Rebuilt:
         found: list[Difference] = []

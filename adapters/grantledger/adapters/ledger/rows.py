@@ -29,7 +29,6 @@ from grantledger.domain.values import GrantKey, GrantStatus
 from grantledger.projections.current_grants import row_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 DIGEST_BYTES = 32
 
 
@@ -52,7 +51,8 @@ SELECT = selecting("g.grant_id")
 
 def micros(at: datetime) -> int:
     """Return microseconds since 1970 of an aware time."""
-    return (at - EPOCH) // MICROSECOND
+    since = at - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def from_micros(value: int) -> datetime:

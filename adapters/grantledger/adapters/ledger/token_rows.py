@@ -29,6 +29,9 @@ OF_EVENT = -1
 JtiMark = Callable[[str], TokenFingerprint]
 """Returns what a `jti` is found by."""
 
+ASKED = frozenset({"fingerprint", "access_fingerprint", "jti"})
+"""What is opened of an event of a grant: no token."""
+
 TOPICS = (Provisioned.TOPIC, Rotated.TOPIC, Exchanged.TOPIC, LateAnswerKept.TOPIC)
 """Of the events of grants that record tokens."""
 

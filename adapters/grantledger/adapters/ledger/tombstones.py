@@ -6,6 +6,7 @@ the caller's; answers are kept for as long as it lasts.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 from uuid import UUID
 
@@ -13,6 +14,7 @@ import msgspec
 from eventsourcing.persistence import Cursor, StoredEvent
 
 from grantledger.adapters.ledger.leaves import decoded, read_leaf
+from grantledger.adapters.ledger.listing import marks, portions
 from grantledger.domain.errors import IntegrityError
 from grantledger.domain.grant_events import Erased
 from grantledger.domain.journal import AccessRecorded
@@ -101,6 +103,27 @@ class Tombstones:
         if grant_id not in self._erased:
             self._erased[grant_id] = is_erased(self._c, grant_id)
         return self._erased[grant_id]
+
+    def look(self, grants: Iterable[UUID], stream_of: str) -> None:
+        """Ask for many grants at once whether their streams end with Erased.
+
+        Args:
+            grants: whose.
+            stream_of: the SQL for a stream as `stored_events` has it, with a question
+                mark for its hexadecimal text.
+        """
+        for some in portions([g for g in grants if g not in self._erased]):
+            self._c.execute(
+                f"WITH w (stream) AS (VALUES {marks(f'({stream_of})', some)})"  # noqa: S608 - constants and question marks
+                " SELECT w.stream, (SELECT e.topic FROM stored_events e"
+                " WHERE e.originator_id = w.stream"
+                " ORDER BY e.originator_version DESC LIMIT 1) FROM w",
+                tuple(grant_id.hex for grant_id in some),
+            )
+            for stream, topic in self._c.fetchall():
+                # One that says so has to prove it, when it is asked for.
+                if topic != Erased.TOPIC:
+                    self._erased[UUID(str(stream))] = False
 
     def pruned(self, stream: UUID, version: int) -> bool:
         """Tell whether a later Pruned event covers this journal event."""

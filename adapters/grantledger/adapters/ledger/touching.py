@@ -169,3 +169,8 @@ def recorded_at(index: int, state: bytes, hashed: bytes) -> datetime:
     """
     when: _When = decoded(_WHEN, index, state, hashed)
     return when.recorded_at
+
+
+def recorded_at_of(state: bytes) -> datetime:
+    """Return when a leaf was recorded that has proven itself already."""
+    return _WHEN.decode(state).recorded_at

@@ -217,7 +217,8 @@ class Columns:
         scheduled, tokens = list(self._scheduled.values()), self._tokens
         beside: list[object] = []
         if scheduled:
-            beside += [list(column) for column in zip(*scheduled, strict=True)]
+            given = zip(*scheduled, strict=True)
+            beside += [packed(k, v) for k, v in zip(_SCHEDULE, given, strict=True)]
         if tokens:
             beside += token_columns(tokens)
         statement = APPENDS[bool(scheduled), bool(tokens)]

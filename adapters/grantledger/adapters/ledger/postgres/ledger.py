@@ -55,6 +55,7 @@ RARE_POLL_SECONDS = 1.0
 POSTGRES = LogSql(
     "notification_id",
     "e.originator_id::text",
+    "?::uuid",
     "position(? in j.grants) > 0",
     "position({0} in {1}) > 0",
 )
