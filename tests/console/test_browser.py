@@ -26,6 +26,11 @@ DRAWN = {"runOnly": ["color-contrast", "scrollable-region-focusable", "target-si
 """What else depends on a width or a colour; the rest is said of the markup alone."""
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 360, "height": 800}
 INSIDE = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+ROOM = """all => Math.min(...all.map(one =>
+    one.querySelector("rect").getBBox().x + one.querySelector("rect").getBBox().width
+    - Math.max(...[...one.querySelectorAll("text")].map(
+        text => text.getBBox().x + text.getBBox().width))))"""
+"""How much is left at the right of the words in a box, in the picture's own pixels."""
 PAGES = {
     "overview": "/console",
     "its past": "/console?at=2025-03-06T12:00:00Z",
@@ -219,6 +224,9 @@ def test_a_stolen_token_is_traced_and_its_grant_ended(desk: Desk) -> None:
         assert desk.told.stolen_access not in page.content()
         assert page.url.endswith("/console/trace")
         assert page.locator("figure.graph svg g.asked").count() == 1
+        assert page.locator("figure.graph g.token").evaluate_all(ROOM) >= 6, (
+            "in its box"
+        )
         _fits_everywhere(page)
         page.get_by_label("Reason").fill("handed to an unknown address")
         page.get_by_label("Ticket").fill("SEC-4711")
