@@ -26,7 +26,7 @@ from grantledger.domain.answers import TokenAnswer
 from grantledger.domain.context import Context
 from grantledger.domain.journal import AccessEntry, EntryPrivate
 from grantledger.domain.outcomes import Fingerprint
-from grantledger.domain.ports import AppendVerdict, RecordVerdict
+from grantledger.domain.ports import AppendVerdict, Lane, RecordVerdict
 from grantledger.domain.provider import ProviderRules
 from grantledger.domain.user_grant import Consent, UserGrant
 from grantledger.domain.values import (
@@ -144,7 +144,6 @@ class Filler:
             self.made.probes[number] = await self.cycle(grant, lives=86_400)
         for events, grant in self.made.long.items():
             self.made.long[events] = await self.cycle(grant, lives=86_400)
-        await self._ledger.complete_audit()
         self.made.seconds = time.perf_counter() - began
         return self.made
 
@@ -189,7 +188,10 @@ class Filler:
 
     async def _stored(self, draft: UserGrant) -> UserGrant:
         events = len(draft.pending_events)
-        assert await self._ledger.append(draft) is AppendVerdict.COMMITTED
+        # By the lane of answers: the other keeps a place for the answer to an intent,
+        # and here both come at once.
+        verdict = await self._ledger.append(draft, Lane.OUTCOME)
+        assert verdict is AppendVerdict.COMMITTED
         self.made.events += events
         return draft.fork()
 

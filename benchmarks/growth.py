@@ -93,6 +93,7 @@ async def seen(
                 filler = Filler(broker, clock, probes)
                 extra = long if number == 0 else ()
                 ballast = await filler.fill(grants, hand_outs, extra)
+                await broker.ledger.complete_audit()
                 side = Side(f"{grants:,} grants", where, broker, ballast)
                 stack.push_async_callback(side.close)
                 sides.append(side)

@@ -21,7 +21,7 @@ from grantledger.adapters.console.app import build_console
 from grantledger.adapters.console.sessions import ConsoleSession, Sessions
 from grantledger.adapters.console.visitors import ROOT, Console
 from grantledger.adapters.keys.cookies import CookieSealer
-from grantledger.domain.ports import AppendVerdict
+from grantledger.domain.ports import AppendVerdict, Lane
 from grantledger.domain.requests import Caller, TokenRequest
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import AccessToken, GrantKey, Secret
@@ -323,7 +323,8 @@ class Side:
         await self._broker.broker.hand_out(ASKS, request)
 
     async def _appended(self, draft: UserGrant) -> None:
-        assert await self._ledger.append(draft) is AppendVerdict.COMMITTED
+        verdict = await self._ledger.append(draft, Lane.OUTCOME)
+        assert verdict is AppendVerdict.COMMITTED
 
     async def _got(self, path: str) -> None:
         answer = await self._client.get(f"{ROOT}{path}")
