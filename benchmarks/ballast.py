@@ -13,6 +13,7 @@ size, spread over the whole log. What is measured is measured on them.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -97,6 +98,37 @@ class Ballast:
     events: int = 0
     seconds: float = 0.0
     long: dict[int, UserGrant] = field(default_factory=dict[int, UserGrant])
+
+    def saved(self) -> str:
+        """Return what is needed to measure the ledger again."""
+        said = {
+            "grants": [one.hex for one in self.grants],
+            "probes": [one.id.hex for one in self.probes],
+            "long": {str(events): one.id.hex for events, one in self.long.items()},
+            "hand_outs": self.hand_outs,
+            "events": self.events,
+            "seconds": self.seconds,
+        }
+        return json.dumps(said)
+
+    @classmethod
+    async def load(cls, text: str, broker: OpenBroker) -> Ballast:
+        """Return what was saved; probes are read as they now are."""
+        said = json.loads(text)
+
+        async def read(name: str) -> UserGrant:
+            found = await broker.ledger.get(UUID(hex=name))
+            assert found is not None
+            return found
+
+        return cls(
+            [UUID(hex=one) for one in said["grants"]],
+            [await read(one) for one in said["probes"]],
+            said["hand_outs"],
+            said["events"],
+            said["seconds"],
+            {int(events): await read(one) for events, one in said["long"].items()},
+        )
 
 
 class Filler:

@@ -15,48 +15,26 @@ between: no thread to wake, no key to open, nothing proven.
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from benchmarks.ballast import Filler, SetClock
-from benchmarks.growth_sides import Prepare, Side, Taken, timed
+from benchmarks.growth_rows import Seen, Times
+from benchmarks.growth_sides import Prepare, Side, timed
 from benchmarks.opened import Where, made, opened
-from benchmarks.suite.shape import Chart, Measured, Row, beside, row
 
-FLAT, OF_SELECT, MEMORY = 1.5, 5.0, 1.3
 SECONDS_EACH = 5.0
 """For one operation on one ledger in one round, at most."""
 
-Times = dict[str, list[Taken]]
-
-
-@dataclass(slots=True)
-class Seen:
-    """Everything that was seen on one store.
-
-    Attributes:
-        sizes: of each ledger, in order.
-        took: by operation, a list of rounds for each ledger.
-        long: by operation, for each length of one grant's history.
-        memory: by ledger, what processes of their own said.
-    """
-
-    store: str
-    names: list[str] = field(default_factory=list[str])
-    sizes: list[Mapping[str, float]] = field(default_factory=list[Mapping[str, float]])
-    took: dict[str, Times] = field(default_factory=dict[str, Times])
-    long: dict[str, Times] = field(default_factory=dict[str, Times])
-    memory: dict[str, list[dict[str, float]]] = field(
-        default_factory=dict[str, list[dict[str, float]]]
-    )
+BY_TRAIL = frozenset(
+    {"trace", "SELECT of a grant's leaves", "console: one grant"},
+)
+"""Operations that need the whole audit trail."""
 
 
 async def seen(
@@ -100,14 +78,21 @@ async def seen(
                 found.sizes.append(await side.sizes())
                 said = ", ".join(f"{k} {v:,.0f}" for k, v in found.sizes[-1].items())
                 print(f"{store}: {said}", file=sys.stderr, flush=True)
-            found.names = [side.name for side in sides]
-            _verify(sides[0].where)
-            for _ in range(rounds):
-                await _round(found, sides, calls)
-                for side in sides if memory else ():
-                    said_memory = _in_process(side, memory)
-                    found.memory.setdefault(side.name, []).append(said_memory)
+            verify(sides[0].where)
+            await compare(found, sides, calls=calls, rounds=rounds, memory=memory)
     return found
+
+
+async def compare(
+    found: Seen, sides: Sequence[Side], *, calls: int, rounds: int, memory: int
+) -> None:
+    """Time every operation on each ledger in turn, round by round."""
+    found.names = [side.name for side in sides]
+    for _ in range(rounds):
+        await _round(found, sides, calls)
+        for side in sides if memory else ():
+            said = _in_process(side, memory)
+            found.memory.setdefault(side.name, []).append(said)
 
 
 async def _round(found: Seen, sides: Sequence[Side], calls: int) -> None:
@@ -115,6 +100,8 @@ async def _round(found: Seen, sides: Sequence[Side], calls: int) -> None:
     for operation in each[sides[0].name]:
         for side in sides:
             prepare = each[side.name][operation]
+            if operation in BY_TRAIL and not side.trail:
+                continue
             await _noted(found.took, operation, side.name, prepare, calls)
     lives = {
         f"{events:,} events": sides[0].long(grant, events)
@@ -132,7 +119,7 @@ async def _noted(
     kept.setdefault(operation, {}).setdefault(name, []).append(took)
 
 
-def _verify(where: Where) -> None:
+def verify(where: Where) -> None:
     """Refuse to measure a ledger that its own verifier does not take."""
     if where.file is None:
         return
@@ -149,141 +136,3 @@ def _in_process(side: Side, hand_outs: int) -> dict[str, float]:
     done = subprocess.run(line, capture_output=True, text=True, check=True)  # noqa: S603 - our own line
     found: dict[str, float] = json.loads(done.stdout)
     return found
-
-
-def rows(found: Seen) -> list[Row]:
-    """Return what a run on one store says."""
-    made_rows: list[Row] = []
-    small, large = found.names[0], found.names[-1]
-    for operation, took in found.took.items():
-        if not operation.startswith("SELECT"):
-            made_rows += _flat(found.store, operation, took, small, large)
-    for operation, select in (
-        ("as-of, by position", "SELECT of a grant's events"),
-        ("token found", "SELECT of a token"),
-        ("trace", "SELECT of a grant's leaves"),
-    ):
-        ours, theirs = found.took[operation][large], found.took[select][large]
-        made_rows.append(
-            row(
-                f"{found.store}: {operation}, p99, {large}",
-                select,
-                beside([o.p99 for o in ours], [t.p99 for t in theirs]),
-                OF_SELECT,
-                at_most=True,
-                note=_milliseconds([o.p99 for o in ours], [t.p99 for t in theirs]),
-            )
-        )
-    for operation, took in found.long.items():
-        lengths = list(took)
-        made_rows += _flat(found.store, operation, took, lengths[0], lengths[-1])
-    return made_rows + _of_processes(found, small, large)
-
-
-def _flat(store: str, operation: str, took: Times, small: str, large: str) -> list[Row]:
-    made_rows: list[Row] = []
-    for which in ("p50", "p99"):
-        ours = [getattr(one, which) for one in took[large]]
-        theirs = [getattr(one, which) for one in took[small]]
-        made_rows.append(
-            row(
-                f"{store}: {operation}, {which}, {large}",
-                small,
-                beside(ours, theirs),
-                FLAT,
-                at_most=True,
-                note=_milliseconds(ours, theirs),
-            )
-        )
-    return made_rows
-
-
-def _of_processes(found: Seen, small: str, large: str) -> list[Row]:
-    made_rows: list[Row] = []
-    per = [size["bytes_an_event"] for size in found.sizes]
-    made_rows.append(
-        row(
-            f"{found.store}: bytes an event, {large}",
-            small,
-            [per[-1] / per[0]],
-            note=f"{per[-1]:,.0f} against {per[0]:,.0f} bytes",
-        )
-    )
-    for what, name, target in (
-        ("bytes", "resident memory", MEMORY),
-        ("start_seconds", "start to first token", FLAT),
-    ):
-        if found.memory:
-            ours = [one[what] for one in found.memory[large]]
-            theirs = [one[what] for one in found.memory[small]]
-            middle = statistics.median(ours), statistics.median(theirs)
-            note = (
-                f"{middle[0] / 1e6:.0f} against {middle[1] / 1e6:.0f} MB"
-                if what == "bytes"
-                else f"{middle[0]:.2f} against {middle[1]:.2f} s"
-            )
-            made_rows.append(
-                row(
-                    f"{found.store}: {name}, {large}",
-                    small,
-                    beside(ours, theirs),
-                    target,
-                    at_most=True,
-                    note=note,
-                )
-            )
-    return made_rows
-
-
-def _milliseconds(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    return f"{statistics.median(ours):.3g} against {statistics.median(theirs):.3g} ms"
-
-
-def charts(found: Seen) -> list[Chart]:
-    """Return p99 over the number of events, and over one grant's own."""
-    store = found.store.lower()
-    made_charts = [
-        Chart(
-            f"growth-{store}",
-            f"{found.store}: p99 of one call, by what the ledger holds",
-            "events in the ledger",
-            "milliseconds",
-            {
-                operation: [
-                    (size["events"], statistics.median(t.p99 for t in took[name]))
-                    for name, size in zip(found.names, found.sizes, strict=True)
-                ]
-                for operation, took in found.took.items()
-            },
-        )
-    ]
-    if found.long:
-        made_charts.append(
-            Chart(
-                f"growth-grant-{store}",
-                f"{found.store}: p99 of one call, by the grant's own history",
-                "events of the grant",
-                "milliseconds",
-                {
-                    operation: [
-                        (
-                            float(name.split()[0].replace(",", "")),
-                            statistics.median(t.p99 for t in some),
-                        )
-                        for name, some in took.items()
-                    ]
-                    for operation, took in found.long.items()
-                },
-            )
-        )
-    return made_charts
-
-
-def measured(stores: Sequence[Seen]) -> Measured:
-    """Return everything that was seen."""
-    figures: list[dict[str, Any]] = [asdict(found) for found in stores]
-    return Measured(
-        [one for found in stores for one in rows(found)],
-        figures,
-        [one for found in stores for one in charts(found)],
-    )

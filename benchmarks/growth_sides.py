@@ -163,12 +163,20 @@ class Side:
     Attributes:
         name: how large it is, in words.
         ballast: what it holds.
+        trail: whether the audit trail is made up to the log.
     """
 
     def __init__(
-        self, name: str, where: Where, broker: OpenBroker, ballast: Ballast
+        self,
+        name: str,
+        where: Where,
+        broker: OpenBroker,
+        ballast: Ballast,
+        *,
+        trail: bool = True,
     ) -> None:
         self.name = name
+        self.trail = trail
         self.ballast = ballast
         self.where = where
         self._broker = broker

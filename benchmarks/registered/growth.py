@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import ExitStack
 
-from benchmarks import growth
+from benchmarks import growth, growth_rows
 from benchmarks.appends import check_durable, shipped_server
 from benchmarks.ballast import PROBES
 from benchmarks.suite.shape import Benchmark, Measured
@@ -34,7 +34,7 @@ def run(
     if smallest < GRANTS[0]:
         ledgers = [(one, one * HAND_OUTS_A_GRANT) for one in sizes]
     lengths = [one for one in LONG if one <= long]
-    found: list[growth.Seen] = []
+    found: list[growth_rows.Seen] = []
     with ExitStack() as stack:
         stores: dict[str, str | None] = {}
         if sqlite:
@@ -58,7 +58,7 @@ def run(
                     )
                 )
             )
-    return growth.measured(found)
+    return growth_rows.measured(found)
 
 
 BENCHMARK = Benchmark(
