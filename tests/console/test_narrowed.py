@@ -81,8 +81,16 @@ async def test_no_form_gives_or_ends_what_is_of_others(tmp_path: Path) -> None:
 async def test_no_row_of_others_is_shown(tmp_path: Path) -> None:
     async with visited(tmp_path, ONE_USER) as there:
         await _another(there)
-        for path in ("leaf/0", "proof/0", "trail", "export?format=ndjson"):
+        for path in (
+            "leaf/0",
+            "proof/0",
+            "trail",
+            "export?format=ndjson",
+            "export/grants?format=ndjson",
+            "export/grants/rows?format=ndjson",
+        ):
             said = await there.client.get(f"/console/{path}")
             assert said.status_code in {200, 403}
             assert "canary" not in said.text
-            assert ("Provisioned" in said.text) is (said.status_code == 200)
+            shown = "alice" if path.startswith("export/grants?") else "Provisioned"
+            assert (shown in said.text) is (said.status_code == 200)

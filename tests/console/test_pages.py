@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from uuid import UUID
 
@@ -116,7 +117,8 @@ async def test_every_page_is_recorded_without_what_it_named(tmp_path: Path) -> N
 async def test_a_page_that_cannot_be_recorded_shows_nothing(tmp_path: Path) -> None:
     async with looking(tmp_path) as there:
         grant = f"/grants/{await grant_id(there)}"
-        paths = ("", "/grants", grant, "/trail", "/leaf/0", "/proof/0", "/export")
+        exports = ("/export", "/export/grants", "/export/grants/rows")
+        paths = ("", "/grants", grant, "/trail", "/leaf/0", "/proof/0", *exports)
         for path in paths:
             assert (await there.client.get(f"/console{path}")).status_code == 200, path
         there.service.life.scene.home.sql(
@@ -161,6 +163,38 @@ async def test_the_overview_says_what_it_does_not_count(tmp_path: Path) -> None:
         page = await there.client.get("/console")
         assert page.status_code == 200
         assert "Not all is counted yet" in page.text
+
+
+async def test_the_overview_is_as_it_was(tmp_path: Path) -> None:
+    async with looking(tmp_path) as here:
+        opened = here.service.life.opened
+        before = opened.clock.now()
+        await opened.broker.revoke(CALLER, GrantKey("cloud", "alice"))
+        now = (await here.client.get("/console")).text
+        assert _status_row(now) == ["0", "0", "0", "1", "0", "1"]
+        at = before.isoformat().replace("+00:00", "Z")
+        page = await here.client.get("/console", params={"at": at})
+        assert "This is the past" in page.text
+        assert _status_row(page.text) == ["1", "0", "0", "0", "0", "1"]
+        size = await opened.ledger.size_at(before)
+        assert (await opened.ledger.published.root(size)).hex() in page.text
+        long_ago = await here.client.get("/console?at=2001-01-01T00:00:00Z")
+        assert "There was no grant then" in long_ago.text
+
+
+async def test_what_is_too_long_ago_is_not_guessed(tmp_path: Path) -> None:
+    async with looking(tmp_path) as here:
+        here.service.life.opened.ledger.since = 0
+        page = await here.client.get("/console?at=2001-01-01T00:00:00Z")
+        assert page.status_code == 200
+        assert "More has changed since then" in page.text
+        assert "not told of so long ago" in page.text
+
+
+def _status_row(page: str) -> list[str]:
+    """Return the numbers of the first provider, by status and in all."""
+    row = page[page.index('<th scope="row">cloud</th>') :].partition("</tr>")[0]
+    return re.findall(r">([0-9]+)<", row)
 
 
 async def test_pages_stand_over_postgresql_too(tmp_path: Path, dsn: str) -> None:

@@ -129,6 +129,21 @@ class Broker:
         await self.refused(caller, error, provider, subject, label)
         raise error
 
+    async def authorise_all(self, caller: Caller, operation: Operation) -> None:
+        """Refuse, recorded, whoever may not do this to every grant.
+
+        Raises:
+            Denied: some are not the caller's to see.
+        """
+        if self.env.policy.permits_all(caller, operation):
+            return
+        error = Denied(
+            f"caller {caller.id!r} may not see every grant, and this is of all",
+            "may_not_see_all",
+        )
+        await self.refused(caller, error)
+        raise error
+
     async def refused(
         self,
         caller: Caller,

@@ -22,6 +22,7 @@ from grantledger.adapters.bootstrap.ledgers import (
     erasures_of,
     guard_of,
     open_ledger,
+    readings_of,
     spool_of,
 )
 from grantledger.adapters.bootstrap.providers import WiredProvider
@@ -34,6 +35,7 @@ from grantledger.adapters.bootstrap.worker import Worker
 from grantledger.adapters.keys.clock import RandomIds, SystemClock
 from grantledger.adapters.keys.fingerprints import KeyedFingerprinter
 from grantledger.adapters.keys.ring import KeyRing
+from grantledger.adapters.ledger.access_file import AccessFile
 from grantledger.adapters.ledger.runner import TaskRunner
 from grantledger.adapters.ledger.spool import FileSpool
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
@@ -259,9 +261,14 @@ async def open_broker(
             backup_days=said.ledger.backup_days,
             archive_days=said.ledger.archive_days,
             lives=ledger,
+            elsewhere=(
+                None
+                if ledger.appends
+                else AccessFile(readings_of(settings), clock.monotonic)
+            ),
         )
         broker = Broker(env)
-        if ledger.memory.refusal is None:
+        if ledger.memory.refusal is None and ledger.appends:
             await _recover(broker)
         guarding = asyncio.create_task(
             regularly(partial(_keep, ring, guard), lambda: GUARD_SECONDS, "the guard")

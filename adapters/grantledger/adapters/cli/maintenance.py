@@ -107,7 +107,7 @@ def remains(settings: Settings) -> list[str]:
     ]
     if place_of(settings) is not None:
         found += [
-            "PostgreSQL's write-ahead log, until its segments are overwritten",
+            "segments of the write-ahead log, recycled ones too, until overwritten",
             "archived write-ahead logs, and standbys that have not replayed it",
         ]
     return found

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from anyio import to_thread
 from markupsafe import Markup
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from grantledger.adapters.bootstrap.ledgers import spool_of
-from grantledger.adapters.bootstrap.sampling import sampled
+from grantledger.adapters.bootstrap import OpenBroker
+from grantledger.adapters.bootstrap.ledgers import readings_of, spool_of
+from grantledger.adapters.bootstrap.sampling import Owed, owed_of, owing, spooled
 from grantledger.adapters.console.asking import past_of, said
 from grantledger.adapters.console.visitors import ROOT, Console, Visit, visited
 from grantledger.adapters.keys.signing import is_signed
 from grantledger.adapters.ledger.log_memory import LogView
+from grantledger.adapters.ledger.published_log import Published
 from grantledger.adapters.ledger.tallying import Activity
-from grantledger.domain.audit import AuditFilter, AuditOutcome
+from grantledger.domain.audit import AuditFilter, AuditOutcome, AuditRow
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import Unavailable
 from grantledger.domain.policy import Operation
@@ -36,6 +40,22 @@ def routes(console: Console) -> Sequence[BaseRoute]:
     return [Route(ROOT, visited(console, overview), methods=["GET"])]
 
 
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """How the ledger stands, or stood.
+
+    Attributes:
+        statuses: grants by (provider, status); None: too long ago to tell, and so is
+            `owed`.
+    """
+
+    size: int
+    root: bytes
+    checkpoint: Published | None
+    statuses: dict[tuple[str, str], int] | None
+    owed: Owed | None
+
+
 async def overview(visit: Visit) -> Response:
     """Answer `GET /console?at=…`."""
     opened = visit.console.opened
@@ -44,35 +64,41 @@ async def overview(visit: Visit) -> Response:
     await visit.must(Operation.LIST)
     await visit.record(AuditUse.READ, "overview")
     now = at or opened.clock.now()
-    view = await opened.ledger.log()
     refusal = opened.ledger.memory.refusal
     behind: str | None = None
+    begun: Sequence[AuditRow] = ()
     try:
-        # An empty page brings the trail up to the log, if that is not long.
-        await opened.ledger.audit(AuditFilter(below=0), limit=1)
+        # This brings the trail up to the log, if that is not long.
+        begun = (await opened.ledger.audit(AuditFilter(), limit=1)).rows
     except Unavailable as error:
         behind = str(error)
     whole = visit.sees_all(Operation.LIST)
+    view = await opened.ledger.log()
+    origin = opened.guard.known(view).origin
+    stands = await (
+        _now(opened, view, origin) if at is None else _then(opened, origin, at)
+    )
     activity = await opened.ledger.activity(now - WINDOW, now, INTERVAL)
     return visit.page(
         "overview.html",
         "Overview",
         at=at,
         now=now,
+        here=opened.clock.now(),
+        first_at=begun[0].recorded_at if begun else None,
         ledger=opened.ledger.name,
-        size=view.tree.size,
-        root_hash=view.tree.root().hex(),
+        stands=stands,
+        appends=opened.ledger.appends,
+        readings=readings_of(visit.console.settings).name,
         refusal=None if refusal is None else str(refusal),
-        checkpoint=await _checkpoint(visit, view, now),
+        checkpoint=_checkpoint(opened, stands, origin, now),
+        # What is owed, and how long the log is, is of everybody's grants.
         whole=whole,
-        # What is owed is of everybody's grants.
-        sample=(
-            await sampled(opened, spool_of(visit.console.settings)) if whole else None
-        ),
+        spooled=await to_thread.run_sync(spooled, spool_of(visit.console.settings)),
         statuses=_STATUS,
         by_provider=[
             one
-            for one in _by_provider(await opened.ledger.grants_by_status())
+            for one in _by_provider(stands.statuses or {})
             if visit.sees_whole(Operation.LIST, one[0])
         ],
         behind=behind,
@@ -88,13 +114,40 @@ async def overview(visit: Visit) -> Response:
     )
 
 
-async def _checkpoint(
-    visit: Visit, view: LogView, now: datetime
+async def _now(opened: OpenBroker, view: LogView, origin: str) -> _Standing:
+    grants = [grant async for grant in owing(opened)]
+    return _Standing(
+        view.tree.size,
+        view.tree.root(),
+        await opened.ledger.published.newest(origin),
+        await opened.ledger.grants_by_status(),
+        owed_of(grants, opened.clock.now()),
+    )
+
+
+async def _then(opened: OpenBroker, origin: str, at: datetime) -> _Standing:
+    ledger = opened.ledger
+    size = await ledger.size_at(at)
+    fleet = await ledger.fleet_then(size)
+    owed: Owed | None = None
+    if fleet is not None:
+        grants = [one async for one in owing(opened) if one.id not in fleet.changed]
+        grants += [one for one in fleet.changed.values() if one is not None]
+        owed = owed_of(grants, at)
+    return _Standing(
+        size,
+        await ledger.published.root(size),
+        await ledger.published.newest_at(origin, size, at),
+        None if fleet is None else fleet.by_status,
+        owed,
+    )
+
+
+def _checkpoint(
+    opened: OpenBroker, stands: _Standing, origin: str, at: datetime
 ) -> dict[str, object] | None:
     """Return the newest published checkpoint, checked; None where there is none."""
-    opened = visit.console.opened
-    origin = opened.guard.known(view).origin
-    newest = await opened.ledger.published.newest(origin)
+    newest = stands.checkpoint
     if newest is None:
         return None
     note = read_note(newest.text.encode())
@@ -109,9 +162,9 @@ async def _checkpoint(
         "size": newest.size,
         "at": newest.at,
         "signed": signed,
-        "late": view.tree.size > newest.size and now - newest.at > LATE,
+        "late": stands.size > newest.size and at - newest.at > LATE,
         "cosigned": len(newest.cosignatures),
-        "behind": max(0, view.tree.size - newest.size),
+        "behind": max(0, stands.size - newest.size),
     }
 
 

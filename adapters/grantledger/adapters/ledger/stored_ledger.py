@@ -38,7 +38,6 @@ from grantledger.domain.errors import GrantledgerError, IntegrityError, Unavaila
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.journal import AccessEntry, AccessRecorded
 from grantledger.domain.ledger_life import LedgerLife
-from grantledger.domain.legal_hold import LegalHold
 from grantledger.domain.ports import AppendVerdict, Clock, Lane, Recorded
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import GrantKey, Outcome
@@ -156,10 +155,11 @@ class StoredLedger(FleetReads, AuditReads, Rebuilds, Rekeyed, Maintained, Tallie
         lane: Lane = Lane.ORDINARY,
         *,
         lease_over: datetime | None = None,
+        holds_at: int | None = None,
     ) -> AppendVerdict:
         """Store pending events and row; see `ports.Ledger.append`."""
         self.memory.admit()
-        return await self._writer.append(AppendUnit(grant, lease_over), lane)
+        return await self._writer.append(AppendUnit(grant, lease_over, holds_at), lane)
 
     async def record(self, entry: AccessEntry) -> Recorded:
         """Store a journal entry; see `ports.Ledger.record`."""
@@ -314,10 +314,6 @@ class StoredLedger(FleetReads, AuditReads, Rebuilds, Rekeyed, Maintained, Tallie
     def user_digest(self, provider: str, subject: str) -> str:
         """Return what stands for a user in a legal hold."""
         return self._rows.user_digest(provider, subject)
-
-    async def holds(self) -> Sequence[LegalHold]:
-        """Return the legal holds in force; see `Maintenance.holds`."""
-        return (await self.life()).state.holds
 
     async def log(self, *sizes: int) -> LogView:
         """Return the log's head, and the leaves that ended it at these sizes."""
