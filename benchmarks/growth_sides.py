@@ -20,6 +20,8 @@ from grantledger.adapters.bootstrap.tracing import Asked, trace_token
 from grantledger.adapters.console.app import build_console
 from grantledger.adapters.console.sessions import ConsoleSession, Sessions
 from grantledger.adapters.console.visitors import ROOT, Console
+from grantledger.adapters.http.edge import Edge
+from grantledger.adapters.http.streams import Streams
 from grantledger.adapters.keys.cookies import CookieSealer
 from grantledger.domain.ports import AppendVerdict, Lane
 from grantledger.domain.requests import Caller, TokenRequest
@@ -358,7 +360,9 @@ def _visitor(broker: OpenBroker, where: Where) -> httpx.AsyncClient:
     """Return a browser that has come in to the console of this broker."""
     sealer = CookieSealer(broker.ring, os.urandom)
     sessions = Sessions(sealer, secure=False, local=True)
-    console = Console(broker, where.settings, sessions, ORIGIN)
+    settings = where.settings
+    edge = Edge(settings.file.http, broker.clock.now)
+    console = Console(broker, settings, sessions, ORIGIN, edge, Streams())
     session = ConsoleSession(
         id="1",
         csrf="0" * 64,

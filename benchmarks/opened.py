@@ -27,6 +27,9 @@ url = {url}
 {schema}
 hand_outs_per_second = 1e9
 
+[http]
+requests_per_second = 1e6
+
 [keys]
 file = "keyring.json"
 

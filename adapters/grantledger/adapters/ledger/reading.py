@@ -177,12 +177,16 @@ class LeafReader:
             live_after: microseconds since 1970: only events with a token that lives
                 longer; None for all.
         """
-        live = "" if live_after is None else "j.live_until > ? AND "
+        # In the order of leaves, every journal event would be looked at; so those that
+        # live are found first, and sorted.
+        live, order = "", "j.leaf_index"
+        if live_after is not None:
+            live, order = "j.live_until > ? AND ", "+j.leaf_index"
         values = () if live_after is None else (live_after,)
         c.execute(
             f"SELECT {self._sql.leaf} FROM journal_index j"  # noqa: S608 - constants only
             f" JOIN stored_events e ON e.{self._sql.number} = j.leaf_index + 1"
-            f" WHERE {live}{self._sql.speaks_of} ORDER BY j.leaf_index",
+            f" WHERE {live}{self._sql.speaks_of} ORDER BY {order}",
             (*values, grant_id.bytes),
         )
         gone = Tombstones(c, self._sql.number)

@@ -22,7 +22,7 @@ DROP TABLE current_grants;
 ALTER TABLE grants_in_pages RENAME TO current_grants;
 CREATE INDEX current_grants_due ON current_grants (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX current_grants_erased ON current_grants (grant_id) WHERE status = 'erased';
-CREATE INDEX current_grants_status ON current_grants (provider, status);
+CREATE INDEX current_grants_status ON current_grants (provider, status, grant_id);
 
 CREATE TABLE states_in_pages (
     grant_id TEXT NOT NULL,
