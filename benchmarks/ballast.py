@@ -61,7 +61,7 @@ PROBE_HAND_OUTS = 2
 
 AT_ONCE = 512
 RECENT = 10_000
-CYCLES_AN_APPEND = 20
+CYCLES_AN_APPEND = 2
 
 
 class SetClock:
@@ -244,7 +244,7 @@ class Filler:
         )
 
     async def _long(self, events: int) -> None:
-        """Make a grant with about so many events, sixty an append."""
+        """Make a grant with about so many events, six an append."""
         grant = await self.provision(f"long-{events}")
         at = self._clock.now()
         for cycles in _portions((events - 2) // 3):

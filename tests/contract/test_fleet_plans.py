@@ -16,10 +16,11 @@ from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.keys.clock import RandomIds, SystemClock
 from grantledger.adapters.ledger.sqlite_ledger import SqliteLedger
+from grantledger.domain.audit import AuditFilter
 from grantledger.domain.fleet import GrantFilter
 from grantledger.domain.values import GrantStatus
 from tests.contract.stores import SqliteStore, opened
-from tests.ledger.scene import new_grant
+from tests.ledger.scene import intended, new_grant
 
 T = TypeVar("T")
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -110,6 +111,17 @@ async def test_a_page_of_the_past_is_found_in_order(telling: Opened) -> None:
     said = ledger.plan(store, "current_grants g")
     assert "TEMP B-TREE" not in said
     assert "grant_id>? AND grant_id<?" in said
+
+
+async def test_a_consent_is_found_among_those_of_its_grant(telling: Opened) -> None:
+    store, ledger = telling
+    one = (await ledger.page(GrantFilter())).grants[0]
+    draft, _ = intended(one.fork())
+    await ledger.append(draft)
+    await ledger.complete_audit()
+    page = await ledger.audit(AuditFilter(grant_id=one.id))
+    assert len(page.rows) == 2
+    assert "USING INDEX audit_rows_consent" in ledger.plan(store, "='Provisioned'")
 
 
 async def test_hand_outs_that_live_are_found_among_those_that_live(

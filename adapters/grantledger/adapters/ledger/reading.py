@@ -35,12 +35,14 @@ class LogSql:
         stream: the stream of `stored_events e` as hexadecimal text.
         speaks_of: whether `journal_index j` holds the bytes of one parameter.
         inside: whether the text `{0}` is in the text `{1}`.
+        consents: the audit trail's rows, by the index of each grant's consents.
     """
 
     number: str
     stream: str
     speaks_of: str
     inside: str
+    consents: str = "audit_rows"
 
     @property
     def leaf(self) -> str:
@@ -54,7 +56,14 @@ class LogSql:
 _EVERY = 2**62
 """More than any log has leaves."""
 
-SQLITE = LogSql("rowid", "e.originator_id", "instr(j.grants, ?)", "instr({1}, {0}) > 0")
+SQLITE = LogSql(
+    "rowid",
+    "e.originator_id",
+    "instr(j.grants, ?)",
+    "instr({1}, {0}) > 0",
+    # Left alone it looks through the consents of every grant.
+    "audit_rows INDEXED BY audit_rows_consent",
+)
 
 
 def log_size(c: Cursor) -> int:
