@@ -15,11 +15,9 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from rich.console import Console
-
 from benchmarks.suite.machine import machine
 from benchmarks.suite.registry import registered
-from benchmarks.suite.report import document, table, write
+from benchmarks.suite.report import document, paper, table, write
 from benchmarks.suite.shape import Benchmark, Size
 
 
@@ -66,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="DIR")
     parser.add_argument("--plots", type=Path, metavar="DIR")
     asked = parser.parse_args(arguments)
-    console = Console()
+    console = paper()
     picked = chosen(asked.names)
     if asked.list:
         for one in picked:

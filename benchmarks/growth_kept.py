@@ -20,8 +20,6 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
-
 from benchmarks.ballast import Ballast, Filler, SetClock
 from benchmarks.growth import compare
 from benchmarks.growth_rows import Seen, measured
@@ -30,7 +28,7 @@ from benchmarks.opened import Where, made, opened
 from benchmarks.registered.growth import BENCHMARK
 from benchmarks.suite.machine import machine
 from benchmarks.suite.plots import draw
-from benchmarks.suite.report import document, table, write
+from benchmarks.suite.report import document, paper, table, write
 from benchmarks.suite.shape import Size
 
 SAID = "ballast.json"
@@ -113,7 +111,7 @@ def main() -> None:
             )
         )
         said = measured([found])
-        Console().print(table(BENCHMARK, said))
+        paper().print(table(BENCHMARK, said))
         if asked.json:
             write(asked.json, document(BENCHMARK, Size.FULL, said, at))
         if asked.plots:

@@ -16,6 +16,9 @@ from matplotlib.figure import Figure
 from benchmarks.suite.report import times, wanted
 from benchmarks.suite.shape import Chart, Measured, Row
 
+MOST_BARS = 24
+"""More are a table, not a picture."""
+
 # Okabe and Ito's colours: told apart by those who see few, too.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
@@ -43,7 +46,7 @@ def draw(folder: Path, name: str, measured: Measured) -> list[Path]:
     made: list[Path] = []
     with mpl.rc_context(_SETTINGS):
         aimed = [one for one in measured.rows if one.of_target is not None]
-        if aimed:
+        if 0 < len(aimed) <= MOST_BARS:
             made.append(_saved(_reached(name, aimed), folder / f"{name}.svg"))
         made += [
             _saved(_lines(chart), folder / f"{chart.name}.svg")
@@ -70,7 +73,8 @@ def _reached(name: str, rows: Sequence[Row]) -> Figure:
     axes.set_xlim(0, max(1.15, *far) * 1.3)
     for place, one in zip(places, rows, strict=True):
         said = f" {times(one.ratio)} (target {wanted(one)})"
-        axes.text(far[place], place, said, va="center", fontsize=8)
+        # Behind the line, where the bar ends before it.
+        axes.text(max(far[place], 1), place, said, va="center", fontsize=8)
     axes.set_xlabel("of the target: right of the line it is reached")
     axes.set_title(name, loc="left")
     return figure

@@ -8,9 +8,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from benchmarks.suite.shape import Benchmark, Measured, Row, Size
+
+WIDTH = 140
+"""Of a table that goes to no terminal, such as into a file."""
+
+
+def paper() -> Console:
+    """Return what tables are printed on."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
 
 
 def table(benchmark: Benchmark, measured: Measured) -> Table:
