@@ -19,6 +19,7 @@ from grantledger.adapters.http.edge import Edge
 from grantledger.adapters.http.streams import Streams
 from grantledger.adapters.keys.cookies import CookieSealer
 from grantledger.adapters.settings import Settings
+from grantledger.domain.ports import Clock
 from grantledger.domain.values import Secret
 from tests.http.scene import Service, service
 
@@ -82,10 +83,10 @@ def signed_in(console: Console, *, local: bool = False) -> dict[str, str]:
 
 @asynccontextmanager
 async def looking(
-    tmp_path: Path, *, enter: bool = True, http: str = ""
+    tmp_path: Path, *, enter: bool = True, http: str = "", clock: Clock | None = None
 ) -> AsyncGenerator[Looking]:
     """Open the console over alice's grant; `http` is as `service` takes it."""
-    async with service(tmp_path, http=http) as made:
+    async with service(tmp_path, http=http, clock=clock) as made:
         console, client = console_at(made.life.opened, made.settings)
         async with client:
             found = Looking(made, console, client)

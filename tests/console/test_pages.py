@@ -9,7 +9,9 @@ from uuid import UUID
 from grantledger.adapters.console.entering import ENTER
 from grantledger.domain.audit import AuditFilter
 from grantledger.domain.values import GrantKey, Outcome
+from tests.bootstrap.scene import ShiftedClock
 from tests.broker.scene import CALLER
+from tests.console.scene import CALLER as ENTERED
 from tests.console.scene import LINK, Looking, console_at, csrf_of, looking
 from tests.contract.stores import PostgresStore
 from tests.support.pg_scene import pg_scene
@@ -112,6 +114,40 @@ async def test_every_page_is_recorded_without_what_it_named(tmp_path: Path) -> N
         entries = there.service.journal()[before:]
         assert [e["outcome"] for e in entries] == [Outcome.AUDIT_READ] * 2
         assert "canary" not in str(entries)
+
+
+async def test_a_page_kept_fresh_is_recorded_once_for_as_long_as_that_says(
+    tmp_path: Path,
+) -> None:
+    clock = ShiftedClock()
+    async with looking(tmp_path, clock=clock) as there:
+
+        async def views_after(path: str) -> int:
+            assert (await there.client.get(path)).status_code == 200
+            entries = there.service.journal()
+            return sum(one["outcome"] == Outcome.AUDIT_READ for one in entries)
+
+        assert await views_after("/console?fresh=1") == 1, "nobody had opened it"
+        assert await views_after("/console?fresh=1") == 1
+        assert await views_after("/console") == 2, "opened is recorded each time"
+        assert await views_after("/console?at=2001-01-01T00:00:00Z&fresh=1") == 3
+        clock.seconds += 15 * 60
+        assert await views_after("/console?fresh=1") == 4
+        wanted = AuditFilter(caller=ENTERED)
+        rows = (await there.service.life.opened.ledger.audit(wanted)).rows
+        assert "kept fresh until 20" in f"{rows[-1].detail} {rows[-1].what}"
+
+
+async def test_a_page_that_asks_by_itself_is_told_that_its_session_is_over(
+    tmp_path: Path,
+) -> None:
+    clock = ShiftedClock()
+    async with looking(tmp_path, clock=clock) as there:
+        clock.seconds += 3601
+        asked = {"HX-Request": "true"}
+        said = await there.client.get("/console?fresh=1", headers=asked)
+        assert (said.status_code, said.headers["hx-retarget"]) == (401, "#main")
+        assert "alice" not in said.text
 
 
 async def test_a_page_that_cannot_be_recorded_shows_nothing(tmp_path: Path) -> None:

@@ -44,6 +44,9 @@ class MaintenanceBetween:
         await self.before("destroy")
         return await self.inner.destroy(grant_id)
 
+    async def forget_erased(self) -> Sequence[UUID]:
+        return await self.inner.forget_erased()
+
     async def prunable(
         self, before: datetime, outcomes: Sequence[Outcome], now: datetime
     ) -> Prunable:

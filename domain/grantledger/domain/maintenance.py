@@ -118,6 +118,20 @@ class Maintenance(Protocol):
         """
         ...
 
+    async def forget_erased(self) -> Sequence[UUID]:
+        """Drop from memory what opens the grants erased since the last call.
+
+        Whoever has erased them: another process as well. The first call takes note of
+        where the log ends, no more.
+
+        Returns:
+            Their ids.
+
+        Raises:
+            Unavailable: the log cannot be read now; the next call goes on from there.
+        """
+        ...
+
     async def prunable(
         self, before: datetime, outcomes: Sequence[Outcome], now: datetime
     ) -> Prunable:

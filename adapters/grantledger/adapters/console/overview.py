@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from anyio import to_thread
 from markupsafe import Markup
@@ -32,12 +33,14 @@ from grantledger.projections.checkpoints import key_id, read_note
 WINDOW = timedelta(hours=1)
 INTERVAL = timedelta(minutes=1)
 LATE = timedelta(minutes=5)
+STANDS_FOR = timedelta(minutes=15)
 _STATUS = tuple(str(status) for status in GrantStatus)
 
 
 def routes(console: Console) -> Sequence[BaseRoute]:
     """Return the route."""
-    return [Route(ROOT, visited(console, overview), methods=["GET"])]
+    page = partial(overview, Watched())
+    return [Route(ROOT, visited(console, page), methods=["GET"])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +59,48 @@ class _Standing:
     owed: Owed | None
 
 
-async def overview(visit: Visit) -> Response:
-    """Answer `GET /console?at=…`."""
+class Watched:
+    """Who looks at the overview, and until when that is on the record.
+
+    A page that is kept fresh asks every few seconds: an entry for each would bury the
+    others. Opening it is recorded, with how long that stands for; what asks again in
+    that time has been recorded, and what asks later, or elsewhere, is anew.
+    """
+
+    def __init__(self) -> None:
+        self._until: dict[bytes, datetime] = {}
+
+    async def recorded(self, visit: Visit, *, again: bool) -> None:
+        """See that what is about to be shown is on the record.
+
+        Args:
+            visit: who looks.
+            again: the page asks by itself.
+
+        Raises:
+            Unavailable: it could not be recorded; nothing may be shown.
+        """
+        now, session = visit.console.opened.clock.now(), visit.session.digest
+        if again and now < self._until.get(session, now):
+            return
+        until = now + STANDS_FOR
+        await visit.record(
+            AuditUse.READ, f"overview, kept fresh until {until:%Y-%m-%dT%H:%M:%SZ}"
+        )
+        live = {who: end for who, end in self._until.items() if now < end}
+        self._until = {**live, session: until}
+
+
+async def overview(watched: Watched, visit: Visit) -> Response:
+    """Answer `GET /console?at=…`; with `fresh`, the page has asked by itself."""
     opened = visit.console.opened
     query = visit.request.query_params
     at = past_of(said(query, "at"), "at", opened.clock.now())
     await visit.must(Operation.LIST)
-    await visit.record(AuditUse.READ, "overview")
+    if at is None:
+        await watched.recorded(visit, again=said(query, "fresh") is not None)
+    else:
+        await visit.record(AuditUse.READ, f"overview as of {at.isoformat()}")
     now = at or opened.clock.now()
     refusal = opened.ledger.memory.refusal
     behind: str | None = None

@@ -35,6 +35,11 @@ def moment(at: datetime | None) -> Markup:
     )
 
 
+def stamp(at: datetime) -> str:
+    """Return a time as addresses carry it: UTC, to the second."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def status_words(status: object) -> str:
     """Return a grant's status in plain words."""
     return _WORDS.get(str(status), str(status))
@@ -67,6 +72,7 @@ def _environment() -> Environment:
     )
     filters: Mapping[str, object] = {
         "moment": moment,
+        "stamp": stamp,
         "status_words": status_words,
         "count": count,
         "duration": duration,

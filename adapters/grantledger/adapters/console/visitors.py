@@ -43,6 +43,9 @@ ROW_FORMATS = (
 GRANT_FORMATS = (ExportFormat.CSV, ExportFormat.NDJSON)
 """How rows of the trail, and grants, are taken out."""
 MAX_FORM_BYTES = 65_536
+SCRIPTED = "hx-request"
+"""A header of what the page asks for by itself; nothing is allowed for it."""
+_WHOLE = {"HX-Retarget": "#main", "HX-Reselect": "#main", "HX-Reswap": "outerHTML"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +236,11 @@ async def session_of(console: Console, request: Request) -> ConsoleSession | Non
 
 def unknown(console: Console, request: Request) -> Response:
     """Return the way in."""
+    if SCRIPTED in request.headers:
+        # A script follows to no other origin, and nobody asked for a new sign-in.
+        shown = entrance(console, "Your session is over", 401)
+        shown.headers.update(_WHOLE)
+        return shown
     if console.sign_in is not None and request.method == "GET":
         return RedirectResponse(console.sign_in, 303)
     return entrance(console, "Sign in", 401)

@@ -4,7 +4,7 @@ A file of its own, which only grows. One JSON line for each entry: who read what
 and by whose leave. Each line names the SHA-256 of the line before it, so that none is
 changed or taken out of the middle unseen; what stands in the last one is worth keeping
 elsewhere. The entry's sealed parts, such as addresses, are left out; what was asked for
-is not.
+is not, in words that name no person: no erasure reaches this file.
 """
 
 from __future__ import annotations
