@@ -99,6 +99,8 @@ async def _round(found: Seen, sides: Sequence[Side], calls: int) -> None:
     each = {side.name: side.operations() for side in sides}
     for operation in each[sides[0].name]:
         for side in sides:
+            # As a worker would: the trail is no part of what is timed.
+            await side.caught_up()
             prepare = each[side.name][operation]
             if operation in BY_TRAIL and not side.trail:
                 continue
@@ -109,6 +111,7 @@ async def _round(found: Seen, sides: Sequence[Side], calls: int) -> None:
     }
     for name, operations in lives.items():
         for operation, prepare in operations.items():
+            await sides[0].caught_up()
             await _noted(found.long, operation, name, prepare, calls)
 
 

@@ -193,6 +193,11 @@ class Side:
         self.raw.close()
         await self._client.aclose()
 
+    async def caught_up(self) -> None:
+        """Bring the audit trail up to the log, where there is one."""
+        if self.trail:
+            await self._ledger.complete_audit()
+
     async def sizes(self) -> Mapping[str, float]:
         """Return how large it is."""
         size = await self._ledger.size()
