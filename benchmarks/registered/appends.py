@@ -11,6 +11,7 @@ EVENTS_A_CALL = 1.5
 """Of the ledger: of two appends one has the intent alone, one has two events."""
 
 TARGETS = {1: 1.2, 32: 8.0}
+LOWER_P99 = {32: 1.0}
 
 
 def measured(figures: appends.Run) -> Measured:
@@ -31,7 +32,7 @@ def measured(figures: appends.Run) -> Measured:
                 f"p99, {callers} callers",
                 "stock Application.save",
                 beside([o.p99 for o in ours], [s.p99 for s in stock]),
-                1.0,
+                LOWER_P99.get(callers),
                 at_most=True,
             ),
         ]
