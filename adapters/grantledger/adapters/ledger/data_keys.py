@@ -16,7 +16,7 @@ from grantledger.adapters.keys.envelope import KEY_BYTES, DataKey
 from grantledger.adapters.keys.ring import KeyRing, Random
 from grantledger.domain.errors import IntegrityError
 
-MAX_OPEN_KEYS = 4_000
+MAX_OPEN_KEYS = 3_000
 """About 4 kB each."""
 
 DEK_ID_BYTES = 8
