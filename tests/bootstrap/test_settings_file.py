@@ -134,7 +134,7 @@ def test_an_empty_file_means_the_defaults() -> None:
     assert settings.keyring_file == HERE / "keyring.json"
     assert settings.keyring_text is None
     assert settings.policy.version == "open"
-    assert settings.file.broker.cache_grants == 10_000
+    assert settings.file.broker.cache_grants == 3_000
     assert settings.file.providers == {}
 
 

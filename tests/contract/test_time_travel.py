@@ -33,14 +33,14 @@ from tests.ledger.scene import (
     revoked,
 )
 
-EVERY = 64
+EVERY = 8
 """How many versions lie between two stored states."""
 
 Pairs = Sequence[tuple[int, GrantEvent | AccessRecorded]]
 
 
 async def grown(
-    ledger: StoredLedger, one: UserGrant, events: int, portion: int = 20
+    ledger: StoredLedger, one: UserGrant, events: int, portion: int = 4
 ) -> UserGrant:
     """Bring so many events more into the record, a portion an append."""
     while events > 0:

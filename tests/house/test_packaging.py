@@ -62,7 +62,7 @@ def test_each_command_leads_somewhere() -> None:
         assert callable(script.load())
 
 
-@pytest.mark.parametrize("pins", ["run", "test", "lint"])
+@pytest.mark.parametrize("pins", ["run", "bench", "test", "lint"])
 def test_pins_are_versions_without_addresses(pins: str) -> None:
     lines = (ROOT / f"requirements/{pins}.txt").read_text("utf-8").splitlines()
     assert [line for line in lines if not PIN.fullmatch(line)] == []
@@ -78,6 +78,8 @@ def test_the_pins_cover_what_the_project_asks_for() -> None:
     groups = project["dependency-groups"]
     wanted: dict[str, list[str]] = {
         "run": project["project"]["dependencies"],
+        "bench": project["project"]["dependencies"]
+        + project["project"]["optional-dependencies"]["bench"],
         "test": project["project"]["dependencies"] + groups["test"],
         "lint": [need for need in groups["lint"] if isinstance(need, str)],
     }

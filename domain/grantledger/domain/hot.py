@@ -16,7 +16,7 @@ from grantledger.domain.grant_state import HeldAccessToken
 from grantledger.domain.schedule import spread
 from grantledger.domain.values import Scopes
 
-MAX_TOKENS = 10_000
+MAX_TOKENS = 4_000
 MIN_USABLE_SECONDS = 10.0
 LEAD_SHARE = 0.1
 LONGEST_LEAD_SECONDS = 30.0

@@ -69,7 +69,7 @@ class Surroundings:
     release_limit_seconds: float = 1.0
     spool_after_seconds: float = 2.0
     wait_seconds: float = 45.0
-    cache_grants: int = 10_000
+    cache_grants: int = 3_000
     backup_days: int | None = None
     archive_days: int | None = None
     maintenance: Maintenance | None = None

@@ -19,7 +19,8 @@ DISORDER = timedelta(seconds=5)
 either way. Beyond it, such as after a clock was set back by hours, the search finds
 one of the places where the time was passed, and not always the first."""
 
-LOOK_BACK = 256
+LOOK_BACK, MOST_BACK = 16, 512
+"""Leaves that are read back at once: few first, for most logs are slow."""
 
 
 class Times(Protocol):
@@ -49,10 +50,11 @@ def prefix_at(times: Times, size: int, at: datetime) -> int:
         else:
             low = found[0][0] + 1
     # An earlier leaf may be later, by a little.
-    start = low
+    start, portion = low, LOOK_BACK
     while start > 0:
-        end, start = start, max(0, start - LOOK_BACK)
-        for index, recorded_at in reversed(times(start, end, LOOK_BACK)):
+        end, start = start, max(0, start - portion)
+        seen, portion = times(start, end, portion), min(2 * portion, MOST_BACK)
+        for index, recorded_at in reversed(seen):
             if recorded_at > at:
                 low = index
             elif recorded_at <= at - DISORDER:

@@ -88,7 +88,7 @@ class DataKey:
         key: 32 random bytes.
     """
 
-    __slots__ = ("_expand", "_grant", "_seal", "_state", "dek_id", "grant_id")
+    __slots__ = ("_expand", "_grant", "_seal", "dek_id", "grant_id")
 
     def __init__(self, dek_id: str, grant_id: UUID, key: bytes) -> None:
         if len(key) != KEY_BYTES:
@@ -98,7 +98,6 @@ class DataKey:
         self._grant = framed(grant_id.bytes)
         self._expand = _Expander(key)
         self._seal = AESGCM(self._expand(b"seal"))
-        self._state = AESGCM(self._expand(b"state"))
 
     def __repr__(self) -> str:
         """Show which key it is, not the key."""
@@ -188,6 +187,10 @@ class DataKey:
             raise self._refusal(event_id, entry, field, "contradicts its commitment")
         return plaintext
 
+    def _state(self) -> AESGCM:
+        # Made when it is used, once a row: it is most of what a key takes in memory.
+        return AESGCM(self._expand(b"state"))
+
     def commit_key(self, event_id: UUID, entry: int | None, field: str) -> bytes:
         """Return key("commit" context), 32 bytes: what one field is checked with.
 
@@ -206,7 +209,7 @@ class DataKey:
         """
         if len(nonce) != NONCE_BYTES:
             raise ValueError(f"a nonce is {NONCE_BYTES} bytes, not {len(nonce)}")
-        return nonce + self._state.encrypt(nonce, plaintext, self._row(version))
+        return nonce + self._state().encrypt(nonce, plaintext, self._row(version))
 
     def state_open(self, version: int, ct: bytes) -> bytes:
         """Return the state that was sealed for this grant at `version`.
@@ -215,7 +218,7 @@ class DataKey:
             IntegrityError: it was changed, or sealed for another grant or version.
         """
         try:
-            return _decrypt(self._state, ct, self._row(version))
+            return _decrypt(self._state(), ct, self._row(version))
         except (InvalidTag, OverflowError):
             raise IntegrityError(
                 f"the state of grant {self.grant_id} at version {version} "

@@ -122,7 +122,8 @@ class StoredStreams:
         if self._side is None:
             return None
         self._c.execute(
-            "SELECT stream_seq FROM audit_rows WHERE side=? AND grant_id=?"
+            f"SELECT stream_seq FROM {self._leaves.sql.consents}"  # noqa: S608 - constants only
+            " WHERE side=? AND grant_id=?"
             " AND event='Provisioned' AND leaf_index <= ?"
             " ORDER BY leaf_index DESC LIMIT 1",
             (self._side, grant_id.hex, leaf_index),

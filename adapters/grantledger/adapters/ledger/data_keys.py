@@ -19,7 +19,9 @@ from grantledger.adapters.keys.ring import KeyRing, Random
 from grantledger.adapters.ledger.listing import marks, portions
 from grantledger.domain.errors import IntegrityError, WrongKey
 
-MAX_OPEN_KEYS = 20_000
+MAX_OPEN_KEYS = 3_000
+"""About 4 kB each."""
+
 DEK_ID_BYTES = 8
 
 

@@ -38,7 +38,7 @@ from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import GrantKey, Outcome
 
 ENTRIES_PER_EVENT = 128
-MAX_KNOWN_VERSIONS = 100_000
+MAX_KNOWN_VERSIONS = 20_000
 
 # Written only while the grant is as the caller saw it.
 CHECKED = frozenset({Outcome.HANDED_OUT, Outcome.EXCHANGE_INTENDED})

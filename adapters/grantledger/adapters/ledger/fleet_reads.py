@@ -18,7 +18,7 @@ from grantledger.adapters.keys.fingerprints import JTI
 from grantledger.adapters.ledger import token_rows
 from grantledger.adapters.ledger.reading import log_size, parts_of
 from grantledger.adapters.ledger.rows import micros
-from grantledger.adapters.ledger.time_travel import TimeTravel
+from grantledger.adapters.ledger.time_travel import OF_PROVIDER, TimeTravel
 from grantledger.adapters.ledger.token_rows import JtiMark, TokenRow
 from grantledger.adapters.ledger.tombstones import Tombstones
 from grantledger.adapters.ledger.touching import MARGIN, Window
@@ -120,7 +120,10 @@ class FleetReads(TimeTravel):
         """Return what the clear columns decide."""
         wheres: list[tuple[str, object]] = []
         if wanted.provider is not None:
-            wheres.append(("g.provider = ?", wanted.provider))
+            by_index = wanted.status or (wanted.subject and wanted.label)
+            wheres.append(
+                ("g.provider = ?" if by_index else OF_PROVIDER, wanted.provider)
+            )
         if wanted.status is not None:
             wheres.append(("g.status = ?", str(wanted.status)))
         if wanted.modified_from is not None:

@@ -41,6 +41,7 @@ class LogSql:
         stream_of: such a text, a parameter, as `originator_id`.
         speaks_of: whether `journal_index j` holds the bytes of one parameter.
         inside: whether the text `{0}` is in the text `{1}`.
+        consents: the audit trail's rows, by the index of each grant's consents.
     """
 
     number: str
@@ -48,6 +49,7 @@ class LogSql:
     stream_of: str
     speaks_of: str
     inside: str
+    consents: str = "audit_rows"
 
     @property
     def leaf(self) -> str:
@@ -70,6 +72,8 @@ SQLITE = LogSql(
     "?",
     "instr(j.grants, ?)",
     "instr({1}, {0}) > 0",
+    # Left alone it looks through the consents of every grant.
+    "audit_rows INDEXED BY audit_rows_consent",
 )
 
 
@@ -208,12 +212,17 @@ class LeafReader:
             size: leaves of the log; later ones are left out.
             portion: so many are read at once.
         """
-        live = "" if live_after is None else "j.live_until > ? AND "
+        # In the order of leaves, every journal event would be looked at; so those that
+        # live are found first, and sorted.
+        live, order = "", "j.leaf_index"
+        if live_after is not None:
+            live, order = "j.live_until > ? AND ", "+j.leaf_index"
+        below = "" if size is None else " AND j.leaf_index < ?"
         values = () if live_after is None else (live_after,)
         c.execute(
             f"SELECT j.leaf_index + 1 FROM journal_index j WHERE {live}"  # noqa: S608 - constants only
-            f"{self._sql.speaks_of} AND j.leaf_index < ? ORDER BY j.leaf_index",
-            (*values, grant_id.bytes, _EVERY if size is None else size),
+            f"{self._sql.speaks_of}{below} ORDER BY {order}",
+            (*values, grant_id.bytes, *(() if size is None else (size,))),
         )
         numbers = [row[0] for row in c.fetchall()]
         gone = Tombstones(c, self._sql.number)

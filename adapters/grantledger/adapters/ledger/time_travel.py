@@ -37,6 +37,10 @@ LOOKED_AT = 500
 SCANNED = 5_000
 """Rows whose clear columns are looked at for one page."""
 
+OF_PROVIDER = "g.provider || '' = ?"
+"""Looked at row by row: by an index of providers, every page would be found among all
+grants of one, and sorted."""
+
 LATER = 5_000
 """Events after a time that are asked whether they happened before it."""
 
@@ -326,11 +330,11 @@ class TimeTravel(Doing):
         count, end = c.fetchone()
         if not count:
             return [], None
-        narrowed = "" if provider is None else " AND provider=?"
+        narrowed = "" if provider is None else f" AND {OF_PROVIDER}"
         c.execute(
-            "SELECT grant_id, leaf_index FROM current_grants WHERE grant_id > ?"  # noqa: S608 - constants only
-            f" AND grant_id <= ? AND leaf_index >= ?{narrowed}"
-            " ORDER BY grant_id LIMIT ?",
+            "SELECT g.grant_id, g.leaf_index FROM current_grants g"  # noqa: S608 - constants only
+            f" WHERE g.grant_id > ? AND g.grant_id <= ? AND g.leaf_index >= ?{narrowed}"
+            " ORDER BY g.grant_id LIMIT ?",
             (
                 start,
                 end,

@@ -176,7 +176,7 @@ class BrokerSettings(_Settings):
     release_limit_seconds: Annotated[float, msgspec.Meta(gt=0, le=60)] = 1.0
     spool_after_seconds: Annotated[float, msgspec.Meta(ge=0, le=60)] = 2.0
     wait_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 45.0
-    cache_grants: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
+    cache_grants: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 3_000
 
 
 class WorkerSettings(_Settings):

@@ -1,0 +1,1 @@
+"""What every benchmark is told and tells, and how it is printed, kept and drawn."""
