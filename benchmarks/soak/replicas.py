@@ -17,7 +17,7 @@ from typing import IO
 from benchmarks.soak.seen import Kill, Sample
 
 COMMAND = str(Path(sys.executable).with_name("grantledger"))
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 END_SECONDS = 60.0
 ESTABLISHED = "01"
 _PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -84,19 +84,16 @@ def test_a_request_that_is_recorded_twice_is_a_fault() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "words"),
+    ("answer", "words"),
     [
-        ({"token": "t2"}, "another token left than was recorded"),
-        ({"caller": "another"}, "recorded for another grant or caller"),
-        ({"generation": 2}, "recorded for another grant or caller"),
-        ({"grant": "b" * 32}, "recorded for another grant or caller"),
+        (replace(ANSWERS[0], token="t2"), "another token left than was recorded"),
+        (replace(ANSWERS[0], caller="x"), "recorded for another grant or caller"),
+        (replace(ANSWERS[0], generation=2), "recorded for another grant or caller"),
+        (replace(ANSWERS[0], grant="b" * 32), "recorded for another grant or caller"),
     ],
 )
-def test_an_answer_unlike_its_entry_is_a_fault(
-    changed: dict[str, str], words: str
-) -> None:
-    answers = [replace(ANSWERS[0], **changed), *ANSWERS[1:]]  # type: ignore[arg-type]
-    assert unrecorded(answers, LOG, TOKENS) == [f"r1: {words}"]
+def test_an_answer_unlike_its_entry_is_a_fault(answer: Answer, words: str) -> None:
+    assert unrecorded([answer, *ANSWERS[1:]], LOG, TOKENS) == [f"r1: {words}"]
 
 
 @pytest.mark.parametrize(

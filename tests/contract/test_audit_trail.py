@@ -289,6 +289,18 @@ async def test_a_leaf_that_cannot_be_read_keeps_nobody_from_the_others(
     assert len(await every(ledger, AuditFilter())) == 7
 
 
+async def test_a_consent_that_cannot_be_opened_keeps_nobody_from_the_grants_rows(
+    ledger: StoredLedger, store: Store
+) -> None:
+    await lived(ledger)
+    store.sql("DELETE FROM sealed WHERE leaf_index = 0 AND field = 'subject'")
+    rows = await every(ledger, AuditFilter())
+    assert [row.event for row in rows[:2]] == ["Unreadable", "RedemptionIntended"]
+    handed_out = next(row for row in rows if row.event == "HandedOut")
+    assert (handed_out.provider, handed_out.subject) == ("cloud", None)
+    assert handed_out.mark is not None
+
+
 async def test_pruned_leaves_leave_no_rows(ledger: StoredLedger, store: Store) -> None:
     await lived(ledger)
     ended = hand_out(new_grant(), grant_id=None, grant_version=0, token_ref=None)
