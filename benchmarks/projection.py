@@ -274,7 +274,10 @@ async def measured(bench: Bench, stock: Stock, rows: int) -> dict[str, Rate]:
     return rates
 
 
-async def _round(entries: int, per_leaf: int, conninfo: str | None) -> dict[str, Rate]:
+async def one_round(
+    entries: int, per_leaf: int, conninfo: str | None
+) -> dict[str, Rate]:
+    """Return the rates of a new ledger."""
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), conninfo)
         try:
@@ -321,7 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if dsn is not None:
             check_durable(dsn)
         rounds = [
-            asyncio.run(_round(given.entries, given.per_leaf, dsn))
+            asyncio.run(one_round(given.entries, given.per_leaf, dsn))
             for _ in range(given.rounds)
         ]
     print(table(rounds))
