@@ -34,6 +34,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+import anyio
 import httpx
 import psycopg
 
@@ -41,6 +42,7 @@ from benchmarks.appends import check_durable, shipped_server
 from grantledger.adapters.bootstrap import OpenBroker, open_broker
 from grantledger.adapters.devserver import DevServer, DevSettings
 from grantledger.adapters.devserver.tokens import sha256
+from grantledger.adapters.http.serving import settled
 from grantledger.adapters.settings import load
 from grantledger.domain.requests import Caller, TokenRequest
 from grantledger.domain.user_grant import Consent
@@ -103,6 +105,7 @@ async def replica(config: Path, callers: int) -> None:
     """Ask as each line of standard input says: a subject, and a moment."""
     caller = Caller("bench")
     async with open_broker(load(config, {}), tend=False) as opened:
+        settled()
         print("ready", flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
             subject, moment = line.split()
@@ -352,7 +355,13 @@ def main() -> int:
     parser.add_argument("--replica", type=Path, help=argparse.SUPPRESS)
     said = parser.parse_args()
     if said.replica is not None:
-        asyncio.run(replica(said.replica, said.callers))
+        # The loop and the collector are as `grantledger serve` has them.
+        anyio.run(
+            replica,
+            said.replica,
+            said.callers,
+            backend_options={"use_uvloop": True},
+        )
         return 0
     rounds = measure(said.rounds, said.callers, said.replicas, said.answer_seconds)
     print(f"{said.callers} callers on {said.replicas} replicas, {said.rounds} rounds")

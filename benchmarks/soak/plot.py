@@ -45,8 +45,8 @@ def draw(document: dict[str, Any], path: Path) -> None:
             axes.axvline(kill["at"], color="#8c959f", lw=0.7, ls="--")
     for axes in (rates, memory, descriptors):
         axes.set_ylim(bottom=0)
-    for axes in (latency, descriptors):
-        axes.legend(loc="upper right", frameon=False, ncols=3, fontsize=8)
+    for axes, place in ((latency, "upper right"), (memory, "lower right")):
+        axes.legend(loc=place, frameon=False, ncols=3, fontsize=8)
     figure.savefig(path, format="svg", metadata={"Date": None})
     # matplotlib ends lines with blanks.
     lines = path.read_text(encoding="utf-8").splitlines()

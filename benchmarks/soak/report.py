@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import asdict
+from math import floor
 from typing import Any
 
 from benchmarks.soak.soaking import SURVIVOR, Found, Plan
@@ -22,7 +23,7 @@ def seconds_of(found: Found) -> list[dict[str, float]]:
     by_second: dict[int, list[float]] = {}
     for due, waited in seen.waited:
         by_second.setdefault(int(due - seen.began), []).append(waited)
-    given = Counter(int(one.ended - seen.began) for one in seen.answers)
+    given = Counter(floor(one.ended - seen.began) for one in seen.answers)
     rows: list[dict[str, float]] = []
     for second, took in sorted(by_second.items()):
         took.sort()
