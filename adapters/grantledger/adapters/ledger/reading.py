@@ -214,15 +214,14 @@ class LeafReader:
         """
         # In the order of leaves, every journal event would be looked at; so those that
         # live are found first, and sorted.
-        live, order = "", "j.leaf_index"
+        live, place = "", "j.leaf_index"
         if live_after is not None:
-            live, order = "j.live_until > ? AND ", "+j.leaf_index"
-        below = "" if size is None else " AND j.leaf_index < ?"
+            live, place = "j.live_until > ? AND ", "+j.leaf_index"
         values = () if live_after is None else (live_after,)
         c.execute(
             f"SELECT j.leaf_index + 1 FROM journal_index j WHERE {live}"  # noqa: S608 - constants only
-            f"{self._sql.speaks_of}{below} ORDER BY {order}",
-            (*values, grant_id.bytes, *(() if size is None else (size,))),
+            f"{self._sql.speaks_of} AND {place} < ? ORDER BY {place}",
+            (*values, grant_id.bytes, _EVERY if size is None else size),
         )
         numbers = [row[0] for row in c.fetchall()]
         gone = Tombstones(c, self._sql.number)
