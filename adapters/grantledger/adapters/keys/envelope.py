@@ -48,6 +48,8 @@ _VERSION_BYTES = 8
 _BLOCK_BYTES = 64
 _INNER_PAD = bytes(value ^ 0x36 for value in range(256))
 _OUTER_PAD = bytes(value ^ 0x5C for value in range(256))
+_INNER_REST = b"\x36" * (_BLOCK_BYTES - KEY_BYTES)
+_OUTER_REST = b"\x5c" * (_BLOCK_BYTES - KEY_BYTES)
 _EVENT_PREFIX = (16).to_bytes(PREFIX_BYTES, "big")
 _ENTRY_PREFIX = _ENTRY_BYTES.to_bytes(PREFIX_BYTES, "big")
 _NO_ENTRY = bytes(PREFIX_BYTES)
@@ -136,7 +138,7 @@ class DataKey:
             self.dek_id,
             ct,
             hashlib.sha256(ct).digest(),
-            hmac.digest(self._expand(b"commit" + context), plaintext, "sha256"),
+            _commitment(self._expand(b"commit" + context), plaintext),
         )
 
     def open(
@@ -166,7 +168,7 @@ class DataKey:
             raise self._refusal(
                 event_id, entry, field, f"does not open under {self.dek_id}"
             ) from None
-        commit = hmac.digest(self._expand(b"commit" + context), plaintext, "sha256")
+        commit = _commitment(self._expand(b"commit" + context), plaintext)
         if not hmac.compare_digest(commit, part.commit):
             raise self._refusal(event_id, entry, field, "contradicts its commitment")
         return plaintext
@@ -256,6 +258,17 @@ class _Expander:
         outer = self._outer.copy()
         outer.update(inner.digest())
         return outer.digest()
+
+
+def _commitment(key: bytes, plaintext: bytes) -> bytes:
+    """Return HMAC-SHA256 of the plaintext under a key of 32 bytes.
+
+    Written out as two hashes, in two thirds of the time of `hmac.digest`, which looks
+    its algorithm up anew for each key; tests compare them.
+    """
+    inner = hashlib.sha256(key.translate(_INNER_PAD) + _INNER_REST + plaintext)
+    outer = key.translate(_OUTER_PAD) + _OUTER_REST + inner.digest()
+    return hashlib.sha256(outer).digest()
 
 
 def _decrypt(key: AESGCM, ct: bytes, associated: bytes) -> bytes:
