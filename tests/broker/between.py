@@ -83,13 +83,16 @@ class LedgerBetween:
         lane: Lane = Lane.ORDINARY,
         *,
         lease_over: datetime | None = None,
+        holds_at: int | None = None,
     ) -> AppendVerdict:
         names = [type(event).__name__ for event in grant.pending_events]
         await self.appending(names)
         if self.down or self.refuses.intersection(names):
             self.refused += 1
             raise self.error
-        verdict = await self.inner.append(grant, lane, lease_over=lease_over)
+        verdict = await self.inner.append(
+            grant, lane, lease_over=lease_over, holds_at=holds_at
+        )
         if self.keeps_silent.intersection(names):
             raise self.error
         await self.appended(names)

@@ -198,10 +198,13 @@ class Failing(LedgerBetween):
         lane: Lane = Lane.ORDINARY,
         *,
         lease_over: datetime | None = None,
+        holds_at: int | None = None,
     ) -> AppendVerdict:
         if grant.id in self.failing:
             raise Unavailable("the disk is full")
-        return await super().append(grant, lane, lease_over=lease_over)
+        return await super().append(
+            grant, lane, lease_over=lease_over, holds_at=holds_at
+        )
 
 
 async def test_one_that_fails_keeps_none_of_the_others(start: Start) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from grantledger.domain import orphans
 from grantledger.domain.answers import TokenAnswer
+from grantledger.domain.broker import Broker
 from grantledger.domain.erasing import ErasureReceipt
 from grantledger.domain.errors import (
     ConfigurationError,
@@ -253,13 +254,30 @@ async def test_a_spooled_answer_of_an_erased_grant_is_given_back(start: Start) -
             await spooled.wait()
             call.cancel()
             await erase(other, abandon=True)
-            await other.broker.recover()
             refusing.refuses = set()
         assert scene.home.spool == []
         assert scene.current() is None
         # Its holder, which is still there, may have given it back as well.
         said = await withheld(other, grant.id)
         assert set(said) == {"answer_after_erasure", "answer_after_erasure_revoked"}
+
+
+async def test_an_answer_on_disk_that_nobody_can_give_back_goes_with_the_grant(
+    start: Start,
+) -> None:
+    """Its provider is not configured any more; the file would open for ever."""
+    scene = start(**GENERIC)
+    async with scene.open(tend=False) as life:
+        grant = await life.grant()
+        now = life.env.clock.now()
+        answer = TokenAnswer(sent_at=now, refresh_token=RefreshToken("rt"))
+        await life.env.spool.put(grant.id, UUID(int=7), answer)
+        assert len(scene.home.spool) == 1
+        gone = Broker(replace(life.env, providers={}))
+        await gone.erase(CALLER, scene.key, abandon=True)
+        assert scene.home.spool == []
+        said = await withheld(life, grant.id)
+        assert said == ["answer_after_erasure", "answer_after_erasure_exposed"]
 
 
 async def test_an_erasure_that_was_cut_short_is_finished_by_the_worker(

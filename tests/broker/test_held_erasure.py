@@ -40,6 +40,30 @@ async def test_a_held_grant_lives_on_untouched(start: Start) -> None:
 
 
 @both_stores
+async def test_a_hold_between_the_check_and_the_event_keeps_the_grant(
+    start: Start,
+) -> None:
+    """The event is appended only while the holds are as they were looked at."""
+    scene = start(preset="generic")
+    async with scene.open() as life:
+        grant = await life.grant()
+        holding = life.broker.holding
+
+        async def before(names: list[str]) -> None:
+            if "Erased" in names:
+                await holding.hold(CALLER, user=("cloud", "alice"), reason="matter 7")
+
+        with pytest.raises(LegalHoldInForce, match=str(grant.id)):
+            await erase(life.over(appending=before))
+        stored = await life.env.ledger.get(grant.id)
+        assert stored is not None
+        assert stored.state.status is GrantStatus.REVOKED
+        (hold,) = await holding.in_force()
+        await holding.release(CALLER, hold.id, reason="over")
+        await erase(life)
+
+
+@both_stores
 async def test_a_hold_that_comes_meanwhile_keeps_the_data_until_its_end(
     start: Start,
 ) -> None:

@@ -241,6 +241,7 @@ class LedgerPort:
         lane: Lane = Lane.ORDINARY,
         *,
         lease_over: datetime | None = None,
+        holds_at: int | None = None,  # noqa: ARG002 - nothing is held here
     ) -> AppendVerdict:
         mode = await self._world.turn(self._replica, f"append {lane}")
         if mode == "refused":

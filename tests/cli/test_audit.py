@@ -69,7 +69,7 @@ def test_a_table_is_for_people(lived: Terminal) -> None:
 def test_filters_narrow(lived: Terminal) -> None:
     for said, expected in (
         (("--event", "HandedOut"), {"HandedOut"}),
-        (("--provider", "nc", "--subject", "bob"), {"Provisioned"}),
+        (("--provider", "nc", "--subject", "bob"), {"Provisioned", "AuditAccessed"}),
         (("--outcome", "denied"), set[str]()),
         (("--from", "2100-01-01T00:00:00Z"), set[str]()),
         (("--until", "2000-01-01T00:00:00Z"), set[str]()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,11 @@ from grantledger.adapters.console.app import build_console
 from grantledger.adapters.console.entering import ENTER, OneTimeLink
 from grantledger.adapters.console.sessions import ConsoleSession, Sessions
 from grantledger.adapters.console.visitors import Console
+from grantledger.adapters.http.edge import Edge
+from grantledger.adapters.http.streams import Streams
 from grantledger.adapters.keys.cookies import CookieSealer
 from grantledger.adapters.settings import Settings
+from grantledger.domain.ports import Clock
 from grantledger.domain.values import Secret
 from tests.http.scene import Service, service
 
@@ -55,7 +58,8 @@ def console_at(
     """Return a console of this broker, and a browser that has not come in."""
     sealer = CookieSealer(opened.ring, lambda n: b"\1" * n)
     sessions = Sessions(sealer, secure=False, local=local)
-    console = Console(opened, settings, sessions, ORIGIN)
+    edge = Edge(settings.file.http, opened.clock.now)
+    console = Console(opened, settings, sessions, ORIGIN, edge, Streams())
     link = OneTimeLink.made(Secret(LINK), CALLER, opened.clock.now()) if local else None
     app = build_console(console, link)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -78,9 +82,11 @@ def signed_in(console: Console, *, local: bool = False) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def looking(tmp_path: Path, *, enter: bool = True) -> AsyncGenerator[Looking]:
-    """Open the console over a broker with alice's grant."""
-    async with service(tmp_path) as made:
+async def looking(
+    tmp_path: Path, *, enter: bool = True, http: str = "", clock: Clock | None = None
+) -> AsyncGenerator[Looking]:
+    """Open the console over alice's grant; `http` is as `service` takes it."""
+    async with service(tmp_path, http=http, clock=clock) as made:
         console, client = console_at(made.life.opened, made.settings)
         async with client:
             found = Looking(made, console, client)
@@ -90,12 +96,14 @@ async def looking(tmp_path: Path, *, enter: bool = True) -> AsyncGenerator[Looki
 
 
 @asynccontextmanager
-async def visited(tmp_path: Path, rule: str) -> AsyncGenerator[Looking]:
+async def visited(
+    tmp_path: Path, rule: str, roles: Sequence[str] = ("auditor", "responder")
+) -> AsyncGenerator[Looking]:
     """Open it for one who has signed in, by a rule of the policy alone.
 
     The broker has alice's grant at one of its two providers, `cloud` and `drive`.
     """
-    said = f'[[callers]]\nid = "{VISITOR}"\nroles = ["auditor", "responder"]\n{rule}'
+    said = f'[[callers]]\nid = "{VISITOR}"\nroles = {list(roles)}\n{rule}'
     async with service(tmp_path, extra=said, mirror="drive") as made:
         console, client = console_at(made.life.opened, made.settings, local=False)
         async with client:

@@ -26,6 +26,11 @@ DRAWN = {"runOnly": ["color-contrast", "scrollable-region-focusable", "target-si
 """What else depends on a width or a colour; the rest is said of the markup alone."""
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 360, "height": 800}
 INSIDE = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+ROOM = """all => Math.min(...all.map(one =>
+    one.querySelector("rect").getBBox().x + one.querySelector("rect").getBBox().width
+    - Math.max(...[...one.querySelectorAll("text")].map(
+        text => text.getBBox().x + text.getBBox().width))))"""
+"""How much is left at the right of the words in a box, in the picture's own pixels."""
 PAGES = {
     "overview": "/console",
     "its past": "/console?at=2025-03-06T12:00:00Z",
@@ -123,6 +128,20 @@ def test_the_longest_names_fit(desk: Desk) -> None:
             assert page.evaluate(INSIDE), name
 
 
+def test_on_a_small_screen_all_is_seen_and_read(desk: Desk) -> None:
+    with desk.page(PAGES["its past"]) as page:
+        page.set_viewport_size(NARROW)  # type: ignore[arg-type]  # a typed dict
+        label = page.locator(".chart text").first.bounding_box()
+        assert label is not None
+        assert label["height"] > 10
+        tops = "all => new Set(all.map(one => one.offsetTop)).size"
+        assert page.locator("nav a").evaluate_all(tops) == 1, "pages stand in one row"
+        page.goto(desk.base + PAGES["no rows"])
+        said = page.get_by_text("Nothing is on the record").bounding_box()
+        assert said is not None
+        assert said["x"] + said["width"] <= NARROW["width"]
+
+
 def _fits_everywhere(page: Page) -> None:
     _fits(page, WIDE, "light", RULES)
     _fits(page, NARROW, "dark", DRAWN)
@@ -168,9 +187,9 @@ def test_the_keyboard_is_enough(desk: Desk) -> None:
 def test_the_browser_proves_a_leaf_by_itself(desk: Desk) -> None:
     with desk.page("/console/leaf/100.-1") as page:
         page.get_by_role("button", name="Verify this leaf").press("Enter")
-        page.locator("#verified li").nth(3).wait_for()
-        assert page.locator("#verified li.good").count() == 4
-        assert page.locator("#verified li.bad").count() == 0
+        page.locator(".checks li").nth(3).wait_for()
+        assert page.locator(".checks li.good").count() == 4
+        assert page.locator(".checks li.bad").count() == 0
 
 
 @pytest.mark.parametrize("changed", ["leaf", "hashes", "checkpoint"])
@@ -193,8 +212,8 @@ def test_a_proof_that_was_changed_on_its_way_is_refused(
 
         page.route("**/console/proof/*", change)
         page.get_by_role("button", name="Verify this leaf").click()
-        page.locator("#verified li").nth(3).wait_for()
-        assert page.locator("#verified li.bad").count() >= 2
+        page.locator(".checks li").nth(3).wait_for()
+        assert page.locator(".checks li.bad").count() >= 2
 
 
 def test_a_stolen_token_is_traced_and_its_grant_ended(desk: Desk) -> None:
@@ -205,6 +224,9 @@ def test_a_stolen_token_is_traced_and_its_grant_ended(desk: Desk) -> None:
         assert desk.told.stolen_access not in page.content()
         assert page.url.endswith("/console/trace")
         assert page.locator("figure.graph svg g.asked").count() == 1
+        assert page.locator("figure.graph g.token").evaluate_all(ROOM) >= 6, (
+            "in its box"
+        )
         _fits_everywhere(page)
         page.get_by_label("Reason").fill("handed to an unknown address")
         page.get_by_label("Ticket").fill("SEC-4711")
@@ -213,13 +235,80 @@ def test_a_stolen_token_is_traced_and_its_grant_ended(desk: Desk) -> None:
         page.get_by_text("Nothing is handed out any more").wait_for()
 
 
-def test_the_slider_goes_through_time(desk: Desk) -> None:
-    with desk.page("/console/grants/{alice}") as page:
-        slide = page.locator("input[type=range]")
+@pytest.mark.parametrize("path", ["/console", "/console/grants/{alice}"])
+def test_the_slider_goes_through_time_and_back_on_the_page(
+    desk: Desk, path: str
+) -> None:
+    with desk.page(path) as page:
+        page.evaluate("window.stayed = true")
+        slide = page.get_by_role("slider")
         slide.focus()
         slide.press("Home")
-        page.wait_for_url("**/console/grants/*at=*")
-        assert page.get_by_text("This is the past").is_visible()
+        page.get_by_text("This is the past").wait_for()
+        assert "?at=20" in page.url
+        assert page.evaluate("window.stayed"), "the page was not loaded again"
+        assert page.evaluate("document.activeElement.type") == "range", "it is held"
+        field = page.get_by_label("As of (UTC)")
+        field.fill("2999-01-01T00:00:00Z")
+        field.press("Enter")
+        page.get_by_text("at is still to come").wait_for()
+        assert page.evaluate("window.stayed")
+        page.go_back()
+        page.get_by_text("This is the past").wait_for()
+        page.go_back()
+        page.get_by_text("This is the past").wait_for(state="detached")
+
+
+def test_an_event_opens_in_place_and_is_verified_there(desk: Desk) -> None:
+    with desk.page("/console/grants/{alice}") as page:
+        here = page.url
+        link = page.locator("a[data-opens]").nth(1)
+        link.focus()
+        link.press("Enter")
+        leaf = page.locator(".opened .leaf")
+        leaf.get_by_text("Leaf hash").wait_for()
+        assert leaf.count() == 1
+        assert link.get_attribute("aria-expanded") == "true"
+        assert leaf.locator("time").first.get_attribute("title"), "and what it is here"
+        leaf.get_by_role("button", name="Verify this leaf").click()
+        leaf.locator(".checks li").nth(3).wait_for()
+        assert leaf.locator(".checks li.good").count() == 4
+        _fits_everywhere(page)
+        link.click()
+        leaf.wait_for(state="hidden")
+        link.click()
+        leaf.wait_for(state="visible")
+        assert page.url == here
+
+
+def test_the_present_is_kept_fresh_while_it_is_looked_at(desk: Desk) -> None:
+    with desk.page("/console/grants") as page:
+        page.clock.install()
+        page.goto(f"{desk.base}/console")
+        page.evaluate("document.getElementById('now').firstElementChild.remove()")
+        writes = page.get_by_text("The ledger takes writes")
+        assert writes.count() == 0
+        page.clock.run_for(16_000)
+        writes.wait_for()
+        asked: list[str] = []
+        page.on("request", lambda one: asked.append(one.url))
+        page.get_by_label("Kept fresh").uncheck()
+        page.clock.run_for(60_000)
+        assert asked == []
+
+
+def test_every_page_works_without_scripts(desk: Desk, browser: Browser) -> None:
+    state = desk.context.storage_state()
+    context = browser.new_context(storage_state=state, java_script_enabled=False)
+    page = context.new_page()
+    page.goto(desk.base + "/console/grants/{alice}".format(**desk.told.grants))
+    page.get_by_label("As of (UTC)").fill("2025-03-06T12:00:00Z")
+    page.get_by_role("button", name="Show").click()
+    assert page.get_by_text("This is the past").is_visible()
+    page.locator("tbody a[data-opens]").first.click()
+    assert page.get_by_text("Leaf hash").is_visible()
+    assert "/console/leaf/" in page.url
+    context.close()
 
 
 def test_times_say_what_they_are_here(desk: Desk) -> None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from grantledger.adapters.http.bodies import FORM
-from grantledger.domain.values import Outcome
+from grantledger.domain.audit import AuditFilter
+from grantledger.domain.values import ActorKind, Outcome
 from tests.console.scene import CALLER, LINK, looking, signed_in, visited
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 async def test_a_link_lets_in_once(tmp_path: Path) -> None:
@@ -63,6 +68,34 @@ async def test_what_is_looked_at_is_recorded_first(tmp_path: Path) -> None:
         assert (await there.client.get("/console")).status_code == 200
         entry = there.service.journal()[-1]
         assert (entry["outcome"], entry["caller"]) == (Outcome.AUDIT_READ, CALLER)
+
+
+PROXIED = {"X-Forwarded-For": "192.0.2.1, 198.51.100.7", "traceparent": TRACE}
+
+
+@pytest.mark.parametrize(
+    ("http", "address"),
+    [
+        ('[http.proxy]\ntrusted = ["127.0.0.1/32"]', "198.51.100.7"),
+        ("", "127.0.0.1"),
+    ],
+)
+async def test_a_visitor_comes_from_where_a_trusted_proxy_says_and_no_other(
+    tmp_path: Path, http: str, address: str
+) -> None:
+    async with looking(tmp_path, http=http) as there:
+        said = await there.client.get("/console/grants", headers=PROXIED)
+        assert said.status_code == 200
+        ledger = there.service.life.opened.ledger
+        rows = (await ledger.audit(AuditFilter(caller=CALLER))).rows
+        actor = rows[-1].actor
+        assert actor is not None
+        assert (actor.peer_ip, actor.forwarded_for, actor.traceparent, actor.kind) == (
+            address,
+            PROXIED["X-Forwarded-For"],
+            TRACE,
+            ActorKind.ADMIN,
+        )
 
 
 async def test_every_answer_keeps_browsers_to_this_place(tmp_path: Path) -> None:

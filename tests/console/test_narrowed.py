@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from uuid import uuid4
 
+from grantledger.domain.audit import AuditFilter
 from grantledger.domain.values import GrantKey
 from tests.broker.scene import CALLER
 from tests.console.scene import Looking, visited
@@ -64,6 +66,26 @@ async def test_a_grant_of_others_is_as_if_there_were_none(tmp_path: Path) -> Non
         assert (await there.client.get(f"/console/grants/{mine.id}")).status_code == 200
 
 
+async def test_an_event_that_is_theirs_opens_without_the_leaf_of_everybody(
+    tmp_path: Path,
+) -> None:
+    async with visited(tmp_path, ONE_USER) as there:
+        await _another(there)
+        page = (await there.client.get("/console/trail?provider=cloud")).text
+        mine = set(re.findall(r'href="(/console/leaf/[0-9.-]+)"', page))
+        assert mine
+        for path in mine:
+            leaf = await there.client.get(path)
+            assert leaf.status_code == 200, path
+            for words in ("canary", "Leaf hash", "Verify this leaf", "<pre"):
+                assert words not in leaf.text, path
+        every = await there.service.life.opened.ledger.audit(AuditFilter())
+        for row in every.rows:
+            path = f"/console/leaf/{row.at.leaf_index}.{row.at.entry}"
+            said = await there.client.get(path)
+            assert said.status_code == (200 if row.subject == "alice" else 403), path
+
+
 async def test_no_form_gives_or_ends_what_is_of_others(tmp_path: Path) -> None:
     async with visited(tmp_path, ONE_USER) as there:
         life = there.service.life
@@ -81,8 +103,16 @@ async def test_no_form_gives_or_ends_what_is_of_others(tmp_path: Path) -> None:
 async def test_no_row_of_others_is_shown(tmp_path: Path) -> None:
     async with visited(tmp_path, ONE_USER) as there:
         await _another(there)
-        for path in ("leaf/0", "proof/0", "trail", "export?format=ndjson"):
+        for path in (
+            "leaf/0",
+            "proof/0",
+            "trail",
+            "export?format=ndjson",
+            "export/grants?format=ndjson",
+            "export/grants/rows?format=ndjson",
+        ):
             said = await there.client.get(f"/console/{path}")
             assert said.status_code in {200, 403}
             assert "canary" not in said.text
-            assert ("Provisioned" in said.text) is (said.status_code == 200)
+            shown = "alice" if path.startswith("export/grants?") else "Provisioned"
+            assert (shown in said.text) is (said.status_code == 200)

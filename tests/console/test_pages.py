@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from uuid import UUID
 
 from grantledger.adapters.console.entering import ENTER
 from grantledger.domain.audit import AuditFilter
 from grantledger.domain.values import GrantKey, Outcome
+from tests.bootstrap.scene import ShiftedClock
 from tests.broker.scene import CALLER
+from tests.console.scene import CALLER as ENTERED
 from tests.console.scene import LINK, Looking, console_at, csrf_of, looking
 from tests.contract.stores import PostgresStore
 from tests.support.pg_scene import pg_scene
@@ -42,6 +45,26 @@ async def test_a_grant_shows_its_life_and_its_past(tmp_path: Path) -> None:
         past = (await there.client.get(f"{path}?at=2001-01-01T00:00:00Z")).text
         assert "This is the past" in past
         assert "There was no such grant then." in past
+        assert 'type="range"' in past, "and one gets back from there"
+
+
+async def test_what_the_record_says_is_written_as_people_write(tmp_path: Path) -> None:
+    async with looking(tmp_path) as there:
+        assert (await there.service.post(json={})).status_code == 200
+        ledger = there.service.life.opened.ledger
+        (row,) = (await ledger.audit(AuditFilter(event="Exchanged"))).rows
+        assert row.facts["scopes_asked"]
+        page = (await there.client.get(f"/console/leaf/{row.at.leaf_index}")).text
+        assert "<dt>Refresh kept</dt><dd>no</dd>" in page
+        assert "(&#39;" not in page
+        assert "&#39;," not in page
+
+
+async def test_an_hour_without_anything_says_so(tmp_path: Path) -> None:
+    async with looking(tmp_path) as there:
+        page = (await there.client.get("/console?at=2001-01-01T00:00:00Z")).text
+        assert page.count("None in this hour.") == 2
+        assert "<svg" not in page
 
 
 async def test_the_trail_says_whether_it_leaves_something_out(tmp_path: Path) -> None:
@@ -113,10 +136,45 @@ async def test_every_page_is_recorded_without_what_it_named(tmp_path: Path) -> N
         assert "canary" not in str(entries)
 
 
+async def test_a_page_kept_fresh_is_recorded_once_for_as_long_as_that_says(
+    tmp_path: Path,
+) -> None:
+    clock = ShiftedClock()
+    async with looking(tmp_path, clock=clock) as there:
+
+        async def views_after(path: str) -> int:
+            assert (await there.client.get(path)).status_code == 200
+            entries = there.service.journal()
+            return sum(one["outcome"] == Outcome.AUDIT_READ for one in entries)
+
+        assert await views_after("/console?fresh=1") == 1, "nobody had opened it"
+        assert await views_after("/console?fresh=1") == 1
+        assert await views_after("/console") == 2, "opened is recorded each time"
+        assert await views_after("/console?at=2001-01-01T00:00:00Z&fresh=1") == 3
+        clock.seconds += 15 * 60
+        assert await views_after("/console?fresh=1") == 4
+        wanted = AuditFilter(caller=ENTERED)
+        rows = (await there.service.life.opened.ledger.audit(wanted)).rows
+        assert "kept fresh until 20" in f"{rows[-1].detail} {rows[-1].what}"
+
+
+async def test_a_page_that_asks_by_itself_is_told_that_its_session_is_over(
+    tmp_path: Path,
+) -> None:
+    clock = ShiftedClock()
+    async with looking(tmp_path, clock=clock) as there:
+        clock.seconds += 3601
+        asked = {"HX-Request": "true"}
+        said = await there.client.get("/console?fresh=1", headers=asked)
+        assert (said.status_code, said.headers["hx-retarget"]) == (401, "#main")
+        assert "alice" not in said.text
+
+
 async def test_a_page_that_cannot_be_recorded_shows_nothing(tmp_path: Path) -> None:
     async with looking(tmp_path) as there:
         grant = f"/grants/{await grant_id(there)}"
-        paths = ("", "/grants", grant, "/trail", "/leaf/0", "/proof/0", "/export")
+        exports = ("/export", "/export/grants", "/export/grants/rows")
+        paths = ("", "/grants", grant, "/trail", "/leaf/0", "/proof/0", *exports)
         for path in paths:
             assert (await there.client.get(f"/console{path}")).status_code == 200, path
         there.service.life.scene.home.sql(
@@ -161,6 +219,38 @@ async def test_the_overview_says_what_it_does_not_count(tmp_path: Path) -> None:
         page = await there.client.get("/console")
         assert page.status_code == 200
         assert "Not all is counted yet" in page.text
+
+
+async def test_the_overview_is_as_it_was(tmp_path: Path) -> None:
+    async with looking(tmp_path) as here:
+        opened = here.service.life.opened
+        before = opened.clock.now()
+        await opened.broker.revoke(CALLER, GrantKey("cloud", "alice"))
+        now = (await here.client.get("/console")).text
+        assert _status_row(now) == ["0", "0", "0", "1", "0", "1"]
+        at = before.isoformat().replace("+00:00", "Z")
+        page = await here.client.get("/console", params={"at": at})
+        assert "This is the past" in page.text
+        assert _status_row(page.text) == ["1", "0", "0", "0", "0", "1"]
+        size = await opened.ledger.size_at(before)
+        assert (await opened.ledger.published.root(size)).hex() in page.text
+        long_ago = await here.client.get("/console?at=2001-01-01T00:00:00Z")
+        assert "There was no grant then" in long_ago.text
+
+
+async def test_what_is_too_long_ago_is_not_guessed(tmp_path: Path) -> None:
+    async with looking(tmp_path) as here:
+        here.service.life.opened.ledger.since = 0
+        page = await here.client.get("/console?at=2001-01-01T00:00:00Z")
+        assert page.status_code == 200
+        assert "More has changed since then" in page.text
+        assert "not told of so long ago" in page.text
+
+
+def _status_row(page: str) -> list[str]:
+    """Return the numbers of the first provider, by status and in all."""
+    row = page[page.index('<th scope="row">cloud</th>') :].partition("</tr>")[0]
+    return re.findall(r">([0-9]+)<", row)
 
 
 async def test_pages_stand_over_postgresql_too(tmp_path: Path, dsn: str) -> None:

@@ -60,15 +60,14 @@ auth_method = "client_secret_post"
 id = "console:alice"
 roles = ["auditor"]
 """
-        async with service(tmp_path, http=more) as made:
-            opened = made.life.opened
-            async with console_of(opened, made.settings) as console:
-                app = with_beside(build_app(made.whole), console)
-                transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-                async with httpx.AsyncClient(
-                    transport=transport, base_url=URL
-                ) as browser:
-                    yield Visiting(made, idp, browser)
+        async with (
+            service(tmp_path, http=more) as made,
+            console_of(made.whole) as console,
+        ):
+            app = with_beside(build_app(made.whole), console)
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url=URL) as browser:
+                yield Visiting(made, idp, browser)
 
 
 async def test_who_is_known_to_the_policy_sees_the_pages(tmp_path: Path) -> None:
@@ -118,6 +117,37 @@ async def test_an_answer_counts_once_and_in_its_browser_alone(tmp_path: Path) ->
         assert (await there.client.get(url)).status_code == 200
         there.client.cookies.update(kept)
         assert (await there.client.get(url)).status_code == 403, "a second time"
+
+
+async def test_two_tabs_do_not_disturb_each_other(tmp_path: Path) -> None:
+    async with visiting(tmp_path) as there:
+        for where in [await there.sent(), await there.sent()]:
+            answer = await browse(where, "alice")
+            said = await there.client.get(f"{SIGNED_IN}?{urlencode(answer)}")
+            assert said.status_code == 200
+
+
+async def test_a_browser_keeps_no_more_than_so_many_sign_ins(tmp_path: Path) -> None:
+    async with visiting(tmp_path) as there:
+        first, *_ = [await there.sent() for _ in range(6)]
+        kept = [v for n, v in there.client.cookies.items() if "console-sign-in" in n]
+        assert 2 <= len(kept) <= 4
+        assert sum(map(len, kept)) <= 2000
+        url = f"{SIGNED_IN}?{urlencode(await browse(first, 'alice'))}"
+        assert (await there.client.get(url)).status_code == 403, (
+            "the oldest is given up"
+        )
+
+
+async def test_an_answer_that_says_a_thing_twice_or_too_much_is_none(
+    tmp_path: Path,
+) -> None:
+    async with visiting(tmp_path) as there:
+        answer = await browse(await there.sent(), "alice")
+        url = f"{SIGNED_IN}?{urlencode(answer)}"
+        for more in ("&code=x", "".join(f"&a{n}=1" for n in range(40)), "&x=%ff"):
+            assert (await there.client.get(url + more)).status_code == 403, more
+        assert (await there.client.get(url)).status_code == 200, "it was not taken"
 
 
 async def test_the_service_beside_it_is_as_it_was(tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
+
+from eventsourcing.sqlite import SQLiteCursor
 
 from grantledger.adapters.cli.grant_check import GrantReport, check_grants
 from grantledger.adapters.cli.leaf_check import LeafReport, check_leaves
@@ -23,7 +25,13 @@ from grantledger.adapters.ledger.copying.batches import (
     AS_A_WHOLE,
     WITH_LEAVES,
 )
-from grantledger.adapters.ledger.copying.moving import Copied, Step, Tell, move_ledger
+from grantledger.adapters.ledger.copying.moving import (
+    ROUNDS,
+    Copied,
+    Step,
+    Tell,
+    move_ledger,
+)
 from grantledger.adapters.ledger.copying.source import CopySource
 from grantledger.adapters.ledger.copying.target import CopyTarget
 from grantledger.adapters.ledger.postgres.connections import Place
@@ -112,6 +120,7 @@ class Move:
         ring: KeyRing | None = None,
         place: Place | None = None,
         store: LedgerDatastore | None = None,
+        rounds: int = ROUNDS,
     ) -> Copied:
         """Run the copy in this process, in portions of a few leaves."""
         at = SystemClock().now
@@ -126,7 +135,7 @@ class Move:
             closing(opened) as source,
             closing(CopyTarget(place or self.store.place)) as target,
         ):
-            return move_ledger(source, target, lambda: ctx(at()), tell)
+            return move_ledger(source, target, lambda: ctx(at()), tell, rounds=rounds)
 
     def killed_at(self, step: Step, turn: int = 1) -> None:
         """Run the copy in a process that is killed at the step, its turn counted."""
@@ -164,6 +173,33 @@ class Move:
         """How many leaves the source has."""
         ((size,),) = self.source.sql("SELECT next_index FROM log_head")
         return int(size)
+
+
+class Crowded(LedgerDatastore):
+    """A file that others write to whenever its lock is waited for, so many times.
+
+    Args:
+        leaves: how many they write each time.
+    """
+
+    def __init__(self, scene: Scene, leaves: int, times: int) -> None:
+        super().__init__(str(scene.path))
+        self._scene = scene
+        self._leaves = leaves
+        self.times = times
+
+    @contextmanager
+    def transaction(self, *, commit: bool) -> Generator[SQLiteCursor]:
+        if commit and self.times:
+            self.times -= 1
+            asyncio.run(self._others())
+        with super().transaction(commit=commit) as c:
+            yield c
+
+    async def _others(self) -> None:
+        async with self._scene.opened() as ledger:
+            grants = [new_grant(uuid4().hex) for _ in range(self._leaves)]
+            await asyncio.gather(*(append(ledger, grant) for grant in grants))
 
 
 def table_of(run: Callable[[str], Iterable[Any]], table: str) -> list[Any]:

@@ -20,7 +20,10 @@ Acknowledged = tuple[dict[str, int], list[str]]
 
 
 def write_until_closed(path: Path, ring: str) -> Acknowledged:
-    """Write with a few callers at once; return what was acknowledged."""
+    """Write with a few callers at once; return what was acknowledged.
+
+    A file `here.*` beside the ledger says that something was.
+    """
     versions: dict[str, int] = {}
     recorded: list[str] = []
 
@@ -37,6 +40,8 @@ def write_until_closed(path: Path, ring: str) -> Acknowledged:
 
     async def acknowledged(ledger: SqliteLedger, grant: UserGrant) -> None:
         assert await ledger.append(grant) is AppendVerdict.COMMITTED
+        if not versions:
+            path.with_name(f"here.{uuid4().hex}").touch()
         versions[grant.id.hex] = grant.version
 
     async def caller(ledger: SqliteLedger) -> None:
@@ -47,7 +52,6 @@ def write_until_closed(path: Path, ring: str) -> Acknowledged:
     async def run() -> None:
         scene = Scene(path, ring=KeyRing.parse(ring, "the test"))
         async with scene.opened(node=f"node-{uuid4().hex[:6]}") as ledger:
-            path.with_name(f"here.{uuid4().hex}").touch()
             ended = await asyncio.gather(
                 *(caller(ledger) for _ in range(CALLERS)), return_exceptions=True
             )

@@ -15,6 +15,7 @@ from grantledger.adapters.ledger.copying.moving import TAIL_LEAVES, Step
 from grantledger.domain.errors import LedgerClosed, LedgerError, Unavailable
 from tests.contract.copy_scene import (
     PORTION,
+    Crowded,
     Move,
     append,
     at_step,
@@ -208,10 +209,40 @@ async def test_a_subject_that_passes_to_another_grant_meets_no_earlier_row(
     move.same()
 
 
+def test_what_was_written_while_the_lock_was_waited_for_is_copied_without_it(
+    move: Move,
+) -> None:
+    locks: list[int] = []
+
+    def note(step: Step, done: int, of: int) -> None:
+        if step is Step.LOCKED:
+            locks.append(of - done)
+
+    crowded = Crowded(move.source, TAIL_LEAVES + 1, times=2)
+    copied = move.run(note, store=crowded)
+    assert crowded.times == 0
+    assert [left <= TAIL_LEAVES for left in locks] == [True]
+    move.same()
+    assert proven(move.store) == copied.leaves
+
+
+async def test_a_file_that_is_written_to_faster_than_it_is_copied_stays_open(
+    move: Move,
+) -> None:
+    before = move.leaves()
+    crowded = Crowded(move.source, TAIL_LEAVES + 1, times=9)
+    with pytest.raises(Unavailable, match="leaves are left after 2 rounds"):
+        await asyncio.to_thread(move.run, store=crowded, rounds=2)
+    assert move.leaves() > before
+    assert await who_goes_on(move) == ["source"]
+    assert move.run().resumed_at > before
+    move.same()
+
+
 async def test_everything_acknowledged_during_the_copy_is_at_the_target(
     move: Move,
 ) -> None:
-    """Two processes write from before the first portion until the file is closed."""
+    """Two processes write before the first portion and until the file is closed."""
     loop = asyncio.get_running_loop()
     ring, folder = move.source.ring.reveal(), move.source.path.parent
     jobs = [(move.source.path, ring)] * PEERS
@@ -242,4 +273,5 @@ async def test_everything_acknowledged_during_the_copy_is_at_the_target(
         assert versions
         assert all(rows[grant] >= version for grant, version in versions.items())
         assert all(request.encode() in journal for request in recorded)
-    assert done[Step.CLOSING] - done[Step.LOCKED] < 2 * TAIL_LEAVES
+    # Under the lock, and with them the leaf that closes the file.
+    assert done[Step.CLOSING] - done[Step.LOCKED] <= TAIL_LEAVES + 1

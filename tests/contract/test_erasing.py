@@ -123,6 +123,19 @@ async def test_who_erased_a_grant_is_known_afterwards(ledger: StoredLedger) -> N
     assert (last.by, last.reason, last.receipt) == (ACTOR, "user_request", "r-1")
 
 
+async def test_what_others_erase_is_told_once_to_whoever_follows_the_log(
+    store: Store, ledger: StoredLedger
+) -> None:
+    grant, earlier = await lived(ledger), await lived(ledger, "bob")
+    await erased(ledger, earlier)
+    assert await ledger.forget_erased() == []
+    async with opened(store, node="node-2") as other:
+        await lived(other, "carol")
+        await erased(other, await stored(other, grant.id))
+    assert await ledger.forget_erased() == [grant.id]
+    assert await ledger.forget_erased() == []
+
+
 async def test_the_ledgers_own_events_and_erasures_share_its_key(
     store: Store, ledger: StoredLedger
 ) -> None:

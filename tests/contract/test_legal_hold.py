@@ -108,7 +108,7 @@ async def test_one_release_leaves_another_hold_in_force(ledger: StoredLedger) ->
     target = HoldTarget(HoldScope.GRANT, (grant.id,))
     first, second = await held(ledger, target), await held(ledger, target)
     await released(ledger, first)
-    (left,) = await ledger.holds()
+    (left,) = (await ledger.life()).state.holds
     assert (left.id, left.reason, left.ticket) == (second, *WHY)
     await erased(ledger, grant)
     with pytest.raises(LegalHoldInForce):
@@ -177,7 +177,7 @@ async def test_a_hold_on_a_user_covers_the_grants_that_come_later(
     other = await lived(ledger, "bob")
     await extend_holds(ledger, later)
     await extend_holds(ledger, later)
-    (hold,) = await ledger.holds()
+    (hold,) = (await ledger.life()).state.holds
     assert hold.target.grants == (grant.id,)
     assert hold.covers(grant.id)
     assert hold.covers(uuid4(), user)

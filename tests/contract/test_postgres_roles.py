@@ -37,7 +37,8 @@ from tests.ledger.scene import (
 
 APP, OWNER = "grantledger_app", "grantledger_owner"
 MAINTENANCE, AUDITOR = "grantledger_maintenance", "grantledger_auditor"
-OTHERS = [APP, MAINTENANCE, AUDITOR]
+READER = "grantledger_reader"
+OTHERS = [APP, MAINTENANCE, AUDITOR, READER]
 CHANGES = {
     "UPDATE": "UPDATE {0} SET {1} = {1}",
     "DELETE": "DELETE FROM {0}",

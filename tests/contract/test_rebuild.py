@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,8 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grantledger.adapters.bootstrap.rebuilding import filling
-from grantledger.adapters.cli.entry import run
 from grantledger.adapters.ledger.rebuilding import Difference, Rebuilt
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.audit import AuditFilter
@@ -23,7 +20,7 @@ from grantledger.domain.journal import EntryPrivate
 from grantledger.domain.pruning import prune
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import Actor, ErasureReason, Outcome
-from tests.contract.stores import PostgresStore, SqliteStore, Store, opened
+from tests.contract.stores import SqliteStore, Store, opened
 from tests.ledger.scene import (
     answered,
     ctx,
@@ -262,12 +259,6 @@ async def test_a_rebuild_that_fills_notices_another(
     assert await live_side(store) == 1
 
 
-async def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
-    fill = filling(tmp_path / "none.toml", 1, silent)
-    with pytest.raises(LedgerError, match="there is no"):
-        await fill(1, [(0, 5)])
-
-
 async def test_ranges_are_made_side_by_side(ledger: StoredLedger) -> None:
     living = await lived(ledger)
     for number in range(8):
@@ -350,30 +341,6 @@ def test_after_any_history_the_trail_made_again_is_the_same(
             await _same_after(ledger, steps)
 
     asyncio.run(go())
-
-
-def test_on_postgresql_several_processes_make_it(
-    postgres: PostgresStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async def live() -> None:
-        async with opened(postgres) as ledger:
-            await lived(ledger)
-
-    asyncio.run(live())
-    place = postgres.place
-    postgres.ring.save(tmp_path / "keyring.json")
-    config = tmp_path / "grantledger.toml"
-    config.write_text(
-        f'ledger.url = "{place.conninfo}"\nledger.schema = "{place.schema}"\n'
-        '[keys]\nfile = "keyring.json"\n',
-        encoding="utf-8",
-    )
-    said = ["rebuild", "--workers", "2", "--json", "-c", str(config)]
-    assert run(said) == 0
-    done = json.loads(capsys.readouterr().out)
-    assert (done["differing"], done["replaced"]) == (0, True)
-    assert done["rows"] >= 6
-    assert postgres.sql("SELECT side FROM audit_position WHERE live") == [(1,)]
 
 
 async def test_an_erasure_that_goes_on_is_no_difference(ledger: StoredLedger) -> None:

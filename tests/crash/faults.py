@@ -65,11 +65,14 @@ class LyingLedger(LedgerBetween):
         lane: Lane = Lane.ORDINARY,
         *,
         lease_over: datetime | None = None,
+        holds_at: int | None = None,
     ) -> AppendVerdict:
         rotated = any(isinstance(event, Rotated) for event in grant.pending_events)
         if self._fault == UNSTORED and rotated:
             return AppendVerdict.COMMITTED
-        return await super().append(grant, lane, lease_over=lease_over)
+        return await super().append(
+            grant, lane, lease_over=lease_over, holds_at=holds_at
+        )
 
     async def record(self, entry: AccessEntry) -> Recorded:
         if self._fault == UNRECORDED:
@@ -91,9 +94,12 @@ class HastyLedger(LedgerBetween):
         lane: Lane = Lane.ORDINARY,
         *,
         lease_over: datetime | None = None,
+        holds_at: int | None = None,
     ) -> AppendVerdict:
         events: Sequence[object] = tuple(grant.pending_events)
-        verdict = await super().append(grant, lane, lease_over=lease_over)
+        verdict = await super().append(
+            grant, lane, lease_over=lease_over, holds_at=holds_at
+        )
         stored = await self.inner.get(grant.id)
         assert stored is not None
         for event in events:

@@ -68,6 +68,7 @@ class LedgerSteps:
         lane: Lane = Lane.ORDINARY,
         *,
         lease_over: datetime | None = None,
+        holds_at: int | None = None,
     ) -> AppendVerdict:
         names = [type(event).__name__ for event in grant.pending_events]
         refused = self.refuses.intersection(names)
@@ -75,7 +76,9 @@ class LedgerSteps:
         step = self._passing.step(f"{kind} {'+'.join(names)}", writes=not refused)
         if refused:
             raise Unavailable("the ledger takes nothing")
-        verdict = await self._inner.append(grant, lane, lease_over=lease_over)
+        verdict = await self._inner.append(
+            grant, lane, lease_over=lease_over, holds_at=holds_at
+        )
         self._passing.at(step, "returned")
         return verdict
 

@@ -18,6 +18,7 @@ import uvicorn
 from grantledger.adapters.http.app import build_app
 from grantledger.adapters.http.management import auditing
 from grantledger.adapters.http.serving import ListeningServer
+from grantledger.adapters.http.streams import MAX_STREAMS, Streams
 from grantledger.domain.errors import RateLimited
 from grantledger.domain.policy import Role
 from grantledger.domain.values import GrantKey
@@ -169,23 +170,26 @@ async def test_an_export_is_everything_in_its_form(read: Service) -> None:
     assert text.headers["content-type"].startswith("text/csv")
     table = list(csv.DictReader(io.StringIO(text.text)))
     assert [row["event"] for row in table] == [row["event"] for row in shown]
+    ranked = "application/json;q=0.1, text/csv;q=0, application/x-ndjson;q=0.2"
+    best = await get(read, params=below, headers={"Accept": ranked})
+    assert best.headers["content-type"] == "application/x-ndjson"
     for form in ("ocsf", "otel"):
         said = await get(read, params={"format": form, **below})
         assert len(said.text.splitlines()) == len(shown)
     parquet = await get(read, params={"format": "parquet", **below})
     assert parquet.content[:4] == parquet.content[-4:] == b"PAR1"
     reasons = [entry.get("reason") for entry in read.journal()]
-    assert reasons.count("audit_export") == 5
+    assert reasons.count("audit_export") == 6
 
 
 async def test_exports_have_places_and_give_them_back(read: Service) -> None:
-    for _ in range(auditing.MAX_STREAMS + 2):
+    for _ in range(MAX_STREAMS + 2):
         said = await get(read, params={"format": "ndjson", "below": "1"})
         assert said.status_code == 200
 
 
 def test_one_stream_too_many_is_told_when_to_come_again() -> None:
-    streams = auditing.Streams(1)
+    streams = Streams(1)
     streams.take()
     with pytest.raises(RateLimited):
         streams.take()

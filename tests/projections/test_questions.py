@@ -25,9 +25,9 @@ from grantledger.projections.audit_trail import JOURNAL_EVENTS
 from grantledger.projections.inquiries_audit import ErasureOf, Gaps, Unused
 from grantledger.projections.inquiries_end import (
     Escalations,
-    TookEffect,
     UnknownOutcomes,
 )
+from grantledger.projections.inquiries_revoked import TookEffect
 from grantledger.projections.inquiries_use import AdminActions, Refusals
 from grantledger.projections.inquiry import MAX_LINES, Asked, Inquiry
 from grantledger.projections.questions import QUESTIONS, Question, question_named
@@ -190,18 +190,8 @@ def test_a_hand_out_after_a_revocation_is_counted() -> None:
     found = asked(
         TookEffect(Asked()), ROW, row(1, "Revoked"), row(2, "HandedOut")
     ).answer()
-    assert found.lines[0][6:] == (1, 0, "not asked yet")
+    assert found.lines[0][6:] == (1, 0, None, 0, "not known")
     assert "1 hand-out after one; 1 not confirmed" in found.says[0]
-
-
-def test_what_was_given_up_at_the_server_is_not_confirmed() -> None:
-    owed = {"obligations": ["a"]}
-    found = asked(
-        TookEffect(Asked()),
-        row(1, "Revoked"),
-        row(2, "UpstreamRevocationAbandoned", facts=owed),
-    ).answer()
-    assert found.lines[0][8] == "given up: 1 token"
 
 
 def test_a_missing_leaf_and_a_missing_version_are_gaps() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from grantledger.domain.legal_hold import LegalHold
+from grantledger.domain.ledger_life import LedgerLife
 from grantledger.domain.maintenance import (
     Erasure,
     ErasureList,
@@ -19,7 +19,7 @@ Before = Callable[[str], Awaitable[object]]
 
 
 class MaintenanceBetween:
-    """Awaits `before` with the name of each step that destroys."""
+    """Awaits `before` with the name of each step that destroys, or has planned to."""
 
     def __init__(self, inner: Maintenance, before: Before) -> None:
         self.inner = inner
@@ -31,8 +31,8 @@ class MaintenanceBetween:
     def user_digest(self, provider: str, subject: str) -> str:
         return self.inner.user_digest(provider, subject)
 
-    async def holds(self) -> Sequence[LegalHold]:
-        return await self.inner.holds()
+    async def life(self) -> LedgerLife:
+        return await self.inner.life()
 
     async def unfinished(self) -> Sequence[Erasure]:
         return await self.inner.unfinished()
@@ -44,10 +44,15 @@ class MaintenanceBetween:
         await self.before("destroy")
         return await self.inner.destroy(grant_id)
 
+    async def forget_erased(self) -> Sequence[UUID]:
+        return await self.inner.forget_erased()
+
     async def prunable(
         self, before: datetime, outcomes: Sequence[Outcome], now: datetime
     ) -> Prunable:
-        return await self.inner.prunable(before, outcomes, now)
+        planned = await self.inner.prunable(before, outcomes, now)
+        await self.before("plan")
+        return planned
 
     async def prune(self, version: int) -> int:
         await self.before("prune")

@@ -244,6 +244,15 @@ class AuditTrail(Protocol):
         """
         ...
 
+    async def grants_of(self, wanted: AuditFilter) -> Sequence[UUID]:
+        """Return the grants of the subject that a filter names, but erased ones.
+
+        Raises:
+            IntegrityError: a leaf does not prove itself.
+            Unavailable: as `audit`.
+        """
+        ...
+
     async def complete_audit(self) -> int:
         """Bring the trail up to the log; return how many leaves that took."""
         ...

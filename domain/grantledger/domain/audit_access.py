@@ -8,7 +8,7 @@ from uuid import UUID
 from grantledger.domain.journal import MAX_REASON_LENGTH, AccessEntry, EntryPrivate
 from grantledger.domain.requests import Caller
 from grantledger.domain.surroundings import Surroundings
-from grantledger.domain.values import MAX_SUBJECT_LENGTH, GrantKey, Outcome
+from grantledger.domain.values import GrantKey, Outcome
 
 
 class AuditUse(StrEnum):
@@ -46,7 +46,7 @@ class AuditAccess:
             caller: who reads.
             use: what for.
             asked: what was asked for, in words, cut to 500 characters; sealed. It
-                names no token.
+                names no token and no person.
             grant_id: of the one grant that is read, None for several.
             key: likewise, where the reader named it.
 
@@ -60,7 +60,7 @@ class AuditAccess:
         elif key is not None:
             grant = await env.ledger.find(key)
         request_id = env.ids.request_id()
-        await env.ledger.record(
+        await env.journal.record(
             AccessEntry(
                 at=env.clock.now(),
                 outcome=Outcome.AUDIT_READ,
@@ -74,7 +74,8 @@ class AuditAccess:
                 policy=env.policy.version,
                 private=EntryPrivate(
                     actor=caller.private,
-                    subject=key.subject[:MAX_SUBJECT_LENGTH] if key else None,
+                    # Where no grant's key seals it, no erasure would reach it.
+                    subject=key.subject if key and grant else None,
                     detail=asked[:MAX_REASON_LENGTH] or None,
                 ),
             )

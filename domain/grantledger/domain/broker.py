@@ -5,6 +5,7 @@ Each use case stands in a file of its own; this one puts them together.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from uuid import UUID
 
@@ -127,6 +128,21 @@ class Broker:
             f"may_not_{operation}",
         )
         await self.refused(caller, error, provider, subject, label)
+        raise error
+
+    async def authorise_all(self, caller: Caller, operation: Operation) -> None:
+        """Refuse, recorded, whoever may not do this to every grant.
+
+        Raises:
+            Denied: some are not the caller's to see.
+        """
+        if self.env.policy.permits_all(caller, operation):
+            return
+        error = Denied(
+            f"caller {caller.id!r} may not see every grant, and this is of all",
+            "may_not_see_all",
+        )
+        await self.refused(caller, error)
         raise error
 
     async def refused(
@@ -301,7 +317,21 @@ class Broker:
             caller, key, reason=reason, abandon=abandon, thorough=thorough
         )
         self._hand_outs.forget(key)
+        # An answer on disk may be of this grant. One that cannot be given back now
+        # stays there for whoever brings answers home next.
+        with suppress(GrantledgerError):
+            await self.recover()
         return receipt
+
+    async def forget_erased(self) -> None:
+        """Drop from memory what others have erased (see `Maintenance.forget_erased`).
+
+        Called again and again; before the first call nothing is opened.
+        """
+        maintenance = self.env.maintenance
+        if maintenance is not None:
+            gone = frozenset(await maintenance.forget_erased())
+            self._hand_outs.forget_grants(gone)
 
     async def resume_erasures(self, *, thorough: bool = False) -> int:
         """Finish erasures that were cut short; return how many there were."""

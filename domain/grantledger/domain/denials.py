@@ -80,7 +80,7 @@ class Denials:
     ) -> None:
         """Record it; `place` is the request's id, and the provider that it named."""
         request_id, provider = place
-        await self._env.ledger.record(
+        await self._env.journal.record(
             AccessEntry(
                 at=self._env.clock.now(),
                 outcome=Outcome.DENIED,

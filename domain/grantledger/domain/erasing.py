@@ -115,7 +115,9 @@ class Erasing:
 
         Raises:
             NotProvisioned: there is no such grant, or it is erased already.
-            LegalHoldInForce: a legal hold covers it; nothing was changed.
+            LegalHoldInForce: a legal hold covers it; nothing was changed, unless the
+                hold came meanwhile: then it may be revoked, and is not erased; or it is
+                erased by the log, and destroyed after the release.
             StillOwed: the server has not confirmed everything; nothing is erased.
             ConfigurationError: no erasure list is configured.
             LedgerReadOnly: this process may not erase; nothing was changed.
@@ -130,11 +132,11 @@ class Erasing:
         receipt = str(env.ids.uuid())
         asks = key.provider in env.providers or not abandon
         while True:
+            life = await maintenance.life()
             held = await env.ledger.find(key)
             if held is not None:
-                holds = await maintenance.holds()
                 user = maintenance.user_digest(key.provider, key.subject)
-                check_free(holds, held.id, user)
+                check_free(life.state.holds, held.id, user)
             if asks:
                 await self._endings.revoke(
                     caller, key, reason=RevocationReason.OPERATOR
@@ -150,7 +152,9 @@ class Erasing:
             draft = grant.fork()
             ctx = env.context(caller.actor, request_id, env.policy.version)
             draft.erase(ctx, reason=reason, receipt=receipt)
-            verdict = await env.ledger.append(draft, Lane.OUTCOME)
+            verdict = await env.ledger.append(
+                draft, Lane.OUTCOME, holds_at=life.version
+            )
             if verdict is AppendVerdict.COMMITTED:
                 break
         erasure = Erasure(
@@ -309,6 +313,7 @@ async def _erased_again(
         LegalHoldInForce: it lives, and a hold covers it.
     """
     while True:
+        life = await maintenance.life()
         grant = await ledger.get(erasure.grant_id)
         if grant is None:
             return "unknown"
@@ -316,10 +321,11 @@ async def _erased_again(
             return "done"
         state = grant.state
         user = maintenance.user_digest(state.provider, state.subject)
-        check_free(await maintenance.holds(), grant.id, user)
+        check_free(life.state.holds, grant.id, user)
         draft = grant.fork()
         draft.erase(context(), reason=erasure.reason, receipt=erasure.receipt)
-        if await ledger.append(draft, Lane.OUTCOME) is AppendVerdict.COMMITTED:
+        verdict = await ledger.append(draft, Lane.OUTCOME, holds_at=life.version)
+        if verdict is AppendVerdict.COMMITTED:
             return "again"
 
 

@@ -20,7 +20,7 @@ The tree::
         OutcomeUnknown           sent, and nobody knows what became of it
         StillOwed                not erased while its server is owed revocations
       LedgerError                the store cannot be used as it is
-        KeyInUse                 a key is not retired while something needs it
+        KeyInUse                 a key is not retired while something needs or uses it
         WrongKey                 the key ring does not open this ledger
         IntegrityError           what is stored does not prove itself
         NewerSchema              written by a newer version of this program
@@ -208,7 +208,7 @@ class WrongKey(LedgerError):
 
 
 class KeyInUse(LedgerError):
-    """A key cannot retire: something stored needs it, and is named."""
+    """Something stored needs an older key, or somebody uses it; the message says."""
 
     code = "key_in_use"
 

@@ -7,7 +7,9 @@ in the same transaction against the grant's newest version.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 from datetime import datetime
+from uuid import UUID
 
 from grantledger.domain import refusals
 from grantledger.domain.denials import Denials
@@ -186,6 +188,13 @@ class HandOuts:
     def forget(self, key: GrantKey) -> None:
         """Drop what is cached of a grant; correctness never needs it."""
         self._views.pop(key, None)
+
+    def forget_grants(self, grants: Collection[UUID]) -> None:
+        """Drop what is cached of these, such as tokens of what was erased."""
+        if grants:
+            of_them = [k for k, v in self._views.items() if v.grant.id in grants]
+            for key in of_them:
+                del self._views[key]
 
     def renewed(self, grant: UserGrant) -> None:
         """Hand out from this state of the grant on."""

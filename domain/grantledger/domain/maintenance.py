@@ -14,7 +14,6 @@ from uuid import UUID
 
 from grantledger.domain.fleet import Fleet
 from grantledger.domain.ledger_life import LedgerLife
-from grantledger.domain.legal_hold import LegalHold
 from grantledger.domain.ports import AppendVerdict
 from grantledger.domain.values import Outcome
 
@@ -96,8 +95,8 @@ class Maintenance(Protocol):
         """Return what stands for a user in a legal hold: keyed, and tells no name."""
         ...
 
-    async def holds(self) -> Sequence[LegalHold]:
-        """Return the legal holds in force, oldest first."""
+    async def life(self) -> LedgerLife:
+        """Return what was done to the ledger itself; its state names the holds."""
         ...
 
     async def unfinished(self) -> Sequence[Erasure]:
@@ -116,6 +115,20 @@ class Maintenance(Protocol):
             LegalHoldInForce: the log says that it is held.
             LedgerReadOnly: this process may not.
             Unavailable: the store cannot be written now.
+        """
+        ...
+
+    async def forget_erased(self) -> Sequence[UUID]:
+        """Drop from memory what opens the grants erased since the last call.
+
+        Whoever has erased them: another process as well. The first call takes note of
+        where the log ends, no more.
+
+        Returns:
+            Their ids.
+
+        Raises:
+            Unavailable: the log cannot be read now; the next call goes on from there.
         """
         ...
 

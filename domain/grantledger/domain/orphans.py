@@ -18,21 +18,38 @@ from grantledger.domain.context import backoff_seconds
 from grantledger.domain.journal import AccessEntry
 from grantledger.domain.surroundings import Provider, Surroundings
 from grantledger.domain.user_grant import UserGrant
-from grantledger.domain.values import FailureClass, Outcome, TokenKind
+from grantledger.domain.values import FailureClass, GrantStatus, Outcome, TokenKind
 
 TRIES = 3
+UNKNOWN_SECONDS = 3600.0
+"""How long a token is taken to live where neither its server nor a setting says."""
 ARRIVED = "answer_after_erasure"
 ENDED = "answer_after_erasure_revoked"
 EXPOSED = "answer_after_erasure_exposed"
 
 
+def nobody_to_ask(env: Surroundings, grant: UserGrant) -> bool:
+    """Tell whether the grant is erased and its provider not configured any more.
+
+    What that server was owed was given up with the erasure.
+    """
+    is_known = grant.state.provider in env.providers
+    return grant.state.status is GrantStatus.ERASED and not is_known
+
+
 async def give_back(
     env: Surroundings,
-    provider: Provider,
+    provider: Provider | None,
     grant: UserGrant,
     answer: TokenAnswer | UpstreamFailure,
 ) -> None:
     """Have the server end the tokens of an answer; its course is in the journal.
+
+    Args:
+        env: surroundings.
+        provider: None where it is not configured any more: nobody is asked.
+        grant: an erased one.
+        answer: what came for it.
 
     Raises:
         Unavailable: the journal cannot be written; call again.
@@ -50,7 +67,10 @@ async def give_back(
     if not tokens:
         return
     await _say(env, provider, grant, answer, ARRIVED)
-    ended = [await _ended(env, provider, kind, token) for kind, token in tokens]
+    ended = [
+        provider is not None and await _ended(env, provider, kind, token)
+        for kind, token in tokens
+    ]
     await _say(env, provider, grant, answer, ENDED if all(ended) else EXPOSED)
 
 
@@ -75,12 +95,13 @@ async def _ended(
 
 async def _say(
     env: Surroundings,
-    provider: Provider,
+    provider: Provider | None,
     grant: UserGrant,
     answer: TokenAnswer,
     reason: str,
 ) -> None:
-    lifetime = answer.expires_in or provider.rules.default_expires_in_seconds
+    usual = provider.rules.default_expires_in_seconds if provider else UNKNOWN_SECONDS
+    lifetime = answer.expires_in or usual
     held = answer.access_token is not None
     await env.ledger.record(
         AccessEntry(

@@ -162,6 +162,14 @@ class Recorded:
     committed_at: float
 
 
+class AccessJournal(Protocol):
+    """Where it is recorded that somebody read, or was refused."""
+
+    async def record(self, entry: AccessEntry) -> Recorded:
+        """Make the entry durable; see `Ledger.record`."""
+        ...
+
+
 class Ledger(Protocol):
     """The store: decisions start from a row, appends prove it was current."""
 
@@ -184,6 +192,7 @@ class Ledger(Protocol):
         lane: Lane = Lane.ORDINARY,
         *,
         lease_over: datetime | None = None,
+        holds_at: int | None = None,
     ) -> AppendVerdict:
         """Store the grant's pending events and its row in one transaction.
 
@@ -194,6 +203,8 @@ class Ledger(Protocol):
             lane: OUTCOME is never refused for a full queue.
             lease_over: refuse (LEASE_HELD) unless the store's own time, read under
                 its lock, is past this.
+            holds_at: refuse (CONFLICT) unless the ledger's own stream, which says
+                what is under legal hold, is still at this version.
 
         Raises:
             Unavailable: the queue is full, or the store cannot be written.

@@ -87,15 +87,17 @@ async def destroy(
     chosen = outcomes or tuple(Outcome)
     await maintenance.ready()
     await extend_holds(ledger, context)
-    whole = [
-        hold.id
-        for hold in await maintenance.holds()
-        if hold.target.scope is HoldScope.EVERYTHING
-    ]
-    if whole:
-        raise held("the journal", whole)
     gone = await finish(ledger, maintenance)
     while True:
+        # A hold that comes from here on keeps the event from being appended.
+        life = await ledger.life()
+        whole = [
+            hold.id
+            for hold in life.state.holds
+            if hold.target.scope is HoldScope.EVERYTHING
+        ]
+        if whole:
+            raise held("the journal", whole)
         ctx = context()
         if before > ctx.at:
             raise InvalidRequest(
@@ -104,7 +106,6 @@ async def destroy(
         plan = await maintenance.prunable(before, chosen, ctx.at)
         if not plan.leaves:
             break
-        life = await ledger.life()
         life.prune(
             ctx, below=plan.below, leaves=plan.leaves, outcomes=chosen, reason=reason
         )

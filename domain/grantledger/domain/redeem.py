@@ -408,9 +408,12 @@ class Redeemer:
                     # Of another ledger, or of one that was restored: what it holds
                     # may be nowhere else, so it is not ours to forget.
                     continue
-                provider = env.provider(grant.state.provider)
-                ctx = env.system()
-                await self._store(provider, grant_id, attempt_id, answer, ctx)
+                if orphans.nobody_to_ask(env, grant):
+                    await orphans.give_back(env, None, grant, answer)
+                else:
+                    provider = env.provider(grant.state.provider)
+                    ctx = env.system()
+                    await self._store(provider, grant_id, attempt_id, answer, ctx)
             except GrantledgerError:
                 continue
             await env.spool.remove(attempt_id)

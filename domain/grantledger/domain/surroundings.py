@@ -12,6 +12,7 @@ from grantledger.domain.fleet import Fleet
 from grantledger.domain.maintenance import ErasureList, HeldStore, Maintenance
 from grantledger.domain.policy import Policy
 from grantledger.domain.ports import (
+    AccessJournal,
     AuthorizationServer,
     Clock,
     Duties,
@@ -51,6 +52,8 @@ class Surroundings:
         fleet: what is asked about many grants at once; without it that is refused.
         audit: likewise the audit trail.
         lives: likewise what legal holds are set in.
+        elsewhere: where readings and refusals are recorded, where not in the ledger,
+            which this login may only read.
     """
 
     ledger: Ledger
@@ -74,6 +77,12 @@ class Surroundings:
     fleet: Fleet | None = None
     audit: AuditTrail | None = None
     lives: HeldStore | None = None
+    elsewhere: AccessJournal | None = None
+
+    @property
+    def journal(self) -> AccessJournal:
+        """Where readings and refusals are recorded."""
+        return self.elsewhere or self.ledger
 
     def provider(self, name: str) -> Provider:
         """Return the provider of this name.

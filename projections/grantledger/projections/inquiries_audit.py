@@ -86,6 +86,7 @@ class Unused(Inquiry):
     """Grants that were not used for some days, or were never rotated."""
 
     needs: ClassVar[Sequence[str]] = ("at",)
+    now: ClassVar[bool] = True
 
     def __init__(self, asked: Asked) -> None:
         super().__init__(asked)
@@ -197,6 +198,8 @@ class Readers(Inquiry):
 
 class Gaps(Inquiry):
     """What is missing or out of time: leaves, clocks, checkpoints, restores."""
+
+    of_all: ClassVar[bool] = True
 
     def __init__(self, asked: Asked) -> None:
         super().__init__(asked)

@@ -1,4 +1,4 @@
-"""Questions about tokens and their end: reuse, revocation, lost answers, escalation."""
+"""Questions about what tokens came to: reuse, lost answers, escalation, hindsight."""
 
 from __future__ import annotations
 
@@ -93,107 +93,6 @@ class Reuse(Inquiry):
             ]
         columns = ("what", "at", "who", "address", "agent", "node")
         return Answer(columns, shown, says, more)
-
-
-@dataclass(slots=True)
-class _Ended:
-    """A revocation, and what came after it."""
-
-    at: datetime
-    whose: str
-    reason: str
-    who: str
-    ticket: str
-    tried: dict[str, int] = field(default_factory=dict[str, int])
-    confirmed: dict[str, datetime] = field(default_factory=dict[str, datetime])
-    abandoned: set[str] = field(default_factory=set[str])
-    after: int = 0
-    refused: int = 0
-
-
-class TookEffect(Inquiry):
-    """Whether each revocation took effect, here and at the server."""
-
-    def __init__(self, asked: Asked) -> None:
-        super().__init__(asked)
-        self._open: dict[UUID, _Ended] = {}
-        self._done: list[tuple[UUID, _Ended]] = []
-
-    def see(self, row: AuditRow) -> None:
-        """Follow a grant from its revocation on, until consent is given again."""
-        grant_id = row.grant_id
-        if grant_id is None:
-            return
-        if row.event == "Revoked":
-            ticket = row.facts.get("ticket")
-            ended = _Ended(
-                at=row.occurred_at,
-                whose=row.subject or "(erased)",
-                reason=row.reason or NOBODY,
-                who=who_of(row),
-                ticket=str(ticket) if ticket else NOBODY,
-            )
-            self._open[grant_id] = ended
-            self._done.append((grant_id, ended))
-        elif row.event == "Provisioned":
-            self._open.pop(grant_id, None)
-        elif (ended_ := self._open.get(grant_id)) is not None:
-            _follow(ended_, row)
-
-    def answer(self) -> Answer:
-        """Return a line for each revocation."""
-        lines, more = cut([_line(grant_id, e) for grant_id, e in self._done])
-        unconfirmed = sum(
-            not _at_server(e).startswith("confirmed") for _, e in self._done
-        )
-        after = sum(e.after for _, e in self._done)
-        says = [
-            (
-                f"{spread(len(self._done), 'revocation')};"
-                f" {spread(after, 'hand-out')} after one;"
-                f" {unconfirmed} not confirmed by the server."
-            ),
-        ]
-        columns = (
-            *("grant", "whose", "at", "who", "reason", "ticket"),
-            *("hand-outs after", "refused after", "at the server"),
-        )
-        return Answer(columns, lines, says, more)
-
-
-def _follow(ended: _Ended, row: AuditRow) -> None:
-    said = row.facts.get("obligations")
-    ids = [str(one) for one in said] if isinstance(said, list | tuple) else []
-    if row.event == "UpstreamRevocationConfirmed":
-        ended.confirmed.update(dict.fromkeys(ids, row.occurred_at))
-    elif row.event == "UpstreamRevocationFailed":
-        for one in ids:
-            ended.tried[one] = ended.tried.get(one, 0) + 1
-    elif row.event == "UpstreamRevocationAbandoned":
-        ended.abandoned.update(ids)
-    elif row.event == "HandedOut":
-        ended.after += 1
-    elif row.outcome is AuditOutcome.DENIED:
-        ended.refused += 1
-
-
-def _at_server(ended: _Ended) -> str:
-    waiting = set(ended.tried) - set(ended.confirmed) - ended.abandoned
-    if waiting:
-        tries = max(ended.tried[one] for one in waiting)
-        return f"not confirmed: {spread(len(waiting), 'token')}, tried {tries} times"
-    if ended.abandoned:
-        return f"given up: {spread(len(ended.abandoned), 'token')}"
-    if ended.confirmed:
-        return f"confirmed {max(ended.confirmed.values()):%Y-%m-%d %H:%M:%S} UTC"
-    return "not asked yet"
-
-
-def _line(grant_id: UUID, ended: _Ended) -> Sequence[Cell]:
-    return (
-        *(grant_id, ended.whose, ended.at, ended.who, ended.reason, ended.ticket),
-        *(ended.after, ended.refused, _at_server(ended)),
-    )
 
 
 @dataclass(slots=True)

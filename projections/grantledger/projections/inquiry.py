@@ -16,11 +16,13 @@ from uuid import UUID
 from grantledger.domain.audit import MAX_ADDRESS_LENGTH, AuditFilter, AuditRow, Fact
 from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.fleet import check_text, check_window
+from grantledger.domain.grant_state import GrantState
 from grantledger.domain.values import MAX_NAME_LENGTH, MAX_SUBJECT_LENGTH
 
 MAX_LINES = 1_000
 """Lines of one answer; what is left out is said."""
 
+DEFAULT_DAYS = 90
 MAX_DAYS = 36_500
 NOBODY = "-"
 
@@ -54,7 +56,7 @@ class Asked:
     caller: str | None = None
     address: str | None = None
     key_id: str | None = None
-    days: int = 90
+    days: int = DEFAULT_DAYS
 
     def __post_init__(self) -> None:
         """Refuse what is out of bounds."""
@@ -92,12 +94,17 @@ class Inquiry(ABC):
 
     Attributes:
         needs: fields of `Asked` without which it is no question.
+        now: its moment `at` is the present unless another is said.
+        of_all: it compares rows with those before them, whosever they are: of some
+            rows alone the answer would be wrong, and tell where the others are.
 
     Raises:
         InvalidRequest: names the field that is missing.
     """
 
     needs: ClassVar[Sequence[str]] = ()
+    now: ClassVar[bool] = False
+    of_all: ClassVar[bool] = False
 
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
@@ -119,6 +126,14 @@ class Inquiry(ABC):
     @abstractmethod
     def see(self, row: AuditRow) -> None:
         """Take note of a row."""
+
+    def states(self) -> Sequence[tuple[UUID, int]]:
+        """Return (grant, version) of each state that the answer needs beside rows."""
+        return ()
+
+    def know(self, state: GrantState, version: int) -> None:
+        """Take note of such a state."""
+        del state, version
 
     @abstractmethod
     def answer(self) -> Answer:

@@ -20,9 +20,9 @@ from grantledger.projections.inquiries_end import (
     Escalations,
     Hindsight,
     Reuse,
-    TookEffect,
     UnknownOutcomes,
 )
+from grantledger.projections.inquiries_revoked import TookEffect
 from grantledger.projections.inquiries_use import (
     AdminActions,
     Differs,

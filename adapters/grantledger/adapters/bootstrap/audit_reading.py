@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from uuid import UUID
 
 from grantledger.adapters.ledger.audit_reads import MAX_ENTRY
 from grantledger.domain.audit import (
@@ -32,6 +33,9 @@ LOOKS = 5
 """Times `MAX_ROWS` rows that are looked at for one page of a caller who sees some."""
 POLL_SECONDS = 1.0
 _POSITION = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,10}))?")
+
+_PERSONAL = frozenset({"subject", "label", "actor", "fingerprint", "address"})
+"""Fields whose values are kept nowhere else than under a grant's own key."""
 
 OPERATIONS = {
     AuditUse.READ: Operation.AUDIT,
@@ -174,22 +178,46 @@ async def admitted(
             "what is followed has no end: leave out recorded_until and below",
             "recorded_until",
         )
-    asked = f"{how}: {in_words(wanted)}"
-    await broker.audit_access.record(caller, use, asked, grant_id=wanted.grant_id)
+    await on_record(broker, trail, caller, use, wanted, how)
     return Reading(trail, broker.env.policy, caller, operation, wanted)
 
 
+async def on_record(
+    broker: Broker,
+    trail: AuditTrail,
+    caller: Caller,
+    use: AuditUse,
+    wanted: AuditFilter,
+    how: str,
+) -> None:
+    """Record a reading: of each grant of the user whom it is about, where it is.
+
+    So the record says who was looked up, by the grants alone, for as long as there are
+    any: an erasure takes it away with the rest.
+
+    Raises:
+        Unavailable: it could not be recorded; nothing may leave.
+    """
+    grants: Sequence[UUID | None] = [wanted.grant_id]
+    if wanted.grant_id is None and wanted.subject is not None:
+        grants = await trail.grants_of(wanted) or [None]
+    asked = f"{how}: {in_words(wanted)}"
+    for grant_id in grants:
+        await broker.audit_access.record(caller, use, asked, grant_id=grant_id)
+
+
 def in_words(wanted: AuditFilter) -> str:
-    """Return what was asked for; a token's fingerprint by its first digits."""
+    """Return what was asked for; of what may name a person, that it was said."""
     said: list[str] = []
     for one in fields(wanted):
         value = getattr(wanted, one.name)
         if value is None:
             continue
-        text = value.isoformat() if isinstance(value, datetime) else str(value)
-        if one.name == "fingerprint":
-            text = text.rpartition(":")[2][:8]
-        said.append(f"{one.name}={text}")
+        if one.name in _PERSONAL:
+            said.append(f"{one.name} (not kept)")
+        else:
+            text = value.isoformat() if isinstance(value, datetime) else str(value)
+            said.append(f"{one.name}={text}")
     return ", ".join(said) or "everything"
 
 

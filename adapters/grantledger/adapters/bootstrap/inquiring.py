@@ -51,7 +51,7 @@ async def answered(
         most: rows that are looked at, None for all.
 
     Raises:
-        Denied: the policy does not let the caller.
+        Denied: the policy does not let the caller, or not see all that it is about.
         InvalidRequest: something that the question needs is missing, or it would look
             at more rows than that.
         NotProvisioned: there is no such grant.
@@ -60,11 +60,16 @@ async def answered(
     """
     broker = opened.broker
     await broker.authorise(caller, Operation.AUDIT)
+    kind = question.inquiry
+    if kind is None:
+        raise InvalidRequest(f"it is answered by: {question.command}", "question")
+    if kind.of_all:
+        await broker.authorise_all(caller, Operation.AUDIT)
     if asked.grant_id is not None:
         asked = await _of_grant(opened, caller, asked)
-    if question.inquiry is None:
-        raise InvalidRequest(f"it is answered by: {question.command}", "question")
-    inquiry = question.inquiry(asked)
+    if kind.now and asked.at is None:
+        asked = replace(asked, at=opened.clock.now())
+    inquiry = kind(asked)
     wanted = inquiry.wanted()
     how = f"question {question.number}, {question.name}"
     reading = await admitted(broker, caller, AuditUse.READ, wanted, how)
@@ -80,6 +85,10 @@ async def answered(
                 )
             for row in page.rows:
                 inquiry.see(row)
+    for grant_id, version in inquiry.states():
+        then = await opened.ledger.as_of(grant_id, version=version)
+        if then is not None:
+            inquiry.know(then.grant.state, version)
     whole = wanted.complete and broker.env.policy.permits_all(caller, Operation.AUDIT)
     return Answered(question, asked, inquiry.answer(), size, whole)
 

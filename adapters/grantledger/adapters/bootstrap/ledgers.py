@@ -29,6 +29,7 @@ SPOOL_SUFFIX = ".spool"
 ERASURES_SUFFIX = ".erasures"
 ERASURES = "grantledger.erasures"
 GUARD_SUFFIX = ".guard"
+READINGS = "grantledger.readings"
 
 OpenLedger = Callable[[Settings, KeyRing, Clock, Ids], tuple[StoredLedger, Clock]]
 """Opens the ledger that the settings name; see `open_ledger`."""
@@ -188,6 +189,12 @@ def guard_of(settings: Settings) -> Path:
         return settings.path(f"grantledger{GUARD_SUFFIX}", "ledger.guard")
     ledger = settings.ledger_path
     return ledger.with_name(ledger.name + GUARD_SUFFIX)
+
+
+def readings_of(settings: Settings) -> Path:
+    """Return where it stands what was read by a login that may only read."""
+    said = settings.file.ledger.readings
+    return settings.path(said or READINGS, "ledger.readings")
 
 
 def spool_directory(ledger: Path) -> Path:

@@ -22,6 +22,7 @@ from grantledger.adapters.bootstrap.ledgers import (
     erasures_of,
     guard_of,
     open_ledger,
+    readings_of,
     spool_of,
 )
 from grantledger.adapters.bootstrap.providers import WiredProvider
@@ -34,6 +35,7 @@ from grantledger.adapters.bootstrap.worker import Worker
 from grantledger.adapters.keys.clock import RandomIds, SystemClock
 from grantledger.adapters.keys.fingerprints import KeyedFingerprinter
 from grantledger.adapters.keys.ring import KeyRing
+from grantledger.adapters.ledger.access_file import AccessFile
 from grantledger.adapters.ledger.runner import TaskRunner
 from grantledger.adapters.ledger.spool import FileSpool
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
@@ -259,12 +261,17 @@ async def open_broker(
             backup_days=said.ledger.backup_days,
             archive_days=said.ledger.archive_days,
             lives=ledger,
+            elsewhere=(
+                None
+                if ledger.appends
+                else AccessFile(readings_of(settings), clock.monotonic)
+            ),
         )
         broker = Broker(env)
-        if ledger.memory.refusal is None:
-            await _recover(broker)
+        await _begin(broker, takes=ledger.memory.refusal is None and ledger.appends)
+        keep = partial(_keep, ring, guard, broker)
         guarding = asyncio.create_task(
-            regularly(partial(_keep, ring, guard), lambda: GUARD_SECONDS, "the guard")
+            regularly(keep, lambda: GUARD_SECONDS, "the guard")
         )
         announcing = Announcing(env, ledger.duties, ledger, receivers.by_name)
         worker = Worker(
@@ -324,15 +331,32 @@ def drain_seconds(
     return max(DRAIN_SECONDS, max(leases, default=0.0) + spool_after_seconds + 1.0)
 
 
-async def _keep(ring: KeyRing, guard: LogGuard) -> None:
-    """Take up a key ring that was replaced, and compare the log with what is known."""
+async def _keep(ring: KeyRing, guard: LogGuard, broker: Broker) -> None:
+    """Take up a key ring that was replaced, and compare the log with what is known.
+
+    What others have erased is dropped from memory.
+    """
     if ring.refresh():
         _log.warning("the key ring was replaced, and is in use")
-    await guard.keep()
+    try:
+        await guard.keep()
+    finally:
+        await broker.forget_erased()
 
 
-async def _recover(broker: Broker) -> None:
-    """Bring home what an earlier process put on disk; say what has to stay there."""
+async def _begin(broker: Broker, *, takes: bool) -> None:
+    """Follow the log from here on; bring home what an earlier process put on disk.
+
+    What has to stay there is said.
+
+    Args:
+        broker: has opened nothing yet.
+        takes: whether the ledger takes what is brought.
+    """
+    with suppress(GrantledgerError):  # a log that cannot be read opens nothing
+        await broker.forget_erased()
+    if not takes:
+        return
     await broker.recover()
     left = await broker.env.spool.waiting()
     if left:

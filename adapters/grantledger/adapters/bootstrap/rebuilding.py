@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import anyio
@@ -31,10 +32,18 @@ def filling(config: Path | None, workers: int, tell: Tell) -> Fill:
         config: the settings' file, None for the usual ones; each process reads it.
         workers: how many.
         tell: is told how many leaves are done.
+
+    Filling raises LedgerError where a process cannot do its part, or is killed.
     """
 
     async def fill(side: int, ranges: Ranges) -> None:
-        await anyio.to_thread.run_sync(_fill, config, workers, side, ranges, tell)
+        try:
+            await anyio.to_thread.run_sync(_fill, config, workers, side, ranges, tell)
+        except BrokenProcessPool as cause:
+            raise LedgerError(
+                "a process of the rebuild was killed, such as for want of memory; "
+                "nothing was swapped: run it again, or with fewer workers"
+            ) from cause
 
     return fill
 

@@ -31,6 +31,8 @@ from grantledger.domain.ports import AppendVerdict
 
 LOCKED = frozenset({KeyUse.SUBJECT})
 """Uses whose key never rotates: grants are looked up by what it made."""
+PASSES = 10
+"""How often it is looked again for what an older key has made, a second apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,22 +106,45 @@ async def activate(
             return
 
 
-async def remake(opened: OpenBroker, settings: Settings) -> Remade:
+async def remake(
+    opened: OpenBroker,
+    settings: Settings,
+    *,
+    passes: int = PASSES,
+    follow_seconds: float = GUARD_SECONDS,
+) -> Remade:
     """Make everything anew that an older key has made and that can be made anew.
 
-    Goes through all of it until nothing is left, and once more when every broker that
-    follows the file has taken it up.
+    Goes through all of it, and again when every broker that follows the file has taken
+    it up, until nothing is left. May be ended at any moment and called again.
+
+    Args:
+        opened: with the new key in its ring.
+        settings: of the same ledger.
+        passes: see `PASSES`.
+        follow_seconds: within which brokers follow the file.
 
     Raises:
+        KeyInUse: in each pass more was found: somebody goes on with an older key.
         IntegrityError: a row or a line was changed; it is named.
         WrongKey: the ring does not open something.
         LedgerReadOnly: this process may not.
     """
-    done = await _pass(opened, settings)
-    await anyio.sleep(2 * GUARD_SECONDS)
-    while (more := await _pass(opened, settings)) != Remade():
+    done = more = await _pass(opened, settings)
+    await anyio.sleep(follow_seconds)
+    for _ in range(passes):
+        await anyio.sleep(follow_seconds)
+        more = await _pass(opened, settings)
+        if more == Remade():
+            return done
         done += more
-    return done
+    raise KeyInUse(
+        f"in each of {passes} passes more was found under an older key, in the last "
+        f"{more.data_keys} data keys, {more.rows} grants' rows, {more.clients} clients "
+        f"and {more.erasures} lines of the erasure list: a process writes with another "
+        "copy of the key ring. The active key is the new one; bring the ring to every "
+        "machine, then run `grantledger keys rewrap`"
+    )
 
 
 async def _pass(opened: OpenBroker, settings: Settings) -> Remade:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
-from datetime import timedelta
+from collections.abc import AsyncGenerator, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import anyio.to_thread
@@ -13,6 +14,7 @@ from grantledger.adapters.bootstrap.opened import OpenBroker
 from grantledger.adapters.ledger.spool import SUFFIX
 from grantledger.adapters.telemetry.watch import Sample
 from grantledger.domain.errors import GrantledgerError
+from grantledger.domain.user_grant import UserGrant
 
 MAX_OWED = 1000
 EVER = timedelta(days=3650)
@@ -45,28 +47,54 @@ async def sampled(opened: OpenBroker, spool: Path) -> Sample:
 
 async def _with_owed(opened: OpenBroker, sample: Sample) -> Sample:
     now = opened.clock.now()
-    owed: Counter[str] = Counter()
-    overdue = 0
-    exposure = 0.0
-    for grant_id in await opened.ledger.due(now + EVER, MAX_OWED):
-        grant = await opened.ledger.get(grant_id)
-        if grant is None:
-            continue
-        for one in grant.state.open_obligations():
-            owed[grant.state.provider] += 1
-            overdue += one.next_try_at is not None and one.next_try_at + LATE < now
-            if one.expires_at is not None:
-                exposure = max(exposure, (one.expires_at - now).total_seconds())
+    owed = owed_of([grant async for grant in owing(opened)], now)
     lag = await opened.ledger.audit_lag()
     return replace(
         sample,
         audit_leaves=lag.leaves,
         audit_seconds=lag.behind.total_seconds(),
-        obligations=owed,
-        overdue=overdue,
-        exposure_seconds=exposure,
+        obligations=owed.by_provider,
+        overdue=owed.overdue,
+        exposure_seconds=owed.exposure_seconds,
         untold=sum((await opened.ledger.duties.waiting()).values()),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """What is owed to authorization servers.
+
+    Attributes:
+        by_provider: open obligations.
+        overdue: those that should have been tried an hour ago.
+        exposure_seconds: how long the longest-lived token of theirs lives on.
+    """
+
+    by_provider: Counter[str]
+    overdue: int
+    exposure_seconds: float
+
+
+async def owing(opened: OpenBroker) -> AsyncGenerator[UserGrant]:
+    """Yield the grants that owe something, of the thousand that are due first."""
+    for grant_id in await opened.ledger.due(opened.clock.now() + EVER, MAX_OWED):
+        grant = await opened.ledger.get(grant_id)
+        if grant is not None:
+            yield grant
+
+
+def owed_of(grants: Iterable[UserGrant], at: datetime) -> Owed:
+    """Return what these grants owe at a time."""
+    owed: Counter[str] = Counter()
+    overdue = 0
+    exposure = 0.0
+    for grant in grants:
+        for one in grant.state.open_obligations():
+            owed[grant.state.provider] += 1
+            overdue += one.next_try_at is not None and one.next_try_at + LATE < at
+            if one.expires_at is not None:
+                exposure = max(exposure, (one.expires_at - at).total_seconds())
+    return Owed(owed, overdue, exposure)
 
 
 def spooled(directory: Path) -> int:

@@ -19,10 +19,8 @@ from grantledger.adapters.cli.running import known_grant, with_broker
 from grantledger.adapters.cli.times import time_of
 from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.values import GrantKey
-from grantledger.projections.inquiry import Asked, Cell
+from grantledger.projections.inquiry import DEFAULT_DAYS, Asked, Cell
 from grantledger.projections.questions import QUESTIONS, question_named
-
-DEFAULT_DAYS = 90
 
 
 def ask(
@@ -89,7 +87,7 @@ def ask(
         grant = grant_id if key is None else (await known_grant(opened, key)).id
         asked = Asked(
             grant_id=grant,
-            at=moment or _now_if(opened, name),
+            at=moment,
             since=since_at,
             until=until_at,
             caller=caller,
@@ -101,11 +99,6 @@ def ask(
 
     found = with_broker(config, work, tend=False)
     output.show(as_json, answer_data(found), *_view(found))
-
-
-def _now_if(opened: OpenBroker, name: str) -> datetime | None:
-    """Return the time for a question that turns on now unless another is said."""
-    return opened.clock.now() if name == "unused" else None
 
 
 def _list(*, as_json: bool) -> None:

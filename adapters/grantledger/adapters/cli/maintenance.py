@@ -102,12 +102,13 @@ def remains(settings: Settings) -> list[str]:
     """Return where bytes of what was erased may be that this program cannot reach."""
     found = [
         "backups from before: they open it with the key ring of their time",
+        "exports and evidence from before: `audit --event AuditAccessed` says whose",
         "blocks that the file system or a snapshot of the disk still keeps",
-        "the memory of brokers that had the data key open, until they are restarted",
+        "freed memory of brokers that had the data key open, until they are restarted",
     ]
     if place_of(settings) is not None:
         found += [
-            "PostgreSQL's write-ahead log, until its segments are overwritten",
+            "segments of the write-ahead log, recycled ones too, until overwritten",
             "archived write-ahead logs, and standbys that have not replayed it",
         ]
     return found

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from grantledger.adapters.console import (
     entering,
     evidence,
+    exports,
     grants,
     leaf,
     overview,
@@ -28,6 +29,7 @@ from grantledger.adapters.console.rendering import PACKAGE, render
 from grantledger.adapters.console.signing_in import SignIn
 from grantledger.adapters.console.visitors import ROOT, Console
 from grantledger.adapters.http import problems
+from grantledger.adapters.http.edge import SCOPE, Edge
 from grantledger.adapters.http.guarding import noticed
 from grantledger.domain.errors import GrantledgerError
 
@@ -37,6 +39,7 @@ PAGES: tuple[Callable[[Console], Sequence[BaseRoute]], ...] = (
     trail.routes,
     leaf.routes,
     evidence.routes,
+    exports.routes,
     tracing.routes,
 )
 """What each part of the console answers."""
@@ -85,7 +88,7 @@ def build_console(
         },
     )
     app.router.redirect_slashes = False
-    return _Kept(app)
+    return _Kept(app, console.edge)
 
 
 async def static(request: Request) -> Response:
@@ -140,13 +143,15 @@ async def _mistake(_request: Request, error: Exception) -> Response:
 
 
 class _Kept:
-    """Adds what every answer has."""
+    """Adds what every request comes under, and what every answer has."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, edge: Edge) -> None:
         self._app = app
+        self._edge = edge
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, with the headers added to the answer's."""
+        scope[SCOPE] = self._edge
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":

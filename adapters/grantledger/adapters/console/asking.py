@@ -144,6 +144,7 @@ def rows_asked(query: Mapping[str, str]) -> AuditFilter:
         scope=said(query, "scope"),
         address=said(query, "address"),
         request_id=said(query, "request_id"),
+        below=index_of(said(query, "below"), "below"),
     )
 
 

@@ -21,10 +21,12 @@ def routes(console: Console) -> Sequence[BaseRoute]:
 
 
 async def evidence(visit: Visit) -> Response:
-    """Answer `POST /console/evidence`: of a grant, or of all in a time."""
+    """Answer `POST /console/evidence`: of a grant, a user, or all in a time."""
     form = await visit.form()
     asked = EvidenceAsked(
         grant_id=uuid_of(said(form, "grant"), "grant"),
+        provider=said(form, "provider"),
+        subject=said(form, "subject"),
         recorded_from=time_of(said(form, "from"), "from"),
         recorded_until=time_of(said(form, "until"), "until"),
     )

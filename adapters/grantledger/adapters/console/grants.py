@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
 from markupsafe import Markup
@@ -18,13 +18,14 @@ from grantledger.adapters.console.asking import (
     uuid_of,
     with_fields,
 )
+from grantledger.adapters.console.exports import fields_of
 from grantledger.adapters.console.rows import shown_rows
 from grantledger.adapters.console.visitors import ROOT, Console, Visit, visited
 from grantledger.adapters.http.shown import grant_data
 from grantledger.domain.audit import AuditFilter, AuditRow
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import InvalidRequest, NotProvisioned
-from grantledger.domain.fleet import MAX_PAGE, GrantFilter
+from grantledger.domain.fleet import MAX_PAGE
 from grantledger.domain.policy import Operation
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import ERASED_TEXT, GrantStatus
@@ -35,6 +36,7 @@ MAX_DRAWN = 2_000
 MAX_LISTED = 50
 """Rows of a grant that its picture and its table show; the newest of more."""
 
+_TICK = timedelta(microseconds=1)
 _STATUS = tuple(str(status) for status in GrantStatus)
 
 
@@ -52,7 +54,7 @@ async def grants(visit: Visit) -> Response:
     wanted = grants_asked(query)
     after = uuid_of(said(query, "after"), "after")
     await visit.must(Operation.LIST)
-    await visit.record(AuditUse.READ, f"grants: {_named(query)}")
+    await visit.record(AuditUse.READ, f"grants: {fields_of(query)}")
     everything = visit.sees_all(Operation.LIST)
 
     async def page(after: UUID | None) -> tuple[Sequence[UserGrant], UUID | None]:
@@ -82,6 +84,12 @@ async def grants(visit: Visit) -> Response:
         ],
         following=following,
         first=None if after is None else with_fields(query, after=None),
+        kept=with_fields(query, after=None),
+        proven=(
+            {"provider": wanted.provider, "subject": wanted.subject}
+            if wanted.subject
+            else {}
+        ),
     )
 
 
@@ -108,6 +116,7 @@ async def grant(visit: Visit) -> Response:
         shown = None if found is None else found.grant
         below = 0 if found is None else found.log_size
     rows, more = await _rows_of(visit, grant_id, below)
+    first = (await ledger.audit(AuditFilter(grant_id=grant_id), limit=1)).rows
     timeline = Timeline()
     for row in rows:
         timeline.add(row)
@@ -119,11 +128,14 @@ async def grant(visit: Visit) -> Response:
         grant_id=grant_id,
         state=state,
         at=at,
-        first_at=rows[0].recorded_at if rows else None,
+        first_at=first[0].recorded_at if first else None,
         now=clock.now(),
         # Made by us, of names and numbers: nothing in it is anybody's text.
         picture=Markup(timeline.svg()),  # noqa: S704 - see above
         rows=shown_rows(reversed(rows[-MAX_LISTED:])),
+        # Of the past: what the log had then, and no more.
+        kept=f"grant={grant_id}" + ("" if below is None else f"&below={below}"),
+        until=None if at is None else (at + _TICK).isoformat(),
         more=more or len(rows) > MAX_LISTED,
         live=None if at else await ledger.hand_outs(grant_id, clock.now()),
     )
@@ -152,9 +164,3 @@ def _id(text: str) -> UUID:
     if found is None:
         raise InvalidRequest("a grant has an id", "grant")
     return found
-
-
-def _named(query: Mapping[str, str]) -> str:
-    """Return which fields were asked for; their values may name people."""
-    names = [one.name for one in fields(GrantFilter) if said(query, one.name)]
-    return ", ".join(names) or "all"

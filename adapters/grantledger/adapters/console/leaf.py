@@ -38,17 +38,30 @@ def routes(console: Console) -> Sequence[BaseRoute]:
 
 
 async def leaf(visit: Visit) -> Response:
-    """Answer `GET /console/leaf/{index}.{entry}`."""
+    """Answer `GET /console/leaf/{index}.{entry}`.
+
+    To whom some rows are hidden, what its row says, where that is theirs to see; the
+    leaf itself may hold what is of others.
+    """
     at = _place(visit.request.path_params["place"])
-    await visit.must_see_all(Operation.AUDIT)
+    whole = visit.sees_all(Operation.AUDIT)
+    row = None
+    if not whole:
+        await visit.must(Operation.AUDIT)
+        row = await _row(visit, at)
+        if row is None or not visit.may(
+            Operation.AUDIT, row.provider, row.subject or ""
+        ):
+            await visit.must_see_all(Operation.AUDIT)
     await visit.record(AuditUse.READ, f"leaf {at.leaf_index}")
     stored = await _stored(visit, at.leaf_index)
-    row = await _row(visit, at)
-    said = json.loads(stored.state) if stored.state else None
+    row = row or await _row(visit, at)
+    said = json.loads(stored.state) if stored.state and whole else None
     return visit.page(
         "leaf.html",
         f"Leaf {at.leaf_index}",
         at=at,
+        whole=whole,
         one=None if row is None else shown(row),
         row=row,
         facts={} if row is None else _beside(row),

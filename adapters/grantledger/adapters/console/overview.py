@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
+from anyio import to_thread
 from markupsafe import Markup
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from grantledger.adapters.bootstrap.ledgers import spool_of
-from grantledger.adapters.bootstrap.sampling import sampled
+from grantledger.adapters.bootstrap import OpenBroker
+from grantledger.adapters.bootstrap.ledgers import readings_of, spool_of
+from grantledger.adapters.bootstrap.sampling import Owed, owed_of, owing, spooled
 from grantledger.adapters.console.asking import past_of, said
 from grantledger.adapters.console.visitors import ROOT, Console, Visit, visited
 from grantledger.adapters.keys.signing import is_signed
 from grantledger.adapters.ledger.log_memory import LogView
+from grantledger.adapters.ledger.published_log import Published
 from grantledger.adapters.ledger.tallying import Activity
-from grantledger.domain.audit import AuditFilter, AuditOutcome
+from grantledger.domain.audit import AuditFilter, AuditOutcome, AuditRow
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.errors import Unavailable
 from grantledger.domain.policy import Operation
@@ -28,51 +33,110 @@ from grantledger.projections.checkpoints import key_id, read_note
 WINDOW = timedelta(hours=1)
 INTERVAL = timedelta(minutes=1)
 LATE = timedelta(minutes=5)
+STANDS_FOR = timedelta(minutes=15)
 _STATUS = tuple(str(status) for status in GrantStatus)
 
 
 def routes(console: Console) -> Sequence[BaseRoute]:
     """Return the route."""
-    return [Route(ROOT, visited(console, overview), methods=["GET"])]
+    page = partial(overview, Watched())
+    return [Route(ROOT, visited(console, page), methods=["GET"])]
 
 
-async def overview(visit: Visit) -> Response:
-    """Answer `GET /console?at=…`."""
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """How the ledger stands, or stood.
+
+    Attributes:
+        statuses: grants by (provider, status); None: too long ago to tell, and so is
+            `owed`.
+    """
+
+    size: int
+    root: bytes
+    checkpoint: Published | None
+    statuses: dict[tuple[str, str], int] | None
+    owed: Owed | None
+
+
+class Watched:
+    """Who looks at the overview, and until when that is on the record.
+
+    A page that is kept fresh asks every few seconds: an entry for each would bury the
+    others. Opening it is recorded, with how long that stands for; what asks again in
+    that time has been recorded, and what asks later, or elsewhere, is anew.
+    """
+
+    def __init__(self) -> None:
+        self._until: dict[bytes, datetime] = {}
+
+    async def recorded(self, visit: Visit, *, again: bool) -> None:
+        """See that what is about to be shown is on the record.
+
+        Args:
+            visit: who looks.
+            again: the page asks by itself.
+
+        Raises:
+            Unavailable: it could not be recorded; nothing may be shown.
+        """
+        now, session = visit.console.opened.clock.now(), visit.session.digest
+        if again and now < self._until.get(session, now):
+            return
+        until = now + STANDS_FOR
+        await visit.record(
+            AuditUse.READ, f"overview, kept fresh until {until:%Y-%m-%dT%H:%M:%SZ}"
+        )
+        live = {who: end for who, end in self._until.items() if now < end}
+        self._until = {**live, session: until}
+
+
+async def overview(watched: Watched, visit: Visit) -> Response:
+    """Answer `GET /console?at=…`; with `fresh`, the page has asked by itself."""
     opened = visit.console.opened
     query = visit.request.query_params
     at = past_of(said(query, "at"), "at", opened.clock.now())
     await visit.must(Operation.LIST)
-    await visit.record(AuditUse.READ, "overview")
+    if at is None:
+        await watched.recorded(visit, again=said(query, "fresh") is not None)
+    else:
+        await visit.record(AuditUse.READ, f"overview as of {at.isoformat()}")
     now = at or opened.clock.now()
-    view = await opened.ledger.log()
     refusal = opened.ledger.memory.refusal
     behind: str | None = None
+    begun: Sequence[AuditRow] = ()
     try:
-        # An empty page brings the trail up to the log, if that is not long.
-        await opened.ledger.audit(AuditFilter(below=0), limit=1)
+        # This brings the trail up to the log, if that is not long.
+        begun = (await opened.ledger.audit(AuditFilter(), limit=1)).rows
     except Unavailable as error:
         behind = str(error)
     whole = visit.sees_all(Operation.LIST)
+    view = await opened.ledger.log()
+    origin = opened.guard.known(view).origin
+    stands = await (
+        _now(opened, view, origin) if at is None else _then(opened, origin, at)
+    )
     activity = await opened.ledger.activity(now - WINDOW, now, INTERVAL)
     return visit.page(
         "overview.html",
         "Overview",
         at=at,
         now=now,
+        here=opened.clock.now(),
+        first_at=begun[0].recorded_at if begun else None,
         ledger=opened.ledger.name,
-        size=view.tree.size,
-        root_hash=view.tree.root().hex(),
+        stands=stands,
+        appends=opened.ledger.appends,
+        readings=readings_of(visit.console.settings).name,
         refusal=None if refusal is None else str(refusal),
-        checkpoint=await _checkpoint(visit, view, now),
+        checkpoint=_checkpoint(opened, stands, origin, now),
+        # What is owed, and how long the log is, is of everybody's grants.
         whole=whole,
-        # What is owed is of everybody's grants.
-        sample=(
-            await sampled(opened, spool_of(visit.console.settings)) if whole else None
-        ),
+        spooled=await to_thread.run_sync(spooled, spool_of(visit.console.settings)),
         statuses=_STATUS,
         by_provider=[
             one
-            for one in _by_provider(await opened.ledger.grants_by_status())
+            for one in _by_provider(stands.statuses or {})
             if visit.sees_whole(Operation.LIST, one[0])
         ],
         behind=behind,
@@ -88,13 +152,40 @@ async def overview(visit: Visit) -> Response:
     )
 
 
-async def _checkpoint(
-    visit: Visit, view: LogView, now: datetime
+async def _now(opened: OpenBroker, view: LogView, origin: str) -> _Standing:
+    grants = [grant async for grant in owing(opened)]
+    return _Standing(
+        view.tree.size,
+        view.tree.root(),
+        await opened.ledger.published.newest(origin),
+        await opened.ledger.grants_by_status(),
+        owed_of(grants, opened.clock.now()),
+    )
+
+
+async def _then(opened: OpenBroker, origin: str, at: datetime) -> _Standing:
+    ledger = opened.ledger
+    size = await ledger.size_at(at)
+    fleet = await ledger.fleet_then(size)
+    owed: Owed | None = None
+    if fleet is not None:
+        grants = [one async for one in owing(opened) if one.id not in fleet.changed]
+        grants += [one for one in fleet.changed.values() if one is not None]
+        owed = owed_of(grants, at)
+    return _Standing(
+        size,
+        await ledger.published.root(size),
+        await ledger.published.newest_at(origin, size, at),
+        None if fleet is None else fleet.by_status,
+        owed,
+    )
+
+
+def _checkpoint(
+    opened: OpenBroker, stands: _Standing, origin: str, at: datetime
 ) -> dict[str, object] | None:
     """Return the newest published checkpoint, checked; None where there is none."""
-    opened = visit.console.opened
-    origin = opened.guard.known(view).origin
-    newest = await opened.ledger.published.newest(origin)
+    newest = stands.checkpoint
     if newest is None:
         return None
     note = read_note(newest.text.encode())
@@ -109,9 +200,9 @@ async def _checkpoint(
         "size": newest.size,
         "at": newest.at,
         "signed": signed,
-        "late": view.tree.size > newest.size and now - newest.at > LATE,
+        "late": stands.size > newest.size and at - newest.at > LATE,
         "cosigned": len(newest.cosignatures),
-        "behind": max(0, view.tree.size - newest.size),
+        "behind": max(0, stands.size - newest.size),
     }
 
 
@@ -157,7 +248,7 @@ def _chart(
     return {
         "title": title,
         "sum": sum(counts.values()),
-        # Made by us of numbers; the title is escaped.
-        "picture": Markup(columns(title, data, kind)),  # noqa: S704 - see above
+        # Made by us of numbers; the title is escaped. Of none there is none.
+        "picture": Markup(columns(title, data, kind)) if any(counts.values()) else "",  # noqa: S704 - see above
         "rows": [(at, counts[at]) for at in minutes if counts[at]],
     }

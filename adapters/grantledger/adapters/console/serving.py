@@ -15,8 +15,11 @@ from grantledger.adapters.console.sessions import Sessions
 from grantledger.adapters.console.signing_in import SIGN_IN, sign_in_of
 from grantledger.adapters.console.visitors import Console
 from grantledger.adapters.http.browsers import origin_of
+from grantledger.adapters.http.edge import Edge
 from grantledger.adapters.http.listening import bound_to
+from grantledger.adapters.http.service import Service
 from grantledger.adapters.http.serving import ListeningServer, server_config
+from grantledger.adapters.http.streams import Streams
 from grantledger.adapters.keys.cookies import CookieSealer
 from grantledger.adapters.settings import HttpSettings, Settings
 from grantledger.domain.values import Secret
@@ -26,14 +29,13 @@ SECRET_BYTES = 32
 
 
 @asynccontextmanager
-async def console_of(
-    opened: OpenBroker, settings: Settings
-) -> AsyncGenerator[ASGIApp | None]:
+async def console_of(service: Service) -> AsyncGenerator[ASGIApp | None]:
     """Yield the console of a service, None where the settings name no server for it.
 
     Raises:
         ConfigurationError: a setting is wrong; `field` names it.
     """
+    opened, settings = service.opened, service.settings
     public_url = settings.file.http.public_url
     if settings.file.console.issuer is None or public_url is None:
         yield None
@@ -46,6 +48,8 @@ async def console_of(
             settings,
             Sessions(sealer, secure=sign_in.secure, local=False),
             origin_of(public_url),
+            service.who.edge,
+            service.streams,
             SIGN_IN,
         )
         yield build_console(console, sign_in=sign_in)
@@ -80,7 +84,10 @@ async def serve_console(
         link = OneTimeLink.made(Secret(secret), caller, opened.clock.now())
         sealer = CookieSealer(opened.ring, secrets.token_bytes)
         sessions = Sessions(sealer, secure=False, local=True)
-        console = Console(opened, settings, sessions, origin)
-        config = server_config(build_console(console, link), HttpSettings())
+        # Nothing stands before this one: no proxy of the service is believed.
+        alone = HttpSettings()
+        edge = Edge(alone, opened.clock.now)
+        console = Console(opened, settings, sessions, origin, edge, Streams())
+        config = server_config(build_console(console, link), alone)
         server = ListeningServer(config, lambda: started(f"{origin}{ENTER}#{secret}"))
         await server.serve(bound)

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import msgspec
 
+from grantledger.adapters.http.browser_cookies import BrowserCookies
 from grantledger.adapters.keys.cookies import CookieSealer
 
 SESSION_SECONDS = 3600
@@ -66,39 +67,25 @@ class Sessions:
     """
 
     def __init__(self, sealer: CookieSealer, *, secure: bool, local: bool) -> None:
-        self._sealer = sealer
+        self._cookies = BrowserCookies(sealer, secure=secure)
         self._local = local
-        self._secure = secure
-        # A name that browsers only take with Secure, Path=/ and no Domain.
-        self._name = f"{'__Host-' if secure else ''}grantledger-console"
+        self._name = f"{self._cookies.prefix}{_KIND}"
 
     def begin(self, session: ConsoleSession) -> str:
         """Return the cookie to set."""
-        value = self._sealer.seal(_KIND, msgspec.json.encode(session))
-        return self._cookie(value, SESSION_SECONDS)
+        value = self._cookies.sealed(_KIND, session)
+        return self._cookies.set(self._name, value, SESSION_SECONDS, "Strict")
 
     def current(
         self, cookies: Mapping[str, str], now: datetime
     ) -> ConsoleSession | None:
         """Return the session, None where there is none or it is over."""
-        raw = self._sealer.open(_KIND, cookies.get(self._name, ""))
-        try:
-            found = (
-                None if raw is None else msgspec.json.decode(raw, type=ConsoleSession)
-            )
-        except msgspec.DecodeError:
-            return None  # sealed by another version of this program
+        value = cookies.get(self._name, "")
+        found = self._cookies.opened(_KIND, value, ConsoleSession)
         if found is None or found.local is not self._local or now >= found.ends_at:
             return None
         return found
 
     def end(self) -> str:
         """Return the cookie that ends it in its browser."""
-        return self._cookie("", 0)
-
-    def _cookie(self, value: str, seconds: int) -> str:
-        secure = "; Secure" if self._secure else ""
-        return (
-            f"{self._name}={value}; Path=/; Max-Age={seconds}; HttpOnly"
-            f"; SameSite=Strict{secure}"
-        )
+        return self._cookies.ended(self._name)

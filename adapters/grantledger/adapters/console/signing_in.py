@@ -6,15 +6,11 @@ that the server hands out is kept: no token, and no refresh token is asked for.
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Annotated
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -22,16 +18,15 @@ from starlette.routing import BaseRoute, Route
 from grantledger.adapters.console.rendering import render
 from grantledger.adapters.console.sessions import ConsoleSession
 from grantledger.adapters.console.visitors import ROOT, Console
+from grantledger.adapters.http import bodies
+from grantledger.adapters.http.browser_cookies import BrowserCookies
+from grantledger.adapters.http.pages import with_cookies
+from grantledger.adapters.http.waiting import Waiting, WaitingRoom
 from grantledger.adapters.keys.cookies import CookieSealer
 from grantledger.adapters.settings import ConsoleSettings, Settings
 from grantledger.adapters.upstream.client import CodeAnswer, HttpAuthorizationServer
 from grantledger.adapters.upstream.config import AuthMethod, UpstreamConfig
-from grantledger.adapters.upstream.consent import (
-    SESSION_SECONDS,
-    ConsentFlow,
-    ConsentSession,
-    ConsentStart,
-)
+from grantledger.adapters.upstream.consent import ConsentFlow, ConsentStart
 from grantledger.adapters.upstream.discovery import Discovery
 from grantledger.adapters.upstream.http import BoundedHttp
 from grantledger.adapters.upstream.jwks import KeySet
@@ -46,7 +41,6 @@ from grantledger.domain.ports import Clock, Ids
 from grantledger.domain.values import (
     MAX_NAME_LENGTH,
     ClientSecret,
-    Secret,
     parse_scopes,
 )
 
@@ -56,31 +50,11 @@ OIDC = "oidc"
 BUDGET_SECONDS = 10.0
 _KIND = "console-sign-in"
 _TAKEN = "console-state"
-_CLOCKS_APART_SECONDS = 60
+MAX_WAITING = 4
+MAX_WAITING_LENGTH = 2000
+"""Sign-ins that wait in one browser, and their characters together."""
 _SECTION = "console"
 _SETTING_OF = {"client_secret": "client_secret_file"}
-Time = Annotated[datetime, msgspec.Meta(tz=True)]
-
-
-class _Waiting(msgspec.Struct, frozen=True):
-    """A sign-in between its request and its answer; in the browser, sealed."""
-
-    state: str
-    nonce: str
-    code_verifier: str
-    scopes: tuple[str, ...]
-    expires_at: Time
-
-    def session(self, redirect_uri: str) -> ConsentSession:
-        return ConsentSession(
-            state=Secret(self.state),
-            nonce=Secret(self.nonce),
-            code_verifier=Secret(self.code_verifier),
-            redirect_uri=redirect_uri,
-            scopes=self.scopes,
-            resource=None,
-            expires_at=self.expires_at,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,26 +64,14 @@ class SignIn:
     Attributes:
         redirect_uri: that it sends browsers back to.
         secure: whether browsers reach the console by https.
+        waits: those who have set out and are not back.
     """
 
     flow: ConsentFlow
     scopes: tuple[str, ...]
     redirect_uri: str
-    sealer: CookieSealer
     secure: bool
-
-    @property
-    def cookie(self) -> str:
-        """The name of the cookie that waits."""
-        return f"{'__Host-' if self.secure else ''}grantledger-console-sign-in"
-
-    def set(self, value: str, seconds: int) -> str:
-        """Return the cookie; Lax, for it comes with the server's redirect."""
-        secure = "; Secure" if self.secure else ""
-        return (
-            f"{self.cookie}={value}; Path=/; Max-Age={seconds}; HttpOnly"
-            f"; SameSite=Lax{secure}"
-        )
+    waits: WaitingRoom
 
 
 @asynccontextmanager
@@ -137,10 +99,11 @@ async def sign_in_of(
             random=os.urandom,
         )
         base = public_url.rstrip("/")
+        secure = base.startswith("https:")
+        cookies = BrowserCookies(sealer, secure=secure)
+        waits = WaitingRoom(cookies, _KIND, _TAKEN, MAX_WAITING, MAX_WAITING_LENGTH)
         scopes = parse_scopes({"openid", *said.scopes})
-        yield SignIn(
-            flow, scopes, f"{base}{SIGNED_IN}", sealer, base.startswith("https:")
-        )
+        yield SignIn(flow, scopes, f"{base}{SIGNED_IN}", secure, waits)
     finally:
         await http.aclose()
 
@@ -161,7 +124,7 @@ class _Pages:
         self._console = console
         self._sign_in = sign_in
 
-    async def start(self, _request: Request) -> Response:
+    async def start(self, request: Request) -> Response:
         """Answer `GET /console/sign-in`: to the server."""
         sign_in = self._sign_in
         start = await sign_in.flow.start(
@@ -172,18 +135,12 @@ class _Pages:
         )
         if not isinstance(start, ConsentStart):
             return _told(f"The server to sign in at cannot be asked: {start.error}.")
-        session = start.session
-        waiting = _Waiting(
-            state=session.state.reveal(),
-            nonce=session.nonce.reveal(),
-            code_verifier=session.code_verifier.reveal(),
-            scopes=session.scopes,
-            expires_at=session.expires_at,
+        now = self._console.opened.clock.now()
+        waiting = Waiting.of(start.session)
+        return with_cookies(
+            RedirectResponse(start.url, 303),
+            sign_in.waits.wait(waiting, request.cookies, now),
         )
-        value = sign_in.sealer.seal(_KIND, msgspec.json.encode(waiting))
-        answer = RedirectResponse(start.url, 303)
-        answer.headers.append("set-cookie", sign_in.set(value, SESSION_SECONDS))
-        return answer
 
     async def back(self, request: Request) -> Response:
         """Answer `GET /console/signed-in?code=…`: the server has sent the browser.
@@ -191,10 +148,11 @@ class _Pages:
         A page of our own goes on: a Strict cookie comes with no redirect from
         elsewhere.
         """
+        over: list[str] = []
         try:
-            subject = await self._subject(request)
+            subject = await self._subject(request, over)
         except GrantledgerError as error:
-            return _told(f"You are not signed in: {error}", self._sign_in.set("", 0))
+            return with_cookies(_told(f"You are not signed in: {error}"), over)
         opened = self._console.opened
         ids = opened.broker.env.ids
         session = ConsoleSession(
@@ -209,24 +167,23 @@ class _Pages:
         answer = HTMLResponse(
             render("signed_in.html", title="Signed in", visit=None, root=ROOT)
         )
-        answer.headers.append("set-cookie", self._sign_in.set("", 0))
-        answer.headers.append("set-cookie", self._console.sessions.begin(session))
-        return answer
+        return with_cookies(answer, [*over, self._console.sessions.begin(session)])
 
-    async def _subject(self, request: Request) -> str:
-        waiting = self._waiting(request)
-        opened, flow = self._console.opened, self._sign_in.flow
-        # Before the code is redeemed: of two replicas with one answer, one goes on.
-        first = await opened.ledger.duties.take(
-            _TAKEN,
-            hashlib.sha256(waiting.state.encode()).digest(),
-            opened.clock.now(),
-            SESSION_SECONDS + _CLOCKS_APART_SECONDS,
+    async def _subject(self, request: Request, over: list[str]) -> str:
+        """Return who has signed in; `over` gets the end of what waited for it."""
+        opened, flow, waits = (
+            self._console.opened,
+            self._sign_in.flow,
+            self._sign_in.waits,
         )
-        if not first:
-            raise InvalidRequest("this answer was taken before", "state")
+        parameters = bodies.query_of(request)
+        state = parameters.get("state", "")
+        waiting = waits.waiting(state, request.cookies, opened.clock.now())
+        if waiting is None:
+            raise InvalidRequest("no sign-in waits here for this state", "state")
+        over.append(waits.over(state))
+        await waits.take(opened, waiting)
         session = waiting.session(self._sign_in.redirect_uri)
-        parameters = _once(request)
         code = await flow.finish(session, parameters, budget_seconds=BUDGET_SECONDS)
         if not isinstance(code, CodeAnswer):
             raise Unavailable(f"the server said {code.error}")
@@ -235,39 +192,12 @@ class _Pages:
             raise InvalidRequest("the server's name for you is too long", "sub")
         return subject
 
-    def _waiting(self, request: Request) -> _Waiting:
-        value = request.cookies.get(self._sign_in.cookie, "")
-        raw = self._sign_in.sealer.open(_KIND, value)
-        try:
-            if raw is None:
-                raise InvalidRequest("no sign-in waits in this browser", "state")
-            return msgspec.json.decode(raw, type=_Waiting)
-        except msgspec.DecodeError:
-            raise InvalidRequest("no sign-in waits in this browser", "state") from None
 
-
-def _once(request: Request) -> Mapping[str, str]:
-    """Return the query; what stands twice could be read in two ways.
-
-    Raises:
-        InvalidRequest: a name stands twice.
-    """
-    pairs = request.query_params.multi_items()
-    if len({name for name, _ in pairs}) != len(pairs):
-        raise InvalidRequest("a parameter stands twice", "request")
-    return dict(pairs)
-
-
-def _told(words: str, cookie: str | None = None) -> Response:
-    answer = HTMLResponse(
-        render(
-            "message.html", title="Not signed in", visit=None, root=ROOT, said=words
-        ),
-        403,
+def _told(words: str) -> Response:
+    page = render(
+        "message.html", title="Not signed in", visit=None, root=ROOT, said=words
     )
-    if cookie is not None:
-        answer.headers.append("set-cookie", cookie)
-    return answer
+    return HTMLResponse(page, 403)
 
 
 def _config(said: ConsoleSettings, settings: Settings) -> UpstreamConfig:

@@ -15,7 +15,7 @@ from grantledger.adapters.bootstrap.tracing import Asked, trace_token
 from grantledger.adapters.console.asking import said, time_of, uuid_of
 from grantledger.adapters.console.visitors import ROOT, Console, Visit, visited
 from grantledger.domain.bulk import Affected, BulkReceipt, Selection
-from grantledger.domain.errors import InvalidRequest
+from grantledger.domain.errors import Denied, InvalidRequest
 from grantledger.domain.grant_state import GrantState
 from grantledger.domain.policy import Operation
 from grantledger.domain.values import Secret, TokenFingerprint
@@ -99,7 +99,8 @@ async def _shown(visit: Visit, one: GrantTrace) -> dict[str, object]:
         "picture": Markup(graph.svg),  # noqa: S704 - see above
         "undrawn": graph.left_out,
         "dry": dry,
-        "may_revoke": visit.may(Operation.BULK_REVOKE, state.provider, state.subject),
+        "may_revoke": visit.console.opened.ledger.appends
+        and visit.may(Operation.BULK_REVOKE, state.provider, state.subject),
     }
 
 
@@ -113,6 +114,8 @@ async def revoke(visit: Visit) -> Response:
         raise InvalidRequest(f"{missing} is empty", missing)
     if form.get("sure") != "yes":
         raise InvalidRequest("say that you are sure: this cannot be undone", "sure")
+    if not visit.console.opened.ledger.appends:
+        raise Denied("this login may only read the ledger", "read_only")
     await visit.must(Operation.BULK_REVOKE)
     receipts: list[BulkReceipt] = [
         receipt

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Mapping, Sequence
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from grantledger.adapters.console.asking import (
-    one_of,
     position_of,
     rows_asked,
     said,
@@ -19,19 +18,14 @@ from grantledger.adapters.console.visitors import ROOT, Console, Visit, visited
 from grantledger.domain.audit import AuditOutcome
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.policy import Operation
-from grantledger.projections.exports.formats import MEDIA_TYPES, ExportFormat, writing
 
 PAGE_SIZE = 50
-_FORMATS = (ExportFormat.CSV, ExportFormat.NDJSON, ExportFormat.OCSF, ExportFormat.OTEL)
 _OUTCOMES = tuple(str(outcome) for outcome in AuditOutcome)
 
 
 def routes(console: Console) -> Sequence[BaseRoute]:
     """Return the route."""
-    return [
-        Route(f"{ROOT}/trail", visited(console, trail), methods=["GET"]),
-        Route(f"{ROOT}/export", visited(console, export), methods=["GET"]),
-    ]
+    return [Route(f"{ROOT}/trail", visited(console, trail), methods=["GET"])]
 
 
 async def trail(visit: Visit) -> Response:
@@ -55,28 +49,22 @@ async def trail(visit: Visit) -> Response:
         first=None if after is None else with_fields(query, after=None),
         size=page.size,
         complete=wanted.complete and visit.sees_all(Operation.AUDIT),
-        exports=_FORMATS if visit.may(Operation.EXPORT) else (),
         kept=with_fields(query, after=None),
+        proven=_proven(visit, query),
     )
 
 
-async def export(visit: Visit) -> Response:
-    """Answer `GET /console/export?format=csv&…`: the rows of a filtered view."""
-    query = visit.request.query_params
-    form = one_of(ExportFormat, said(query, "format"), "format") or ExportFormat.CSV
-    wanted = rows_asked(query)
-    reading = await visit.reading(AuditUse.EXPORT, wanted, f"export as {form}")
-    writer = writing(form)
+def _proven(visit: Visit, query: Mapping[str, str]) -> dict[str, str]:
+    """Return what a bundle of these rows is asked for with, none where there is none.
 
-    async def body() -> AsyncGenerator[bytes]:
-        yield writer.begin()
-        async for page in reading.rows():
-            yield writer.rows(page.rows)
-        yield writer.end()
-
-    kind = "csv" if form is ExportFormat.CSV else "ndjson"
-    return StreamingResponse(
-        body(),
-        media_type=MEDIA_TYPES[form],
-        headers={"Content-Disposition": f'attachment; filename="audit.{form}.{kind}"'},
-    )
+    A bundle is of a grant, of a user, or of all in a time: it holds every row of that,
+    and so all of these.
+    """
+    times = {name: query[name] for name in ("from", "until") if said(query, name)}
+    if said(query, "grant"):
+        return {"grant": query["grant"], **times}
+    if said(query, "subject"):
+        return {"provider": query["provider"], "subject": query["subject"], **times}
+    if "from" in times and visit.sees_all(Operation.EVIDENCE):
+        return times
+    return {}

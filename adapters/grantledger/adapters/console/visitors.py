@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -13,11 +13,15 @@ from grantledger.adapters.bootstrap.audit_reading import (
     OPERATIONS,
     Reading,
     admitted,
-    in_words,
+    on_record,
 )
 from grantledger.adapters.console.rendering import render
 from grantledger.adapters.console.sessions import ConsoleSession, Sessions
 from grantledger.adapters.http import bodies, problems
+from grantledger.adapters.http.callers import described
+from grantledger.adapters.http.edge import Edge
+from grantledger.adapters.http.identity import Identity
+from grantledger.adapters.http.streams import Streams
 from grantledger.adapters.settings import Settings
 from grantledger.adapters.upstream.signed import same
 from grantledger.domain.audit import AuditFilter
@@ -26,11 +30,22 @@ from grantledger.domain.errors import Denied, GrantledgerError, InvalidRequest
 from grantledger.domain.policy import Operation, Policy
 from grantledger.domain.requests import Caller
 from grantledger.domain.values import ActorKind
+from grantledger.projections.exports.formats import ExportFormat
 
 ROOT = "/console"
 ENDED = "console-session"
+ROW_FORMATS = (
+    ExportFormat.CSV,
+    ExportFormat.NDJSON,
+    ExportFormat.OCSF,
+    ExportFormat.OTEL,
+)
+GRANT_FORMATS = (ExportFormat.CSV, ExportFormat.NDJSON)
+"""How rows of the trail, and grants, are taken out."""
 MAX_FORM_BYTES = 65_536
-MAX_AGENT_LENGTH = 200
+SCRIPTED = "hx-request"
+"""A header of what the page asks for by itself; nothing is allowed for it."""
+_WHOLE = {"HX-Retarget": "#main", "HX-Reselect": "#main", "HX-Reswap": "outerHTML"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +57,35 @@ class Console:
         settings: of that broker.
         sessions: of its visitors.
         origin: of this console, as browsers write it.
+        edge: says from where a visitor comes; believes the proxies that it names.
+        streams: counts what takes long.
         sign_in: where a visitor without a session is sent; None: by link alone.
+        left: sessions that were ended here, where the ledger cannot be told.
     """
 
     opened: OpenBroker
     settings: Settings
     sessions: Sessions
     origin: str
+    edge: Edge
+    streams: Streams
     sign_in: str | None = None
+    left: set[bytes] = field(default_factory=set[bytes])
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One request of somebody who has signed in."""
+    """One request of somebody who has signed in.
+
+    Attributes:
+        behind: leaves without rows, where this login may not make them.
+    """
 
     console: Console
     request: Request
     session: ConsoleSession
     caller: Caller
+    behind: int = 0
 
     def may(
         self,
@@ -108,10 +134,8 @@ class Visit:
             Denied: some are not the visitor's to see.
         """
         await self.must(operation)
-        if not self.sees_all(operation):
-            error = Denied("this shows what is of every grant", "may_not_see_all")
-            await self.console.opened.broker.refused(self.caller, error)
-            raise error
+        if not self.session.local:
+            await self.console.opened.broker.authorise_all(self.caller, operation)
 
     async def reading(self, use: AuditUse, wanted: AuditFilter, how: str) -> Reading:
         """Return a reading of the audit trail, once it is allowed and on the record.
@@ -123,10 +147,8 @@ class Visit:
         broker, how = self.console.opened.broker, f"console: {how}"
         if not self.session.local:
             return await admitted(broker, self.caller, use, wanted, how)
-        await broker.audit_access.record(
-            self.caller, use, f"{how}: {in_words(wanted)}", grant_id=wanted.grant_id
-        )
         trail = self.console.opened.ledger
+        await on_record(broker, trail, self.caller, use, wanted, how)
         return Reading(trail, Policy.open(), self.caller, OPERATIONS[use], wanted)
 
     async def record(self, use: AuditUse, asked: str, **about: object) -> None:
@@ -157,7 +179,17 @@ class Visit:
     def page(self, template: str, title: str, **values: object) -> Response:
         """Return a page in the console's frame."""
         return HTMLResponse(
-            render(template, title=title, visit=self, root=ROOT, **values)
+            render(
+                template,
+                title=title,
+                visit=self,
+                root=ROOT,
+                may_export=self.may(Operation.EXPORT),
+                may_prove=self.may(Operation.EVIDENCE),
+                row_formats=ROW_FORMATS,
+                grant_formats=GRANT_FORMATS,
+                **values,
+            )
         )
 
 
@@ -173,6 +205,9 @@ def visited(console: Console, page: Page) -> Callable[[Request], Awaitable[Respo
             return unknown(console, request)
         visit = Visit(console, request, session, caller_of(request, session))
         try:
+            if not console.opened.ledger.appends:
+                lag = await console.opened.ledger.audit_lag()
+                visit = replace(visit, behind=lag.leaves)
             return await page(visit)
         except GrantledgerError as error:
             await console.opened.broker.refused(visit.caller, error)
@@ -183,6 +218,7 @@ def visited(console: Console, page: Page) -> Callable[[Request], Awaitable[Respo
                 code=error.code,
             )
             shown.status_code = problems.meaning_of(error).status
+            shown.headers.update(problems.retry_after(error))
             return shown
 
     return answer
@@ -192,13 +228,19 @@ async def session_of(console: Console, request: Request) -> ConsoleSession | Non
     """Return the session of a request, None where there is none or it was ended."""
     opened = console.opened
     session = console.sessions.current(request.cookies, opened.clock.now())
-    if session is None or await opened.ledger.duties.taken(ENDED, session.digest):
+    if session is None or session.digest in console.left:
         return None
-    return session
+    ended = await opened.ledger.duties.taken(ENDED, session.digest)
+    return None if ended else session
 
 
 def unknown(console: Console, request: Request) -> Response:
     """Return the way in."""
+    if SCRIPTED in request.headers:
+        # A script follows to no other origin, and nobody asked for a new sign-in.
+        shown = entrance(console, "Your session is over", 401)
+        shown.headers.update(_WHOLE)
+        return shown
     if console.sign_in is not None and request.method == "GET":
         return RedirectResponse(console.sign_in, 303)
     return entrance(console, "Sign in", 401)
@@ -233,11 +275,5 @@ async def form_of(request: Request, limit: int) -> dict[str, list[str]]:
 
 def caller_of(request: Request, session: ConsoleSession) -> Caller:
     """Return the visitor as the record knows it."""
-    agent = request.headers.get("user-agent", "")[:MAX_AGENT_LENGTH]
-    return Caller(
-        id=session.caller,
-        kind=ActorKind.ADMIN,
-        peer_ip=request.client.host if request.client else None,
-        user_agent="".join(c for c in agent if c.isprintable()) or None,
-        auth_method=session.method,
-    )
+    found = Identity(session.caller, session.method)
+    return described(request, found, ActorKind.ADMIN)

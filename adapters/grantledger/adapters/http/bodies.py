@@ -1,4 +1,4 @@
-"""Request bodies, read to a limit and parsed strictly.
+"""Request bodies and queries, read to a limit and parsed strictly.
 
 A body that is too long, of another type, or that says one thing twice is refused
 with the name of the field: what a proxy and this service could read differently is
@@ -19,6 +19,7 @@ from grantledger.domain.errors import InvalidRequest
 
 T = TypeVar("T")
 MAX_FIELDS = 64
+MAX_PARAMETERS = 32
 MAX_KNOWN = 1024
 MAX_KNOWN_BYTES = 1024
 FORM = "application/x-www-form-urlencoded"
@@ -75,6 +76,26 @@ def first_headers(request: Request) -> dict[bytes, bytes]:
     if found is None:
         found = scope[_FIRST] = dict(reversed(scope["headers"]))
     return found
+
+
+def query_of(request: Request) -> dict[str, str]:
+    """Return the query; what stands twice could be read in two ways.
+
+    Raises:
+        InvalidRequest: a name stands twice, or there are too many.
+    """
+    try:
+        pairs = parse_qsl(
+            request.scope["query_string"].decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=MAX_PARAMETERS,
+        )
+    except ValueError:
+        raise InvalidRequest("the query is no UTF-8 text", "request") from None
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise InvalidRequest("a parameter stands twice", "request")
+    return dict(pairs)
 
 
 class Known(Generic[T]):

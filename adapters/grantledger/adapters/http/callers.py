@@ -13,7 +13,7 @@ from grantledger.adapters.http.unauthenticated import NotAuthenticatedError
 from grantledger.domain.delegation import ActingParty
 from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.requests import Caller
-from grantledger.domain.values import Secret
+from grantledger.domain.values import ActorKind, Secret
 
 MAX_HEADER_LENGTH = 200
 MAX_DESCRIBED = 8
@@ -91,8 +91,13 @@ def _admitted(request: Request, edge: Edge, found: Identity) -> Caller:
     return caller
 
 
-def described(request: Request, found: Identity) -> Caller:
-    """Return the caller; what headers say is kept, and not believed."""
+def described(
+    request: Request, found: Identity, kind: ActorKind = ActorKind.SERVICE
+) -> Caller:
+    """Return the caller; what headers say is kept, and not believed.
+
+    One identity is of one kind.
+    """
     address = edge_of(request).address(request)
     said = _said(request)
     beside = (address, *said)
@@ -101,6 +106,7 @@ def described(request: Request, found: Identity) -> Caller:
         agent, correlation, forwarded, trace = said
         caller = Caller(
             id=found.id,
+            kind=kind,
             peer_ip=address,
             user_agent=_kept(agent),
             correlation_id=_kept(correlation),

@@ -11,21 +11,17 @@ counts in the browser that set out. What is no navigation is refused.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from dataclasses import replace
-from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from grantledger.adapters.http import pages
-from grantledger.adapters.http.browsers import Browsers, SignedIn, Waiting
+from grantledger.adapters.http import bodies, pages
+from grantledger.adapters.http.browsers import Browsers, SignedIn
 from grantledger.adapters.http.callers import described
 from grantledger.adapters.http.identity import Identity
 from grantledger.adapters.http.service import Service
-from grantledger.adapters.upstream.consent import SESSION_SECONDS, ConsentStart
-from grantledger.adapters.upstream.signed import same
+from grantledger.adapters.http.waiting import Waiting
 from grantledger.domain.errors import (
     ConfigurationError,
     GrantledgerError,
@@ -38,9 +34,6 @@ from grantledger.domain.values import ActorKind, GrantKey
 
 BROWSER = "connect:browser"
 """Who acts, as the record has it; no caller can be called so."""
-STATE = "consent-state"
-MAX_PARAMETERS = 32
-_CLOCKS_APART_SECONDS = 60
 _log = logging.getLogger("grantledger.http")
 
 
@@ -63,10 +56,10 @@ class ConsentRoutes:
         """Answer `GET /connect/{provider}/callback` (RFC 6749 section 4.1.2)."""
         over: list[str] = []
         try:
-            parameters = _parameters(request)
+            parameters = bodies.query_of(request)
             state = parameters.get("state", "")
             waiting = self._waiting(request, provider, state)
-            over.append(self._browsers.over(state))
+            over.append(self._browsers.consents.over(state))
             grant = await self._finish(request, waiting, parameters)
         except GrantledgerError as error:
             return _told(error, over)
@@ -84,7 +77,7 @@ class ConsentRoutes:
     async def _start(self, request: Request, provider: str) -> Response:
         _check_navigation(request)
         self._opened.broker.env.provider(provider)
-        said = _parameters(request)
+        said = bodies.query_of(request)
         label, return_to = said.get("label", "default"), said.get("return_to")
         check_key(GrantKey(provider, "whoever", label))
         if return_to is not None and return_to not in self._return_urls:
@@ -92,9 +85,10 @@ class ConsentRoutes:
         start = await self._opened.start_consent(
             provider, self._browsers.redirect_uri(provider)
         )
-        waiting = _carried(start, provider, label, return_to)
+        waiting = Waiting.of(start.session, provider, label, return_to)
         now = self._opened.clock.now()
-        return _sent(start.url, self._browsers.wait(waiting, request.cookies, now))
+        cookies = self._browsers.consents.wait(waiting, request.cookies, now)
+        return _sent(start.url, cookies)
 
     def _waiting(self, request: Request, provider: str, state: str) -> Waiting:
         """Return the consent that this answer is to.
@@ -103,8 +97,8 @@ class ConsentRoutes:
             InvalidRequest: none waits for it in this browser.
         """
         now = self._opened.clock.now()
-        found = self._browsers.waiting(state, request.cookies, now)
-        if found is None or not same(found.state, state):
+        found = self._browsers.consents.waiting(state, request.cookies, now)
+        if found is None:
             raise InvalidRequest("no consent waits here for this state", "state")
         if found.provider != provider:
             raise InvalidRequest("state is of another provider's consent", "state")
@@ -115,15 +109,7 @@ class ConsentRoutes:
     ) -> UserGrant:
         opened = self._opened
         await opened.ledger.writable()
-        # Before the code is redeemed: of two replicas with one answer, one goes on.
-        first = await opened.ledger.duties.take(
-            STATE,
-            hashlib.sha256(waiting.state.encode()).digest(),
-            opened.clock.now(),
-            SESSION_SECONDS + _CLOCKS_APART_SECONDS,
-        )
-        if not first:
-            raise InvalidRequest("this answer was taken before", "state")
+        await self._browsers.consents.take(opened, waiting)
         return await opened.finish_consent(
             browser_of(request),
             waiting.provider,
@@ -146,26 +132,7 @@ class ConsentRoutes:
 
 def browser_of(request: Request) -> Caller:
     """Return who acts in a browser: a user, whoever it is."""
-    return replace(
-        described(request, Identity(BROWSER, "browser_session")), kind=ActorKind.USER
-    )
-
-
-def _carried(
-    start: ConsentStart, provider: str, label: str, return_to: str | None
-) -> Waiting:
-    session = start.session
-    return Waiting(
-        provider=provider,
-        label=label,
-        return_to=return_to,
-        state=session.state.reveal(),
-        nonce=session.nonce.reveal(),
-        code_verifier=session.code_verifier.reveal(),
-        scopes=session.scopes,
-        resource=session.resource,
-        expires_at=session.expires_at,
-    )
+    return described(request, Identity(BROWSER, "browser_session"), ActorKind.USER)
 
 
 def _check_navigation(request: Request) -> None:
@@ -180,26 +147,6 @@ def _check_navigation(request: Request) -> None:
         or "prefetch" in said.get("sec-purpose", "")
     ):
         raise InvalidRequest("open this address as a page of its own", "request")
-
-
-def _parameters(request: Request) -> dict[str, str]:
-    """Return the query; what stands twice could be read in two ways.
-
-    Raises:
-        InvalidRequest: a name stands twice, or there are too many.
-    """
-    try:
-        pairs = parse_qsl(
-            request.scope["query_string"].decode("ascii"),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=MAX_PARAMETERS,
-        )
-    except ValueError:
-        raise InvalidRequest("the query is no UTF-8 text", "request") from None
-    if len({name for name, _ in pairs}) != len(pairs):
-        raise InvalidRequest("a parameter stands twice", "request")
-    return dict(pairs)
 
 
 def _sent(url: str, cookies: list[str]) -> Response:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from grantledger.adapters.bootstrap import OpenBroker
 from grantledger.adapters.http.identity import Authenticator
+from grantledger.adapters.http.streams import Streams
 from grantledger.adapters.http.transmitting import Transmitter
 from grantledger.adapters.settings import Settings
 
@@ -20,6 +21,7 @@ class Service:
         opened: stays open as long as the service runs.
         who: tells who calls.
         transmitters: who may send security events, by name.
+        streams: counts answers that take long.
         draining: set when the service stops: answers without an end do then.
     """
 
@@ -29,6 +31,7 @@ class Service:
     transmitters: Mapping[str, Transmitter] = field(
         default_factory=dict[str, Transmitter]
     )
+    streams: Streams = field(default_factory=Streams)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property

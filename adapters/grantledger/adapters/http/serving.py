@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
+    AsyncExitStack,
     ExitStack,
     asynccontextmanager,
     contextmanager,
@@ -21,7 +22,7 @@ from typing import cast
 import uvicorn
 from starlette.types import ASGIApp
 
-from grantledger.adapters.bootstrap import OpenBroker, open_broker
+from grantledger.adapters.bootstrap import open_broker
 from grantledger.adapters.bootstrap.watching import adding_up, sampling, watching
 from grantledger.adapters.http.app import build_app, with_beside
 from grantledger.adapters.http.edge import Edge
@@ -59,7 +60,7 @@ KEEP_ALIVE_SECONDS = 30
 COLLECT_AFTER = (10_000, 20, 50)
 
 
-Beside = Callable[[OpenBroker, Settings], AbstractAsyncContextManager[ASGIApp | None]]
+Beside = Callable[[Service], AbstractAsyncContextManager[ASGIApp | None]]
 """Opens what is served beside the service, below `/console`; None: nothing."""
 
 
@@ -178,9 +179,12 @@ async def serve_on(
             authenticator(settings, opened.clock, watch) as who,
             transmitters(settings, opened.clock) as senders,
             sampling(opened, settings, telemetry),
-            (beside or _nothing_beside)(opened, settings) as console,
+            AsyncExitStack() as beside_it,
         ):
             service = Service(opened, who, settings, senders)
+            console = await beside_it.enter_async_context(
+                (beside or _nothing_beside)(service)
+            )
             app = with_beside(build_app(service, telemetry), console)
             config = server_config(app, settings.file.http)
             bound = afterwards.enter_context(listeners)
@@ -193,7 +197,7 @@ async def serve_on(
 
 @asynccontextmanager
 async def _nothing_beside(
-    _opened: OpenBroker, _settings: Settings
+    _service: Service,
 ) -> AsyncGenerator[ASGIApp | None]:
     yield None
 

@@ -75,7 +75,11 @@ class AuditReads(Doing):
             and those of one leaf.
         examined: positions that are looked at for one page.
         brought: leaves whose rows a page waits for; of more it says so.
+        appends: whether this program's login may append. One that may only read sees
+            the rows that the replicas' workers have made.
     """
+
+    appends = True
 
     audited = 500
     made = 500
@@ -119,6 +123,13 @@ class AuditReads(Doing):
             lambda c: self._audit_page(c, wanted, after or BEFORE_ALL, limit)
         )
 
+    async def grants_of(self, wanted: AuditFilter) -> Sequence[UUID]:
+        """Return the grants of a subject; see `AuditTrail.grants_of`."""
+        await self._near()
+        return await self._read(
+            lambda c: self._of_subject(c, live_side(c)[0], wanted) or ()
+        )
+
     async def audit_lag(self) -> AuditLag:
         """Return how far the trail is behind; see `AuditTrail.audit_lag`."""
 
@@ -154,6 +165,8 @@ class AuditReads(Doing):
 
     async def _near(self) -> None:
         """Bring the trail up to the log, if that is not the work of minutes."""
+        if not self.appends:
+            return
         end = await self._read(log_size)
         behind = end - (await self._read(live_side))[1]
         if behind <= self.brought:

@@ -199,26 +199,26 @@ class Deciding:
         try:
             if isinstance(grant, LedgerLife):
                 return self._decide_life(work, grant)
-            return self._decide(work, grant)
+            return self._decide(work, grant, unit.holds_at)
         except self.failures:
             raise
         except Exception as cause:  # noqa: BLE001 - this unit's own, whatever it is
             # Nothing was written yet for it: the other units go on.
             return _own(cause, f"an event of grant {grant.id}")
 
-    def _decide(self, work: Work, grant: UserGrant) -> AppendVerdict:
+    def _decide(
+        self, work: Work, grant: UserGrant, holds_at: int | None
+    ) -> AppendVerdict:
         """Return the verdict; everything that a unit can spoil comes before writing."""
         writes = work.writes
         events = [e for e in grant.pending_events if isinstance(e, GrantEvent)]
         if not events:
             raise LedgerError(f"grant {grant.id} has nothing to append")
-        base = grant.stored_version
-        if self._newest_of(work, grant.id) != base:
-            return self._who_won(work, events[0])
+        lost = self._lost(work, grant, events[0], holds_at)
+        if lost is not None:
+            return lost
         wrapped: WrappedKey | None = None
-        if base == 0:
-            if self._known(work, grant):
-                return AppendVerdict.CONFLICT
+        if grant.stored_version == 0:
             key, wrapped = self._keys.make(grant.id)
         else:
             key = writes.key(grant.id)
@@ -252,6 +252,18 @@ class Deciding:
         self._newest[grant.id] = grant.version
         work.verdicts.changed.append(grant.id)
         return AppendVerdict.COMMITTED
+
+    def _lost(
+        self, work: Work, grant: UserGrant, first: GrantEvent, holds_at: int | None
+    ) -> AppendVerdict | None:
+        """Return the verdict on what is not as the unit's caller saw it, else None."""
+        if self._newest_of(work, grant.id) != grant.stored_version:
+            return self._who_won(work, first)
+        if holds_at not in {None, self._newest_of(work, LEDGER_STREAM)}:
+            return AppendVerdict.CONFLICT
+        if grant.stored_version == 0 and self._known(work, grant):
+            return AppendVerdict.CONFLICT
+        return None
 
     def _decide_life(self, work: Work, life: LedgerLife) -> AppendVerdict:
         """Return the verdict on the ledger's own events, sealed under its own key."""

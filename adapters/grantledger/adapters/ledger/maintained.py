@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -73,6 +74,9 @@ class Maintained(Doing):
 
     _rows: GrantRows
     _sql: LogSql
+    # How far the log was followed, and what was dropped the last time.
+    _followed: int | None = None
+    _dropped: tuple[UUID, ...] = ()
 
     # -- what a store provides
 
@@ -113,6 +117,22 @@ class Maintained(Doing):
         parts = await self._in_thread(lambda: self._destroy(grant_id))
         self._rows.forget(grant_id)
         return parts
+
+    async def forget_erased(self) -> Sequence[UUID]:
+        """Drop the data keys of what was erased; see `Maintenance.forget_erased`."""
+        size = await self._read(log_size)
+        start = size if self._followed is None else self._followed
+        found: list[UUID] = []
+        while start < size:
+            end = min(start + WINDOW, size)
+            found += await self._read(partial(self._erased_in, start, end))
+            start = end
+        self._followed = size
+        # Once more: who read an older state may have opened a key since.
+        for grant_id in (*self._dropped, *found):
+            self._rows.forget(grant_id)
+        self._dropped = tuple(found)
+        return found
 
     async def prunable(
         self, before: datetime, outcomes: Sequence[Outcome], now: datetime
@@ -214,6 +234,15 @@ class Maintained(Doing):
             for row in c.fetchall()
             if row[1]
         ]
+
+    def _erased_in(self, start: int, end: int, c: Cursor) -> list[UUID]:
+        c.execute(
+            f"SELECT {self._sql.stream} FROM stored_events e"  # noqa: S608 - constants only
+            f" WHERE e.{self._sql.number} > ? AND e.{self._sql.number} <= ?"
+            " AND e.topic = ?",
+            (start, end, Erased.TOPIC),
+        )
+        return [UUID(hex=row[0]) for row in c.fetchall()]
 
     def _erasures(self, c: Cursor, joined: str) -> list[Erasure]:
         c.execute(

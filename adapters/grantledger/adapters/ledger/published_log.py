@@ -18,7 +18,7 @@ from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.ledger.doing import InThread, Reads
 from grantledger.adapters.ledger.reading import LogSql, log_size
-from grantledger.adapters.ledger.rows import from_micros
+from grantledger.adapters.ledger.rows import from_micros, micros
 from grantledger.domain.errors import IntegrityError, InvalidRequest
 from grantledger.projections.cosigning import Cosignature
 from grantledger.projections.proofs import (
@@ -27,6 +27,7 @@ from grantledger.projections.proofs import (
     consistency_proof,
     inclusion_proof,
     range_proof,
+    subtree_root,
 )
 from grantledger.projections.tiles import (
     TILE_WIDTH,
@@ -34,6 +35,7 @@ from grantledger.projections.tiles import (
     TileHashes,
     nodes_at,
 )
+from grantledger.projections.transparency import EMPTY_ROOT
 
 T = TypeVar("T")
 TILES_AT_ONCE = 32
@@ -83,7 +85,13 @@ class PublishedLog(ABC):
         read: reads in a transaction.
         in_thread: runs what writes.
         sql: how the store says it.
+
+    Attributes:
+        appends: whether this program's login may write; without, the roots of tiles
+            that others have not stored are made for each proof.
     """
+
+    appends = True
 
     def __init__(self, read: Reads, in_thread: InThread, sql: LogSql) -> None:
         self._read = read
@@ -112,7 +120,7 @@ class PublishedLog(ABC):
     async def complete(self) -> int:
         """Store the roots of all full tiles; return how many leaves the log has."""
         size = await self._read(log_size)
-        if size // TILE_WIDTH <= self._complete:
+        if size // TILE_WIDTH <= self._complete or not self.appends:
             return size
         level = 1
         while want := nodes_at(level, size):
@@ -229,6 +237,16 @@ class PublishedLog(ABC):
             size, lambda hashes: range_proof(first, end, size, hashes)
         )
 
+    async def root(self, size: int) -> bytes:
+        """Return the root that the log had with so many leaves.
+
+        Raises:
+            InvalidRequest: it never had so many.
+        """
+        if size == 0:
+            return EMPTY_ROOT
+        return await self._proof(size, lambda hashes: subtree_root(0, size, hashes))
+
     async def _proof(self, size: int, make: Callable[[Hashes], T]) -> T:
         def read(c: Cursor) -> T:
             there = log_size(c)
@@ -265,6 +283,18 @@ class PublishedLog(ABC):
         """Return the newest checkpoint of an origin, None before the first."""
         return await self._read(
             lambda c: self._one(c, "origin = ? ORDER BY size DESC LIMIT 1", origin)
+        )
+
+    async def newest_at(self, origin: str, size: int, at: datetime) -> Published | None:
+        """Return the newest of at most `size` leaves that was published by a time."""
+        return await self._read(
+            lambda c: self._one(
+                c,
+                "origin = ? AND size <= ? AND at <= ? ORDER BY size DESC LIMIT 1",
+                origin,
+                size,
+                micros(at),
+            )
         )
 
     async def published(self, origin: str, size: int) -> Published | None:

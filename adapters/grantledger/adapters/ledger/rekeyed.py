@@ -75,16 +75,29 @@ class Rekeyed(Doing):
     async def rewrap(self) -> int:
         """Wrap every data key with the active key; return how many were not.
 
+        In one go from the lowest grant id to the highest: what others wrap with an
+        older key behind it is left to the next.
+
         Raises:
             WrongKey: the ring does not open one; it is named.
             LedgerReadOnly: this process may not.
         """
         await self._in_thread(self._ready)
-        done = 0
+        done, after = 0, ""
         while True:
-            rows = await self._read(self._old_keys)
+
+            def page(c: Cursor, after: str = after) -> list[Any]:
+                c.execute(
+                    "SELECT dek_id, grant_id, kek_id, wrapped FROM data_keys"
+                    " WHERE kek_id <> ? AND grant_id > ? ORDER BY grant_id LIMIT ?",
+                    (self._rows.wrapping, after, BATCH),
+                )
+                return list(c.fetchall())
+
+            rows = await self._read(page)
             if not rows:
                 return done
+            after = rows[-1][1]
             keys = [
                 Rewrapped(row[1], bytes(row[3]), *self._rows.rewrapped(row))
                 for row in rows
@@ -207,11 +220,3 @@ class Rekeyed(Doing):
             return c.fetchone() is not None
 
         return await self._read(read)
-
-    def _old_keys(self, c: Cursor) -> list[Any]:
-        c.execute(
-            "SELECT dek_id, grant_id, kek_id, wrapped FROM data_keys"
-            " WHERE kek_id <> ? ORDER BY grant_id LIMIT ?",
-            (self._rows.wrapping, BATCH),
-        )
-        return list(c.fetchall())

@@ -35,10 +35,8 @@ from grantledger.adapters.ledger.tallying import Tallies
 from grantledger.adapters.ledger.units import AppendUnit
 from grantledger.adapters.ledger.waiting import Waiting
 from grantledger.domain.errors import GrantledgerError, IntegrityError, Unavailable
-from grantledger.domain.event_base import GrantEvent
-from grantledger.domain.journal import AccessEntry, AccessRecorded
+from grantledger.domain.journal import AccessEntry
 from grantledger.domain.ledger_life import LedgerLife
-from grantledger.domain.legal_hold import LegalHold
 from grantledger.domain.ports import AppendVerdict, Clock, Lane, Recorded
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import GrantKey, Outcome
@@ -156,10 +154,11 @@ class StoredLedger(FleetReads, AuditReads, Rebuilds, Rekeyed, Maintained, Tallie
         lane: Lane = Lane.ORDINARY,
         *,
         lease_over: datetime | None = None,
+        holds_at: int | None = None,
     ) -> AppendVerdict:
         """Store pending events and row; see `ports.Ledger.append`."""
         self.memory.admit()
-        return await self._writer.append(AppendUnit(grant, lease_over), lane)
+        return await self._writer.append(AppendUnit(grant, lease_over, holds_at), lane)
 
     async def record(self, entry: AccessEntry) -> Recorded:
         """Store a journal entry; see `ports.Ledger.record`."""
@@ -193,7 +192,7 @@ class StoredLedger(FleetReads, AuditReads, Rebuilds, Rekeyed, Maintained, Tallie
     async def hand_outs(self, grant_id: UUID, at: datetime) -> Sequence[AccessEntry]:
         """Return entries whose tokens live on; see `ports.Ledger.hand_outs`."""
         entries = await self._read(
-            lambda c: self._leaves.journal_of(c, grant_id, live_after=micros(at))
+            lambda c: list(self._leaves.journal_of(c, grant_id, live_after=micros(at)))
         )
         return [
             entry
@@ -248,23 +247,6 @@ class StoredLedger(FleetReads, AuditReads, Rebuilds, Rekeyed, Maintained, Tallie
 
         return await self._read(read)
 
-    async def history(
-        self, grant_id: UUID
-    ) -> list[tuple[int, GrantEvent | AccessRecorded]]:
-        """Return (leaf index, event) of a grant in log order, its journal included.
-
-        Of a journal event, the entries of this grant alone.
-        """
-
-        def read(c: Cursor) -> list[tuple[int, GrantEvent | AccessRecorded]]:
-            found: list[tuple[int, GrantEvent | AccessRecorded]] = [
-                *self._leaves.events_of(c, grant_id),
-                *self._leaves.journal_of(c, grant_id, live_after=None),
-            ]
-            return sorted(found, key=lambda pair: pair[0])
-
-        return await self._read(read)
-
     async def replay(self, grant_id: UUID) -> UserGrant | None:
         """Return the grant rebuilt from its events alone."""
 
@@ -314,10 +296,6 @@ class StoredLedger(FleetReads, AuditReads, Rebuilds, Rekeyed, Maintained, Tallie
     def user_digest(self, provider: str, subject: str) -> str:
         """Return what stands for a user in a legal hold."""
         return self._rows.user_digest(provider, subject)
-
-    async def holds(self) -> Sequence[LegalHold]:
-        """Return the legal holds in force; see `Maintenance.holds`."""
-        return (await self.life()).state.holds
 
     async def log(self, *sizes: int) -> LogView:
         """Return the log's head, and the leaves that ended it at these sizes."""

@@ -19,10 +19,15 @@ class AppendUnit:
     """A grant's pending events, to be stored at the version after its stored one.
 
     Likewise the ledger's own, which have no row.
+
+    Attributes:
+        lease_over: only past this time.
+        holds_at: only while the ledger's own stream is at this version.
     """
 
     grant: UserGrant | LedgerLife
     lease_over: datetime | None = None
+    holds_at: int | None = None
 
 
 @dataclass(slots=True)

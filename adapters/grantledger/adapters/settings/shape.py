@@ -44,6 +44,8 @@ class LedgerSettings(_Settings):
         backup_days: how long backups are kept, for receipts; archive_days likewise
             of archived write-ahead logs.
         guard: what this replica last saw of the log, kept outside the database.
+        readings: where a login that may only read records what was read, outside the
+            database.
         queue_limit: appends, and likewise entries, that wait at most.
         hand_outs_per_second: of one caller; denials likewise.
     """
@@ -58,6 +60,7 @@ class LedgerSettings(_Settings):
     backup_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] | None = None
     archive_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] | None = None
     guard: Text | None = None
+    readings: Text | None = None
     queue_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 8192
     hand_outs_per_second: Annotated[float, msgspec.Meta(ge=1, le=1e9)] = 10_000.0
     denials_per_second: Annotated[float, msgspec.Meta(ge=1, le=1e6)] = 10.0

@@ -66,9 +66,12 @@ class PassedLedger:
         lane: Lane = Lane.ORDINARY,
         *,
         lease_over: datetime | None = None,
+        holds_at: int | None = None,
     ) -> AppendVerdict:
         """Pass on."""
-        return await self._ledger.append(grant, lane, lease_over=lease_over)
+        return await self._ledger.append(
+            grant, lane, lease_over=lease_over, holds_at=holds_at
+        )
 
     async def record(self, entry: AccessEntry) -> Recorded:
         """Pass on."""
@@ -106,10 +109,13 @@ class TracedLedger(PassedLedger):
         lane: Lane = Lane.ORDINARY,
         *,
         lease_over: datetime | None = None,
+        holds_at: int | None = None,
     ) -> AppendVerdict:
         """Append, in a span."""
         with self._spans.ledger("append"):
-            return await self._ledger.append(grant, lane, lease_over=lease_over)
+            return await self._ledger.append(
+                grant, lane, lease_over=lease_over, holds_at=holds_at
+            )
 
     async def record(self, entry: AccessEntry) -> Recorded:
         """Record, in a span."""

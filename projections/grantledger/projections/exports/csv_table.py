@@ -23,17 +23,19 @@ RUNS = frozenset("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")
 
 def header() -> bytes:
     """Return the first line."""
-    return _lines([[column.name for column in COLUMNS]])
+    return table([[column.name for column in COLUMNS]])
 
 
 def csv_rows(rows: Iterable[AuditRow]) -> bytes:
     """Return lines, one a row; of several texts in a cell each is on its own line."""
-    return _lines([_cell(column.of(row)) for column in COLUMNS] for row in rows)
+    return table([column.of(row) for column in COLUMNS] for row in rows)
 
 
-def _lines(cells: Iterable[Iterable[str]]) -> bytes:
+def table(lines: Iterable[Iterable[Cell]]) -> bytes:
+    """Return lines of these cells."""
     said = io.StringIO()
-    csv.writer(said, quoting=csv.QUOTE_ALL).writerows(cells)
+    safely = ([_cell(value) for value in line] for line in lines)
+    csv.writer(said, quoting=csv.QUOTE_ALL).writerows(safely)
     return said.getvalue().encode("utf-8", "backslashreplace")
 
 

@@ -111,13 +111,14 @@
       : "It does not hold: keep this page, and tell who answers for the ledger.");
   }
 
-  for (const button of document.querySelectorAll("button[data-verify]")) {
-    button.addEventListener("click", async () => {
-      const list = document.getElementById("verified");
-      button.disabled = true;
-      try { await verify(button.dataset.verify, list); }
-      catch (error) { say(list, false, `It could not be checked: ${error.message}.`); }
-      finally { button.disabled = false; button.focus(); }
-    });
-  }
+  // Whichever button, now there or opened later.
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("button[data-verify]");
+    if (!button) { return; }
+    const list = button.closest("section").querySelector(".checks");
+    button.disabled = true;
+    try { await verify(button.dataset.verify, list); }
+    catch (error) { say(list, false, `It could not be checked: ${error.message}.`); }
+    finally { button.disabled = false; button.focus(); }
+  });
 })();

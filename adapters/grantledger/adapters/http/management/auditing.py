@@ -10,15 +10,13 @@ import asyncio
 import base64
 import binascii
 import struct
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import fields, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from grantledger.adapters.bootstrap.audit_reading import (
     POLL_SECONDS,
@@ -27,90 +25,47 @@ from grantledger.adapters.bootstrap.audit_reading import (
     position_of,
     position_text,
 )
-from grantledger.adapters.http.guarding import noticed, told
+from grantledger.adapters.http.exporting import rows_file
+from grantledger.adapters.http.guarding import told
 from grantledger.adapters.http.management import audit_models as models
 from grantledger.adapters.http.management.asking import (
     Calling,
     body_of,
     body_schema,
 )
+from grantledger.adapters.http.negotiating import preferred
 from grantledger.adapters.http.service import Service
+from grantledger.adapters.http.streams import Streamed
 from grantledger.domain.audit import (
     OF_EVENT,
     AuditFilter,
-    AuditPage,
     AuditPosition,
     AuditRow,
 )
 from grantledger.domain.audit_access import AuditUse
-from grantledger.domain.errors import GrantledgerError, InvalidRequest, RateLimited
+from grantledger.domain.errors import GrantledgerError, InvalidRequest
 from grantledger.domain.requests import Caller
 from grantledger.domain.values import TokenFingerprint
-from grantledger.projections.exports.formats import (
-    MEDIA_TYPES,
-    ExportFormat,
-    Writing,
-    writing,
-)
+from grantledger.projections.exports.formats import MEDIA_TYPES, ExportFormat
 from grantledger.projections.exports.rows import row_data, row_line
 
 PATH = "/v1/audit"
 JSON, SSE = "application/json", "text/event-stream"
-MAX_STREAMS = 16
 HEARTBEAT_SECONDS = 15.0
 RETRY = b"retry: 3000\n\n"
 _CURSOR = struct.Struct(">qiq")
-_BY_TYPE = {
-    MEDIA_TYPES[form].partition(";")[0]: form
-    for form in (ExportFormat.NDJSON, ExportFormat.CSV, ExportFormat.PARQUET)
+_BY_TYPE: dict[str, ExportFormat | Literal["json", "events"]] = {
+    JSON: "json",
+    **{kind: form for form, kind in MEDIA_TYPES.items()},
+    SSE: "events",
 }
+"""How each media type is answered, the one for who names none first."""
 _CONTENT: dict[str, Any] = {
+    **{kind.partition(";")[0]: {} for kind in _BY_TYPE},
     JSON: {"schema": {"$ref": "#/components/schemas/AuditPageOut"}},
     SSE: {"schema": {"type": "string"}},
-    **{kind: {} for kind in _BY_TYPE},
 }
 _Body = Annotated[models.AuditAsked, Depends(body_of(models.AuditAsked))]
-
-
-class Streams:
-    """Counts answers that take long, and refuses one that is too many."""
-
-    def __init__(self, most: int = MAX_STREAMS) -> None:
-        self._left = most
-
-    def take(self) -> None:
-        """Take a place; `Streamed` gives it back.
-
-        Raises:
-            RateLimited: there is none.
-        """
-        if self._left <= 0:
-            raise RateLimited("too many exports and followers at once", 10.0)
-        self._left -= 1
-
-    def give_back(self) -> None:
-        """Give it back."""
-        self._left += 1
-
-
-class Streamed(StreamingResponse):
-    """An answer that takes a place among the streams until it has ended."""
-
-    def __init__(
-        self,
-        content: AsyncIterator[bytes],
-        streams: Streams,
-        **said: Any,  # noqa: ANN401 - as Starlette takes them
-    ) -> None:
-        super().__init__(content, **said)
-        self._streams = streams
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._streams.give_back()
 
 
 def add_to(router: APIRouter, service: Service) -> None:
@@ -148,16 +103,15 @@ class Auditing:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._broker = service.opened.broker
-        self._streams = Streams()
 
     async def answer(
         self, request: Request, caller: Caller, said: models.AuditAsked
     ) -> Response:
         """Answer in the form that is asked for."""
-        accepted = _accepted(request)
-        if said.format is None and SSE in accepted:
+        accept = ",".join(request.headers.getlist("accept"))
+        form = said.format or _BY_TYPE[preferred(accept, list(_BY_TYPE))]
+        if form == "events":
             return await self._followed(request, caller, said)
-        form = said.format or _form_of(accepted)
         if isinstance(form, ExportFormat):
             return await self._exported(caller, said, form)
         return await self._page(caller, said)
@@ -191,23 +145,10 @@ class Auditing:
     ) -> Response:
         _no_cursor(said)
         wanted = filter_of(said)
-        writer = writing(form)
         reading = await admitted(
             self._broker, caller, AuditUse.EXPORT, wanted, str(form)
         )
-        self._streams.take()
-        try:
-            pages = reading.rows()
-            # What cannot be read at all is refused in its own words.
-            first = await anext(pages)
-        except BaseException:
-            self._streams.give_back()
-            raise
-        return Streamed(
-            _written(first, pages, writer),
-            self._streams,
-            media_type=MEDIA_TYPES[form],
-        )
+        return await rows_file(reading.rows(), form, self._service.streams)
 
     # -- what comes
 
@@ -223,10 +164,11 @@ class Auditing:
         reading = await admitted(
             self._broker, caller, AuditUse.FOLLOW, wanted, "followed"
         )
-        self._streams.take()
+        streams = self._service.streams
+        streams.take()
         return Streamed(
             self._events(reading, begin),
-            self._streams,
+            streams,
             media_type=SSE,
             headers={"X-Accel-Buffering": "no"},
         )
@@ -271,24 +213,6 @@ def _event(row: AuditRow) -> bytes:
     return b"id: %s\nevent: audit\ndata: %s\n" % (at, row_line(row))
 
 
-async def _written(
-    first: AuditPage, pages: AsyncGenerator[AuditPage], writer: Writing
-) -> AsyncGenerator[bytes]:
-    """Yield the file; what fails cuts it off, so that nobody takes it for whole."""
-    try:
-        async with aclosing(pages):
-            yield writer.begin() + writer.rows(first.rows)
-            async for page in pages:
-                yield writer.rows(page.rows)
-            yield writer.end()
-    except GrantledgerError as error:
-        told(error)
-        raise
-    except Exception as error:
-        noticed(error)
-        raise
-
-
 def filter_of(said: models.AuditAsked) -> AuditFilter:
     """Return the filter that a request says.
 
@@ -305,29 +229,6 @@ def filter_of(said: models.AuditAsked) -> AuditFilter:
 def _no_cursor(said: models.AuditAsked) -> None:
     if said.cursor is not None:
         raise InvalidRequest("a cursor is of pages of JSON", "cursor")
-
-
-def _accepted(request: Request) -> list[str]:
-    """Return the media types of Accept, the most wanted first."""
-    ranked: list[tuple[float, str]] = []
-    for part in request.headers.get("accept", "").split(",")[:16]:
-        kind, _, rest = part.partition(";")
-        quality = 1.0
-        name, _, value = rest.strip().partition("=")
-        if name == "q":
-            with suppress(ValueError):
-                quality = float(value)
-        ranked.append((-quality, kind.strip().lower()))
-    return [kind for _, kind in sorted(ranked, key=lambda one: one[0])]
-
-
-def _form_of(accepted: list[str]) -> ExportFormat | str:
-    for kind in accepted:
-        if kind in _BY_TYPE:
-            return _BY_TYPE[kind]
-        if kind in {JSON, "application/*", "*/*"}:
-            break
-    return "json"
 
 
 def _cursor(after: AuditPosition, below: int) -> str:

@@ -34,7 +34,7 @@ from grantledger.domain.values import (
     RevocationReason,
     TokenKind,
 )
-from grantledger.projections.inquiry import MAX_DAYS
+from grantledger.projections.inquiry import DEFAULT_DAYS, MAX_DAYS
 
 MAX_TOKEN_LENGTH = 16 * 1024
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
@@ -165,7 +165,7 @@ class QuestionIn(Asked):
     """What a question is about; which of it is needed, the question says.
 
     Attributes:
-        at: the moment that it turns on; now by default.
+        at: the moment that it turns on; for `unused` now by default.
         recorded_from, recorded_until: when what is looked at was recorded.
         caller: id of a service; `address` as the broker saw it.
         key_id: of a fingerprint key.
@@ -181,7 +181,7 @@ class QuestionIn(Asked):
         str | Unsaid, Field(min_length=1, max_length=MAX_ADDRESS_LENGTH)
     ] = None
     key_id: Name | Unsaid = None
-    days: Annotated[int, Field(ge=1, le=MAX_DAYS)] = 90
+    days: Annotated[int, Field(ge=1, le=MAX_DAYS)] = DEFAULT_DAYS
 
 
 class BulkRevoke(Asked):

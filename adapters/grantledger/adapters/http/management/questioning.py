@@ -94,7 +94,7 @@ def add_to(router: APIRouter, service: Service) -> None:
         await broker.authorise(caller, Operation.AUDIT)
         asked = Asked(
             grant_id=said.grant_id,
-            at=said.at or broker.env.clock.now(),
+            at=said.at,
             since=said.recorded_from,
             until=said.recorded_until,
             caller=said.caller,

@@ -1,16 +1,18 @@
 """A ledger moved from a file to a schema, whatever interrupts it, in whatever order.
 
 Copied first, while brokers go on with the source, until hardly anything is left. Then,
-under the source's write lock, the rest; both logs are compared; and the source says in
-its own log where it went, and is closed. What that added is copied last, and the target
-becomes a ledger. Before the source is closed only the source can be written, after it
-neither, and at the end only the target: at no instant are there two. Run again, a copy
-that was cut off goes on where the target ends.
+under the source's write lock, the rest; where much was written while that was waited
+for, it is given back and the copy goes on. Both logs are compared, and the source says
+in its own log where it went, and is closed. What that added is copied last, and the
+target becomes a ledger. Before the source is closed only the source can be written,
+after it neither, and at the end only the target: at no instant are there two. Run
+again, a copy that was cut off goes on where the target ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -20,11 +22,17 @@ from grantledger.adapters.ledger.copying.batches import AS_A_WHOLE, WITH_LEAVES,
 from grantledger.adapters.ledger.copying.source import CopySource, SourceState
 from grantledger.adapters.ledger.copying.target import CopyTarget
 from grantledger.domain.context import Context
-from grantledger.domain.errors import IntegrityError, LedgerClosed
+from grantledger.domain.errors import IntegrityError, LedgerClosed, Unavailable
 from grantledger.projections.transparency import CompactRange
 
 TAIL_LEAVES = 500
 """What is left for the time under the source's lock, at most."""
+ROUNDS = 50
+"""How often the copy goes up to where the source was, until so little is left.
+
+Ten million leaves take 7 rounds where a fifth of what is copied is written meanwhile,
+and 45 where four fifths are.
+"""
 
 
 class Step(StrEnum):
@@ -73,6 +81,8 @@ def move_ledger(
     target: CopyTarget,
     context: Callable[[], Context],
     tell: Tell = lambda _step, _done, _of: None,
+    *,
+    rounds: int = ROUNDS,
 ) -> Copied:
     """Make the target the ledger that the source was; the source takes no more writes.
 
@@ -81,13 +91,15 @@ def move_ledger(
         target: empty, or with a part of the very same source.
         context: who moves it; its time is read under the source's lock.
         tell: of each step.
+        rounds: see `ROUNDS`.
 
     Raises:
         IntegrityError: a leaf of the source does not prove itself, or one of the target
             is not the source's; the source stays as it was.
         LedgerError: the target holds something else.
         LedgerClosed: the source was moved elsewhere.
-        Unavailable: one of the two cannot be used now; run it again.
+        Unavailable: one of the two cannot be used now, or the source is written to
+            faster than it is copied; it goes on as it was: run it again.
     """
     name = target.place.name
     with source.reading() as c:
@@ -104,8 +116,7 @@ def move_ledger(
     copying = _Copying(source, target, claim.size, tell)
     tell(Step.CLAIMED, claim.size, state.size)
     if state.moved_to is None:
-        copying.nearly_all()
-        with source.locked() as c:
+        with copying.nearly_all(rounds) as c:
             copying.said(Step.LOCKED)
             copying.all_of_it(c)
             source.move(c, context(), name)
@@ -152,13 +163,40 @@ class _Copying:
     def said(self, step: Step) -> None:
         self._tell(step, self.tree.size, self._of)
 
-    def nearly_all(self) -> None:
-        """Copy until little is left, each portion in a short view of its own."""
+    @contextmanager
+    def nearly_all(self, rounds: int) -> Generator[SQLiteCursor]:
+        """Copy until little is left, and yield a cursor under the source's lock.
+
+        Raises:
+            Unavailable: after so many rounds more than `TAIL_LEAVES` are left.
+        """
+        for _ in range(rounds):
+            if self._up_to_now() > TAIL_LEAVES:
+                continue
+            with self._source.locked() as c:
+                # Others may have written for as long as the lock was waited for.
+                if self._left(c) <= TAIL_LEAVES:
+                    yield c
+                    return
+        raise Unavailable(
+            f"{self._source.path} is written to as fast as it is copied: "
+            f"{self._of - self.tree.size} leaves are left after {rounds} rounds, and "
+            f"{TAIL_LEAVES} at most are copied under its lock; run it again while less "
+            "is written"
+        )
+
+    def _up_to_now(self) -> int:
+        """Copy up to where the source is now; return how many leaves it has since.
+
+        Each portion in a short view of its own.
+        """
+        end: int | None = None
         while True:
             with self._source.reading() as c:
                 left = self._left(c)
-                if left <= TAIL_LEAVES:
-                    return
+                end = self._of if end is None else end
+                if left <= TAIL_LEAVES or self.tree.size >= end:
+                    return left
                 portion, columns = self._read(c)
             self._send(portion, columns)
 

@@ -144,10 +144,10 @@ class PostgresLedger(StoredLedger):
             Unavailable: the server cannot be reached.
         """
         try:
-            _take_up(place, ring, clock)
+            appends = _take_up(place, ring, clock)
             if listen and listen_at is not None:
                 can_listen(listen_at)
-            return cls(
+            ledger = cls(
                 place,
                 ring,
                 clock,
@@ -162,6 +162,8 @@ class PostgresLedger(StoredLedger):
             )
         except STORAGE_ERRORS as cause:
             raise translated(cause, place.name) from cause
+        ledger.appends = ledger.published.appends = appends
+        return ledger
 
     # -- what `StoredLedger` builds on
 
@@ -283,10 +285,13 @@ class PostgresLedger(StoredLedger):
         self._connections.close()
 
 
-def _take_up(place: Place, ring: KeyRing, clock: DatabaseClock) -> None:
+def _take_up(place: Place, ring: KeyRing, clock: DatabaseClock) -> bool:
     """See that there is a ledger that this ring opens; remember the ring's new keys.
 
     The clock is told the time.
+
+    Returns:
+        Whether this login may append.
     """
     with place.connect() as connection:
         # A standby can be read.
@@ -294,10 +299,11 @@ def _take_up(place: Place, ring: KeyRing, clock: DatabaseClock) -> None:
             schema.check(connection, place)
             clock.told(server_time(connection))
             stored = schema.key_checks(connection)
+            appends = schema.may_append(connection)
         ring.verify_check_values(stored)
         newer = [pair for pair in ring.check_values().items() if pair[0] not in stored]
-        if not newer:
-            return
+        if not newer or (stored and not appends):
+            return appends
         ids, values = zip(*newer, strict=True)
         with place.writing(connection):
             connection.execute(
@@ -305,3 +311,4 @@ def _take_up(place: Place, ring: KeyRing, clock: DatabaseClock) -> None:
             )
             # Another replica, with another ring, may have been faster.
             ring.verify_check_values(schema.key_checks(connection))
+    return appends

@@ -1,4 +1,4 @@
--- Four roles for one ledger, and what each may do. For a database administrator, who
+-- Five roles for one ledger, and what each may do. For a database administrator, who
 -- has it with the schema before it in one file:
 --
 --   grantledger migrate --print-sql --schema grantledger > grantledger.sql
@@ -17,6 +17,8 @@
 -- grantledger_maintenance  reads, and executes the functions that erase and prune what
 --                          the log says is erased or pruned; VACUUMs (PostgreSQL 17+)
 -- grantledger_auditor      reads, and nothing else; keys and ciphertexts are not for it
+-- grantledger_reader       reads everything, and nothing else; with the key ring it shows
+--                          what is sealed, such as `grantledger console` does
 DO $roles$
 DECLARE
     role text;
@@ -28,7 +30,7 @@ BEGIN
     END IF;
     FOREACH role IN ARRAY ARRAY[
         'grantledger_owner', 'grantledger_app', 'grantledger_maintenance',
-        'grantledger_auditor'
+        'grantledger_auditor', 'grantledger_reader'
     ] LOOP
         IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = role) THEN
             EXECUTE format('CREATE ROLE %I NOLOGIN', role);
@@ -44,11 +46,12 @@ BEGIN
         EXECUTE format('ALTER TABLE %s OWNER TO grantledger_owner', thing.name);
         EXECUTE format(
             'REVOKE ALL ON TABLE %s FROM PUBLIC, grantledger_app, '
-            'grantledger_maintenance, grantledger_auditor', thing.name
+            'grantledger_maintenance, grantledger_auditor, grantledger_reader',
+            thing.name
         );
         EXECUTE format(
-            'GRANT SELECT ON TABLE %s TO grantledger_app, grantledger_maintenance',
-            thing.name
+            'GRANT SELECT ON TABLE %s TO grantledger_app, grantledger_maintenance, '
+            'grantledger_reader', thing.name
         );
     END LOOP;
     FOR thing IN
@@ -58,13 +61,14 @@ BEGIN
         EXECUTE format('ALTER FUNCTION %s OWNER TO grantledger_owner', thing.name);
         EXECUTE format(
             'REVOKE ALL ON FUNCTION %s FROM PUBLIC, grantledger_app, '
-            'grantledger_maintenance, grantledger_auditor', thing.name
+            'grantledger_maintenance, grantledger_auditor, grantledger_reader',
+            thing.name
         );
     END LOOP;
     EXECUTE format('REVOKE ALL ON SCHEMA %I FROM PUBLIC', home);
     EXECUTE format(
         'GRANT USAGE ON SCHEMA %I TO grantledger_app, grantledger_maintenance, '
-        'grantledger_auditor', home
+        'grantledger_auditor, grantledger_reader', home
     );
 
     -- The broker.

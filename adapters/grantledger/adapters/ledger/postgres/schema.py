@@ -113,6 +113,14 @@ def key_checks(connection: Connection) -> dict[str, bytes]:
     return {row[0]: row[1] for row in found}
 
 
+def may_append(connection: Connection) -> bool:
+    """Tell whether this login may execute what appends, or only read."""
+    row = connection.execute(
+        "SELECT has_function_privilege('ledger_lock()', 'EXECUTE')"
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
 def is_unused(connection: Connection) -> bool:
     """Tell whether no ring was ever used here: there is no ledger, or a bare one."""
     if _version(connection) == 0:
