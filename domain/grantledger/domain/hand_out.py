@@ -23,7 +23,7 @@ from grantledger.domain.errors import (
 )
 from grantledger.domain.held_tokens import Pick, View, asked_scopes, lasts, pick_of
 from grantledger.domain.hot import HotTokens
-from grantledger.domain.journal import AccessEntry, EntryPrivate
+from grantledger.domain.journal import AccessEntry
 from grantledger.domain.policy import CallerRule, Policy
 from grantledger.domain.ports import RecordVerdict
 from grantledger.domain.redeem import Ask, Redeemer
@@ -137,7 +137,7 @@ class HandOuts:
                 expires_at=token.expires_at,
                 audience=token.audience,
                 policy=policy.version,
-                private=self._private(caller, request),
+                private=caller.private_for(request.reason),
             )
             recorded = await env.ledger.record(entry)
             if recorded.verdict is not RecordVerdict.RECORDED:
@@ -321,10 +321,3 @@ class HandOuts:
                 "the token has more scopes than the caller's rule covers",
                 "token_wider_than_rule",
             )
-
-    @staticmethod
-    def _private(caller: Caller, request: TokenRequest) -> EntryPrivate | None:
-        actor = caller.private
-        if actor is None and request.reason is None:
-            return None
-        return EntryPrivate(actor=actor, detail=request.reason)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
 from grantledger.domain.delegation import MAX_ACTORS, ActingParty
 from grantledger.domain.errors import InvalidRequest
 from grantledger.domain.grant_state import GrantState, Obligation
-from grantledger.domain.journal import MAX_REASON_LENGTH
+from grantledger.domain.journal import MAX_REASON_LENGTH, EntryPrivate
 from grantledger.domain.values import (
     MAX_NAME_LENGTH,
     MAX_SUBJECT_LENGTH,
@@ -24,6 +24,7 @@ from grantledger.domain.values import (
 
 MAX_MIN_TTL_SECONDS = 86_400.0
 MAX_VERSION = 2**31 - 1
+MAX_REASONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,9 @@ class Caller:
     user: str | None = None
     user_providers: frozenset[str] = frozenset()
     party: ActingParty | None = None
+    _entries: dict[str | None, EntryPrivate | None] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def speaks_for(self, provider: str, subject: str) -> bool:
         """Tell whether the caller is this very user, proven by its own token."""
@@ -101,6 +105,21 @@ class Caller:
         ):
             return self.actor
         return None
+
+    def private_for(self, reason: str | None) -> EntryPrivate | None:
+        """Return what the entry of a hand-out seals, None for nothing.
+
+        The same object for the same reason: a writer encodes it once for all.
+        """
+        try:
+            return self._entries[reason]
+        except KeyError:
+            actor = self.private
+        said = actor is not None or reason is not None
+        private = EntryPrivate(actor=actor, detail=reason) if said else None
+        if len(self._entries) < MAX_REASONS:
+            self._entries[reason] = private
+        return private
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,24 +21,13 @@ from grantledger.adapters.http import (
     probes,
     token_routes,
 )
+from grantledger.adapters.http.answers import HEADERS
 from grantledger.adapters.http.edge import SCOPE, Edge
 from grantledger.adapters.http.guarding import Handler, refused, unexpected
 from grantledger.adapters.http.management.api import Management, management
 from grantledger.adapters.http.observing import ROUTE, Observed
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.telemetry.opened import Telemetry
-
-_CONTENT = (
-    b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-# Tokens are nobody's to keep but the caller's (RFC 6749 section 5.1).
-_HEADERS = [
-    (b"cache-control", b"no-store"),
-    (b"pragma", b"no-cache"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", _CONTENT),
-    (b"referrer-policy", b"no-referrer"),
-]
 
 _CACHING = frozenset({b"cache-control", b"pragma"})
 
@@ -134,7 +123,7 @@ class _Front:
                 response = await handler(request)
             except Exception as error:  # noqa: BLE001 - told by its kind, as below
                 response = await unexpected(request, error)
-            response.raw_headers += _HEADERS
+            response.raw_headers += HEADERS
             await response(scope, receive, send)
             return
 
@@ -153,9 +142,9 @@ class _Front:
 
 def _with_headers(said: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Return an answer's headers with ours; what says who may keep it is kept."""
-    added = _HEADERS
+    added = HEADERS
     if any(name.lower() == b"cache-control" for name, _ in said):
-        added = [pair for pair in _HEADERS if pair[0] not in _CACHING]
+        added = [pair for pair in HEADERS if pair[0] not in _CACHING]
     return [*said, *added]
 
 

@@ -23,6 +23,7 @@ MAX_PARAMETERS = 32
 MAX_KNOWN = 1024
 MAX_KNOWN_BYTES = 1024
 FORM = "application/x-www-form-urlencoded"
+_FIRST = "grantledger.first_headers"
 REPEATABLE = frozenset({"resource", "audience"})
 
 
@@ -65,11 +66,16 @@ def media_type(request: Request) -> str:
 
 def header(request: Request, name: bytes) -> bytes:
     """Return a header's value, the first where it stands twice; b"" for none."""
-    for key, value in request.scope["headers"]:
-        if key == name:
-            found: bytes = value
-            return found
-    return b""
+    return first_headers(request).get(name, b"")
+
+
+def first_headers(request: Request) -> dict[bytes, bytes]:
+    """Return the headers by name, of one that stands twice the first; made once."""
+    scope = request.scope
+    found: dict[bytes, bytes] | None = scope.get(_FIRST)
+    if found is None:
+        found = scope[_FIRST] = dict(reversed(scope["headers"]))
+    return found
 
 
 def query_of(request: Request) -> dict[str, str]:

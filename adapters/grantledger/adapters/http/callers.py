@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 
+from grantledger.adapters.http.bodies import first_headers
 from grantledger.adapters.http.edge import FORWARDED, ONE_WAY, Attempt, Edge, edge_of
 from grantledger.adapters.http.identity import Authenticator, Identity
 from grantledger.adapters.http.unauthenticated import NotAuthenticatedError
@@ -16,6 +17,7 @@ from grantledger.domain.values import ActorKind, Secret
 
 MAX_HEADER_LENGTH = 200
 MAX_DESCRIBED = 8
+_TRACE = b"traceparent"
 
 
 async def caller_of(request: Request, who: Authenticator) -> Caller:
@@ -27,12 +29,13 @@ async def caller_of(request: Request, who: Authenticator) -> Caller:
         RateLimited: this caller is over its rate.
         Unavailable: the issuer's keys cannot be fetched now.
     """
-    said = [v for name, v in request.scope["headers"] if name == b"authorization"]
-    if len(said) == 1 and who.edge.headers_alone:
-        # The usual one: a token that was verified before, and nothing beside it.
-        remembered = who.remembered(said[0])
+    headers, first = request.scope["headers"], first_headers(request)
+    if len(first) == len(headers) and who.edge.headers_alone:
+        # The usual one: a token that was verified before, and nothing stands twice.
+        remembered = who.remembered(first.get(b"authorization", b""))
         if remembered is not None:
             return _admitted(request, who.edge, remembered)
+    said = [value for name, value in headers if name == b"authorization"]
 
     async def proven(attempt: Attempt) -> Identity:
         brought = who.edge.caller_id(request)
@@ -130,20 +133,8 @@ _Header = bytes | None
 
 def _said(request: Request) -> tuple[_Header, _Header, _Header, _Header]:
     """Return user agent, request id, X-Forwarded-For and traceparent, as first sent."""
-    agent: _Header = None
-    correlation: _Header = None
-    forwarded: _Header = None
-    trace: _Header = None
-    for name, value in request.scope["headers"]:
-        if name == b"user-agent":
-            agent = agent or value
-        elif name == b"x-request-id":
-            correlation = correlation or value
-        elif name == FORWARDED:
-            forwarded = forwarded or value
-        elif name == b"traceparent":
-            trace = trace or value
-    return agent, correlation, forwarded, trace
+    said = first_headers(request).get
+    return said(b"user-agent"), said(b"x-request-id"), said(FORWARDED), said(_TRACE)
 
 
 def known_caller(request: Request) -> Caller | None:

@@ -43,6 +43,7 @@ VERIFIED_SECONDS = 300.0
 MAX_SECRET_LENGTH = 512
 TYPES = frozenset({"at+jwt"})
 JWT, CLIENT_SECRET = "jwt", "client_secret"
+_BEARER = b"6:bearer:"
 LAX_TYPES = frozenset({"at+jwt", "jwt", ""})
 
 __all__ = [
@@ -149,8 +150,8 @@ class Authenticator:
         """Return whose token this is, where it was verified before; else None."""
         if authorization[:7].lower() != b"bearer ":
             return None
-        token = authorization[7:].strip().decode("latin-1")
-        return self._remembered(_mark("bearer", token), self._clock.now())
+        marked = sha256(_BEARER + authorization[7:].strip()).digest()
+        return self._remembered(marked, self._clock.now())
 
     async def client(
         self, client_id: str, secret: Secret, attempt: Attempt | None = None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from grantledger.adapters.http.protocol import ANSWERED
 from grantledger.adapters.telemetry.metrics import METHODS
 from grantledger.adapters.telemetry.opened import Telemetry
 
@@ -62,11 +63,12 @@ class Observed:
             await self._app(scope, receive, answer)
         finally:
             if metrics is not None:
+                status = status or scope.get(ANSWERED, 0)
                 seconds = self._telemetry.monotonic() - began
                 metrics.requested(
                     scope["method"], self._template(scope), status, seconds
                 )
-        return status
+        return status or scope.get(ANSWERED, 0)
 
     def _template(self, scope: Scope) -> str:
         known: str | None = scope.get(ROUTE)

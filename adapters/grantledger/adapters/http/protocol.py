@@ -2,7 +2,8 @@
 
 The parser takes a head of any length, and waits for the rest of a request for ever.
 Here a head has a limit in bytes, head and body have a time, and connections beyond the
-limit are not kept. And a Unix socket's peer is put where the application finds it.
+limit are not kept. And a Unix socket's peer is put where the application finds it, and
+what `answered` writes a whole answer with.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 from typing import Any, cast
 
 import msgspec
+from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -23,6 +25,10 @@ from grantledger.adapters.http.problems import PROBLEM, TYPE_PREFIX
 MAX_HEADER_BYTES = 32 * 1024
 LINGER_SECONDS = 1.0
 BUSY = 503
+CYCLE = "grantledger.cycle"
+ANSWERED = "grantledger.answered"
+"""In a request's scope: its status, where `answered` has written the answer."""
+
 SPARE_CONNECTIONS = 64  # beyond the limit, to be told so
 _TOO_LONG = ("head_too_large", "the head is longer than the limit")
 
@@ -86,6 +92,8 @@ class HttpConnection(HttpToolsProtocol):
         self._arrived()
         self._in_head = False
         super().on_headers_complete()
+        scope = cast("Scope", self.scope)
+        scope[CYCLE] = self.cycle
 
     def _crowded(self) -> bool:
         limit = self.limit_concurrency
@@ -138,6 +146,38 @@ class HttpConnection(HttpToolsProtocol):
         # Closed with bytes unread, the answer could be lost on its way.
         self.transport.write_eof()
         self._reading = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+
+def answered(scope: Scope, head: bytes, body: bytes) -> bool:
+    """Write an answer of status 200 at once; tell whether it could be.
+
+    It says and leaves behind what the two messages of the ordinary way would, which
+    look at each header and write twice. Where the client reads slowly, is gone, or
+    wants the connection closed, that way has to be taken.
+
+    Args:
+        scope: of a request that is no HEAD.
+        head: all headers but the length and the server's own, each with its line's end.
+        body: to be sent as it is.
+    """
+    cycle: RequestResponseCycle | None = scope.get(CYCLE)
+    if (
+        cycle is None
+        or cycle.response_started
+        or cycle.disconnected
+        or cycle.flow.write_paused
+        or not cycle.keep_alive
+    ):
+        return False
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    own = b"".join([b"%b: %b\r\n" % pair for pair in cycle.default_headers])
+    length = b"content-length: %d\r\n\r\n" % len(body)
+    cycle.transport.write(b"".join((STATUS_LINE[200], own, head, length, body)))
+    scope[ANSWERED] = 200
+    cycle.message_event.set()
+    cycle.on_response()
+    return True
 
 
 def _problem(status: int, code: str, detail: str) -> bytes:

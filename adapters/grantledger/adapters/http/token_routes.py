@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from grantledger.adapters.http import bodies, forms
-from grantledger.adapters.http.answers import JsonAnswer
+from grantledger.adapters.http.answers import TokenAnswer
 from grantledger.adapters.http.callers import caller_of
 from grantledger.adapters.http.guarding import Handler, guarded
 from grantledger.adapters.http.service import Service
@@ -128,4 +128,4 @@ def token_of(handed: HandedOut, now: datetime) -> dict[str, object]:
 
 def answer(body: dict[str, object]) -> Response:
     """Return the answer that holds a token."""
-    return JsonAnswer(_ENCODER.encode(body))
+    return TokenAnswer(_ENCODER.encode(body))

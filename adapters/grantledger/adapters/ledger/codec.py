@@ -126,19 +126,25 @@ class LeafMapper(Mapper[UUID]):
             key_of: the keys that the caller has at hand.
         """
         key_of = key_of or self._key_of
+        private = [
+            (number, entry.grant_id or event.originator_id, entry.private)
+            for number, entry in enumerate(event.entries)
+            if entry.private is not None
+        ]
+        # At once: each call gives the interpreter's lock away.
+        nonces = self._random(NONCE_BYTES * len(private))
         parts: list[SealedPart] = []
-        for number, entry in enumerate(event.entries):
-            if entry.private is not None:
-                key = key_of(entry.grant_id or event.originator_id)
-                parts.append(
-                    key.seal(
-                        event.event_id,
-                        number,
-                        ENTRY_FIELD,
-                        _SEALED.encode(entry.private),
-                        self._random(NONCE_BYTES),
-                    )
-                )
+        plain: dict[int, bytes] = {}
+        for place, (number, owner, said) in enumerate(private):
+            # What a caller brings is one object in all its entries, encoded once.
+            text = plain.get(id(said))
+            if text is None:
+                text = plain[id(said)] = _SEALED.encode(said)
+            at = place * NONCE_BYTES
+            nonce = nonces[at : at + NONCE_BYTES]
+            parts.append(
+                key_of(owner).seal(event.event_id, number, ENTRY_FIELD, text, nonce)
+            )
         entries = [
             LeafEntry(
                 e.at,

@@ -40,8 +40,10 @@ from grantledger.domain.values import GrantKey, Outcome
 ENTRIES_PER_EVENT = 128
 MAX_KNOWN_VERSIONS = 20_000
 
-# Written only while the grant is as the caller saw it.
-CHECKED = frozenset({Outcome.HANDED_OUT, Outcome.EXCHANGE_INTENDED})
+# Written only while the grant is as the caller saw it. No set: Python code would hash
+# each entry's outcome.
+CHECKED = (Outcome.HANDED_OUT, Outcome.EXCHANGE_INTENDED)
+GRANT_ID_BYTES = 16
 
 
 class Writes(Protocol):
@@ -382,11 +384,11 @@ class Deciding:
         index = self._insert(work, [stored])
         self._newest[self.journal_id] = version + 1
         until = EPOCH
-        grants: dict[int, UUID] = {}
+        grants: dict[int, None] = {}
         for _, entry in entries:
             if entry.grant_id is None:
                 continue
-            grants[entry.grant_id.int] = entry.grant_id
+            grants[entry.grant_id.int] = None
             expires_at = entry.expires_at
             if (
                 expires_at is not None
@@ -394,7 +396,7 @@ class Deciding:
                 and entry.outcome is Outcome.HANDED_OUT
             ):
                 until = expires_at
-        ids = b"".join([grant_id.bytes for grant_id in grants.values()])
+        ids = b"".join([number.to_bytes(GRANT_ID_BYTES, "big") for number in grants])
         work.writes.journal(index, micros(until), ids)
         tokens = rows_of_entries(index, event.entries, self._rows.fingerprints.jti)
         if tokens:
