@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from heapq import merge
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -54,7 +56,14 @@ class LogSql:
 _EVERY = 2**62
 """More than any log has leaves."""
 
+PORTION = 256
+"""Leaves that are read at once."""
+
 SQLITE = LogSql("rowid", "e.originator_id", "instr(j.grants, ?)", "instr({1}, {0}) > 0")
+
+
+def _marks(some: Sequence[int]) -> str:
+    return ",".join("?" * len(some))
 
 
 def log_size(c: Cursor) -> int:
@@ -91,8 +100,9 @@ class LeafReader:
         after: int = 0,
         size: int | None = None,
         limit: int | None = None,
+        portion: int = PORTION,
     ) -> Iterator[tuple[int, GrantEvent]]:
-        """Yield (leaf index, event) of the grant's stream, in order.
+        """Yield (leaf index, event) of the grant's stream, in order, by portions.
 
         Args:
             c: in a transaction.
@@ -100,8 +110,9 @@ class LeafReader:
             after: the version before the first.
             size: leaves of the log; later ones are left out.
             limit: so many at most.
+            portion: so many are read at once.
         """
-        for index, event in self._stream(c, grant_id, after, size, limit):
+        for index, event in self._stream(c, grant_id, after, size, limit, portion):
             if not isinstance(event, GrantEvent):
                 raise IntegrityError(f"leaf {index} is no event of a grant")
             yield index, event
@@ -150,51 +161,97 @@ class LeafReader:
         after: int = 0,
         size: int | None = None,
         limit: int | None = None,
+        portion: int = PORTION,
     ) -> Iterator[tuple[int, GrantEvent | LedgerEvent | AccessRecorded | AccessPruned]]:
-        c.execute(
-            f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
-            f" WHERE e.originator_id=? AND e.originator_version > ?"
-            f" AND e.{self._sql.number} <= ? ORDER BY e.originator_version LIMIT ?",
-            (
-                stream.hex,
-                after,
-                _EVERY if size is None else size,
-                _EVERY if limit is None else limit,
-            ),
-        )
         gone = Tombstones(c, self._sql.number)
-        for row in c.fetchall():
-            yield row[0] - 1, self.decode(c, row, gone=gone)
+        left = _EVERY if limit is None else limit
+        while left > 0:
+            asked = min(left, portion)
+            c.execute(
+                f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
+                f" WHERE e.originator_id=? AND e.originator_version > ?"
+                f" AND e.{self._sql.number} <= ? ORDER BY e.originator_version LIMIT ?",
+                (stream.hex, after, _EVERY if size is None else size, asked),
+            )
+            rows = c.fetchall()
+            yield from self._decoded(c, rows, None, gone)
+            if len(rows) < asked:
+                return
+            left -= asked
+            after = rows[-1][2]
 
     def journal_of(
-        self, c: Cursor, grant_id: UUID, *, live_after: int | None
-    ) -> list[tuple[int, AccessRecorded]]:
-        """Return (leaf index, journal event) of those with entries of the grant.
+        self,
+        c: Cursor,
+        grant_id: UUID,
+        *,
+        live_after: int | None,
+        size: int | None = None,
+        portion: int = PORTION,
+    ) -> Iterator[tuple[int, AccessRecorded]]:
+        """Yield (leaf index, journal event) of those with entries of the grant.
+
+        In the order of the log, by portions.
 
         Args:
             c: in a transaction.
             grant_id: whose entries alone are in the events.
             live_after: microseconds since 1970: only events with a token that lives
                 longer; None for all.
+            size: leaves of the log; later ones are left out.
+            portion: so many are read at once.
         """
         live = "" if live_after is None else "j.live_until > ? AND "
         values = () if live_after is None else (live_after,)
         c.execute(
-            f"SELECT {self._sql.leaf} FROM journal_index j"  # noqa: S608 - constants only
-            f" JOIN stored_events e ON e.{self._sql.number} = j.leaf_index + 1"
-            f" WHERE {live}{self._sql.speaks_of} ORDER BY j.leaf_index",
-            (*values, grant_id.bytes),
+            f"SELECT j.leaf_index + 1 FROM journal_index j WHERE {live}"  # noqa: S608 - constants only
+            f"{self._sql.speaks_of} AND j.leaf_index < ? ORDER BY j.leaf_index",
+            (*values, grant_id.bytes, _EVERY if size is None else size),
         )
+        numbers = [row[0] for row in c.fetchall()]
         gone = Tombstones(c, self._sql.number)
-        found: list[tuple[int, AccessRecorded]] = []
-        for row in c.fetchall():
-            event = self.decode(c, row, grant_id, gone)
-            if isinstance(event, AccessPruned):
-                continue
-            if not isinstance(event, AccessRecorded):
-                raise IntegrityError(f"leaf {row[0] - 1} is no journal event")
-            found.append((row[0] - 1, event))
-        return found
+        for start in range(0, len(numbers), portion):
+            some = numbers[start : start + portion]
+            c.execute(
+                f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - question marks only
+                f" WHERE e.{self._sql.number} IN ({_marks(some)})"
+                f" ORDER BY e.{self._sql.number}",
+                some,
+            )
+            for index, event in self._decoded(c, c.fetchall(), grant_id, gone):
+                if isinstance(event, AccessPruned):
+                    continue
+                if not isinstance(event, AccessRecorded):
+                    raise IntegrityError(f"leaf {index} is no journal event")
+                yield index, event
+
+    def told_of(
+        self, c: Cursor, grant_id: UUID, size: int | None, portion: int
+    ) -> Iterator[tuple[int, GrantEvent | AccessRecorded]]:
+        """Yield (leaf index, event) of a grant in log order, its journal included.
+
+        Of a journal event, the entries of this grant alone. In memory are a portion of
+        each, and the journal's indices.
+        """
+        events = self.events_of(c, grant_id, size=size, portion=portion)
+        journal = self.journal_of(
+            c, grant_id, live_after=None, size=size, portion=portion
+        )
+        return merge(events, journal, key=itemgetter(0))
+
+    def _decoded(
+        self,
+        c: Cursor,
+        rows: Sequence[Sequence[Any]],
+        only: UUID | None,
+        gone: Tombstones,
+    ) -> list[tuple[int, GrantEvent | LedgerEvent | AccessRecorded | AccessPruned]]:
+        """Return (leaf index, event) of rows; their sealed parts are read at once."""
+        parts = self._parts(c, [row[0] - 1 for row in rows])
+        return [
+            (row[0] - 1, self._event(c, row, parts[row[0] - 1], only, gone, None))
+            for row in rows
+        ]
 
     def decode(
         self,
@@ -217,19 +274,38 @@ class LeafReader:
             IntegrityError: the leaf does not prove itself.
         """
         index = row[0] - 1
+        parts = self._parts(c, [index])[index]
         gone = gone or Tombstones(c, self._sql.number)
-        if row[4] and leaf_hash(row[4]) != row[5]:
-            raise IntegrityError(f"leaf {index} differs from its hash")
-        c.execute(
-            "SELECT entry, field, grant_id, dek_id, ct FROM sealed WHERE leaf_index=?",
-            (index,),
-        )
-        parts = tuple(
-            SealedPart(
-                None if p[0] < 0 else p[0], UUID(hex=p[2]), p[1], p[3], p[4], b"", b""
+        return self._event(c, row, parts, only, gone, numbers)
+
+    def _parts(
+        self, c: Cursor, indices: Sequence[int]
+    ) -> dict[int, tuple[SealedPart, ...]]:
+        """Return the sealed parts of leaves, by the leaf's index."""
+        found: dict[int, list[SealedPart]] = {index: [] for index in indices}
+        if indices:
+            c.execute(
+                "SELECT leaf_index, entry, field, grant_id, dek_id, ct FROM sealed"  # noqa: S608 - question marks only
+                f" WHERE leaf_index IN ({_marks(indices)})",
+                indices,
             )
-            for p in c.fetchall()
-        )
+            for index, entry, field, grant_id, dek_id, ct in c.fetchall():
+                number, owner = None if entry < 0 else entry, UUID(hex=grant_id)
+                part = SealedPart(number, owner, field, dek_id, ct, b"", b"")
+                found[index].append(part)
+        return {index: tuple(parts) for index, parts in found.items()}
+
+    def _event(
+        self,
+        c: Cursor,
+        row: Sequence[Any],
+        parts: tuple[SealedPart, ...],
+        only: UUID | None,
+        gone: Tombstones,
+        numbers: frozenset[int] | None,
+    ) -> GrantEvent | LedgerEvent | AccessRecorded | AccessPruned:
+        if row[4] and leaf_hash(row[4]) != row[5]:
+            raise IntegrityError(f"leaf {row[0] - 1} differs from its hash")
         for grant_id in {p.grant_id for p in parts} if only is None else {only}:
             if not gone.erased(grant_id):
                 self._keys.load(c, grant_id)
