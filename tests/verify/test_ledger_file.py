@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
 import sqlite3
+import threading
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +65,29 @@ def test_two_processes_find_what_one_finds(
     change(path, "DELETE FROM sealed", "UPDATE stored_events SET topic='x'")
     found = verifier.found("ledger", path, "--processes", 1)
     assert found == verifier.found("ledger", path, "--shared-from", 1)
+
+
+def test_what_a_killed_process_was_to_check_is_checked_by_the_other(
+    written: Written, verifier: Verifier
+) -> None:
+    killed: list[int] = []
+    over = threading.Event()
+
+    def kill() -> None:
+        while not (killed or over.is_set()):
+            for child in multiprocessing.active_children():
+                child.kill()
+                killed.append(child.pid or 0)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        said = verifier.holds("ledger", written.path, "--shared-from", 1)
+    finally:
+        over.set()
+        killer.join()
+    assert killed
+    assert said == verifier.holds("ledger", written.path, "--processes", 1)
 
 
 @pytest.mark.parametrize(

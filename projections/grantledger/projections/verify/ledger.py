@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -295,12 +296,18 @@ def _shared(
     part: Part,
     way: Way,
 ) -> list[Scan]:
-    """Return both halves, or none where they would be of different moments."""
+    """Return both halves, or none where they would be of different moments.
+
+    None as well where the other process was killed: one checks all of it then.
+    """
     middle = size // 2 // BLOCK_LEAVES * BLOCK_LEAVES
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         other = pool.submit(_scan_apart, path, head, (middle, size), part, way)
         first = _scan(connection, (0, middle), part)
-        second = other.result()
+        try:
+            second = other.result()
+        except BrokenProcessPool:
+            return []
     return [] if second is None else [first, second]
 
 
