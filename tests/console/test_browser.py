@@ -26,6 +26,11 @@ DRAWN = {"runOnly": ["color-contrast", "scrollable-region-focusable", "target-si
 """What else depends on a width or a colour; the rest is said of the markup alone."""
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 360, "height": 800}
 INSIDE = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+ROOM = """all => Math.min(...all.map(one =>
+    one.querySelector("rect").getBBox().x + one.querySelector("rect").getBBox().width
+    - Math.max(...[...one.querySelectorAll("text")].map(
+        text => text.getBBox().x + text.getBBox().width))))"""
+"""How much is left at the right of the words in a box, in the picture's own pixels."""
 PAGES = {
     "overview": "/console",
     "its past": "/console?at=2025-03-06T12:00:00Z",
@@ -123,6 +128,20 @@ def test_the_longest_names_fit(desk: Desk) -> None:
             assert page.evaluate(INSIDE), name
 
 
+def test_on_a_small_screen_all_is_seen_and_read(desk: Desk) -> None:
+    with desk.page(PAGES["its past"]) as page:
+        page.set_viewport_size(NARROW)  # type: ignore[arg-type]  # a typed dict
+        label = page.locator(".chart text").first.bounding_box()
+        assert label is not None
+        assert label["height"] > 10
+        tops = "all => new Set(all.map(one => one.offsetTop)).size"
+        assert page.locator("nav a").evaluate_all(tops) == 1, "pages stand in one row"
+        page.goto(desk.base + PAGES["no rows"])
+        said = page.get_by_text("Nothing is on the record").bounding_box()
+        assert said is not None
+        assert said["x"] + said["width"] <= NARROW["width"]
+
+
 def _fits_everywhere(page: Page) -> None:
     _fits(page, WIDE, "light", RULES)
     _fits(page, NARROW, "dark", DRAWN)
@@ -205,6 +224,9 @@ def test_a_stolen_token_is_traced_and_its_grant_ended(desk: Desk) -> None:
         assert desk.told.stolen_access not in page.content()
         assert page.url.endswith("/console/trace")
         assert page.locator("figure.graph svg g.asked").count() == 1
+        assert page.locator("figure.graph g.token").evaluate_all(ROOM) >= 6, (
+            "in its box"
+        )
         _fits_everywhere(page)
         page.get_by_label("Reason").fill("handed to an unknown address")
         page.get_by_label("Ticket").fill("SEC-4711")

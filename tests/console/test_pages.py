@@ -45,6 +45,26 @@ async def test_a_grant_shows_its_life_and_its_past(tmp_path: Path) -> None:
         past = (await there.client.get(f"{path}?at=2001-01-01T00:00:00Z")).text
         assert "This is the past" in past
         assert "There was no such grant then." in past
+        assert 'type="range"' in past, "and one gets back from there"
+
+
+async def test_what_the_record_says_is_written_as_people_write(tmp_path: Path) -> None:
+    async with looking(tmp_path) as there:
+        assert (await there.service.post(json={})).status_code == 200
+        ledger = there.service.life.opened.ledger
+        (row,) = (await ledger.audit(AuditFilter(event="Exchanged"))).rows
+        assert row.facts["scopes_asked"]
+        page = (await there.client.get(f"/console/leaf/{row.at.leaf_index}")).text
+        assert "<dt>Refresh kept</dt><dd>no</dd>" in page
+        assert "(&#39;" not in page
+        assert "&#39;," not in page
+
+
+async def test_an_hour_without_anything_says_so(tmp_path: Path) -> None:
+    async with looking(tmp_path) as there:
+        page = (await there.client.get("/console?at=2001-01-01T00:00:00Z")).text
+        assert page.count("None in this hour.") == 2
+        assert "<svg" not in page
 
 
 async def test_the_trail_says_whether_it_leaves_something_out(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ knows both. How a line looks is the reader's business.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -35,7 +35,7 @@ from grantledger.projections.audit_words import (
     until,
 )
 
-__all__ = ["HistoryLine", "Mark", "history_lines"]
+__all__ = ["HistoryLine", "Mark", "each_line", "history_lines"]
 
 JOURNAL_EVENTS: Mapping[Outcome, str] = {
     Outcome.HANDED_OUT: "HandedOut",
@@ -103,20 +103,26 @@ class HistoryLine:
 def history_lines(
     pairs: Iterable[tuple[int, GrantEvent | AccessRecorded]],
 ) -> list[HistoryLine]:
-    """Return a grant's history, in the order of the pairs.
+    """Return a grant's history, in the order of the pairs; see `each_line`."""
+    return list(each_line(pairs))
+
+
+def each_line(
+    pairs: Iterable[tuple[int, GrantEvent | AccessRecorded]],
+) -> Iterator[HistoryLine]:
+    """Yield a grant's history, in the order of the pairs.
 
     Args:
         pairs: (leaf index, event), complete and in log order; of journal events, the
             grant's entries alone.
     """
     trail = _Trail()
-    lines: list[HistoryLine] = []
     for leaf, event in pairs:
         if isinstance(event, AccessRecorded):
-            lines += [trail.entry(leaf, entry) for entry in event.entries]
+            for entry in event.entries:
+                yield trail.entry(leaf, entry)
         else:
-            lines.append(trail.event(leaf, event))
-    return lines
+            yield trail.event(leaf, event)
 
 
 class _Trail:

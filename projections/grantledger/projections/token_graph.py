@@ -16,7 +16,7 @@ from grantledger.projections.trace import GrantTrace, TracedToken
 
 MAX_DRAWN = 60
 MAX_ANCESTORS = 4
-BOX_WIDTH, BOX_HEIGHT = 168, 46
+BOX_WIDTH, BOX_HEIGHT = 192, 46
 GAP_X, GAP_Y, MARGIN = 46, 14, 8
 
 

@@ -5,12 +5,13 @@ That it was asked for is on the record before anything of the answer leaves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from grantledger.adapters.bootstrap.opened import OpenBroker
+from grantledger.adapters.ledger.time_travel import Told
 from grantledger.adapters.upstream.token_answer import MAX_JTI, token_jti
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.bulk import MAX_FINGERPRINT_LENGTH
@@ -114,23 +115,26 @@ async def trace_token(
     if not seen:
         await access.record(caller, AuditUse.TRACE, f"{asked.words}: not found")
     now = opened.clock.now()
-    found: list[GrantTrace] = []
-    for grant_id in seen:
-        family = family_of(await ledger.history(grant_id))
+    providers = opened.broker.env.providers
+
+    def traced(told: Iterable[Told]) -> GrantTrace | None:
+        family = family_of(told)
         if family is None:
-            continue
+            return None
         chosen = None if asked.grant_id else matching(family, marks, jti)
-        provider = opened.broker.env.providers.get(family.state.provider)
-        found.append(
-            trace(
-                family,
-                chosen,
-                now,
-                ends_family=provider is not None and provider.rules.family_revocation,
-                since=asked.since,
-            )
+        provider = providers.get(family.state.provider)
+        return trace(
+            family,
+            chosen,
+            now,
+            ends_family=provider is not None and provider.rules.family_revocation,
+            since=asked.since,
         )
-    return Traced(found_by if found else None, tuple(found))
+
+    # In the thread that reads: others are answered meanwhile.
+    made = [await ledger.over_history(grant_id, traced) for grant_id in seen]
+    found = tuple(one for one in made if one is not None)
+    return Traced(found_by if found else None, found)
 
 
 async def _looked_up(

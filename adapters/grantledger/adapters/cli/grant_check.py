@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+from grantledger.adapters.ledger.time_travel import Told
 from grantledger.domain.errors import IntegrityError, Unavailable
-from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.fleet import GrantFilter
-from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.user_grant import UserGrant
-from grantledger.projections.audit_trail import history_lines
+from grantledger.projections.audit_trail import each_line
 
 MAX_ROUNDS = 5
 
@@ -36,10 +35,10 @@ class Replayable(Protocol):
         """Compare the grant's stored states with its events; return how many."""
         ...
 
-    async def history(
-        self, grant_id: UUID
-    ) -> Sequence[tuple[int, GrantEvent | AccessRecorded]]:
-        """Return (leaf index, event), its journal included."""
+    async def over_history(
+        self, grant_id: UUID, fold: Callable[[Iterator[Told]], int]
+    ) -> int:
+        """Return what is made of (leaf index, event), its journal included."""
         ...
 
 
@@ -75,11 +74,15 @@ async def check_grants(ledger: Replayable, streams: Collection[UUID]) -> GrantRe
         missing.discard(grant.id)
         grants += 1
         events += await _replayed(ledger, grant)
-        lines += len(history_lines(await ledger.history(grant.id)))
+        lines += await ledger.over_history(grant.id, _counted)
         states += await ledger.check_states(grant.id)
     if missing:
         raise IntegrityError(f"grant {min(missing)} has events and no row")
     return GrantReport(grants, events, lines, states)
+
+
+def _counted(told: Iterator[Told]) -> int:
+    return sum(1 for _ in each_line(told))
 
 
 async def _replayed(ledger: Replayable, grant: UserGrant) -> int:

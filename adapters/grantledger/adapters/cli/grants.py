@@ -155,8 +155,7 @@ def history(
         if then is not None:
             size = min(size, await ledger.size_at(then))
         await on_record(opened, AuditUse.HISTORY, "history", grant.id)
-        pairs = await ledger.history(grant.id)
-        return grant, history_lines(pair for pair in pairs if pair[0] < size)
+        return grant, await ledger.over_history(grant.id, history_lines, size)
 
     grant, lines = with_broker(config, work, tend=False)
     data = {"grant_id": grant.id, "status": grant.state.status, "history": lines}

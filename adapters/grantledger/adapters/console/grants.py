@@ -116,6 +116,7 @@ async def grant(visit: Visit) -> Response:
         shown = None if found is None else found.grant
         below = 0 if found is None else found.log_size
     rows, more = await _rows_of(visit, grant_id, below)
+    first = (await ledger.audit(AuditFilter(grant_id=grant_id), limit=1)).rows
     timeline = Timeline()
     for row in rows:
         timeline.add(row)
@@ -127,7 +128,7 @@ async def grant(visit: Visit) -> Response:
         grant_id=grant_id,
         state=state,
         at=at,
-        first_at=rows[0].recorded_at if rows else None,
+        first_at=first[0].recorded_at if first else None,
         now=clock.now(),
         # Made by us, of names and numbers: nothing in it is anybody's text.
         picture=Markup(timeline.svg()),  # noqa: S704 - see above

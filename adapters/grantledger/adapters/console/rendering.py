@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
+from typing import cast
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
@@ -33,6 +34,17 @@ def moment(at: datetime | None) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(
         utc.isoformat(), f"{utc:%Y-%m-%d %H:%M:%S} UTC"
     )
+
+
+def fact(value: object) -> object:
+    """Return what the record says of something as people write it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return moment(value)
+    if isinstance(value, list | tuple):
+        return " ".join(str(one) for one in cast("Sequence[object]", value))
+    return value
 
 
 def stamp(at: datetime) -> str:
@@ -73,6 +85,7 @@ def _environment() -> Environment:
     filters: Mapping[str, object] = {
         "moment": moment,
         "stamp": stamp,
+        "fact": fact,
         "status_words": status_words,
         "count": count,
         "duration": duration,

@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from heapq import merge
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -59,6 +61,9 @@ class LogSql:
 _EVERY = 2**62
 """More than any log has leaves."""
 
+PORTION = 256
+"""Leaves that are read at once."""
+
 SQLITE = LogSql(
     "rowid",
     "e.originator_id",
@@ -102,8 +107,9 @@ class LeafReader:
         after: int = 0,
         size: int | None = None,
         limit: int | None = None,
+        portion: int = PORTION,
     ) -> Iterator[tuple[int, GrantEvent]]:
-        """Yield (leaf index, event) of the grant's stream, in order.
+        """Yield (leaf index, event) of the grant's stream, in order, by portions.
 
         Args:
             c: in a transaction.
@@ -111,8 +117,9 @@ class LeafReader:
             after: the version before the first.
             size: leaves of the log; later ones are left out.
             limit: so many at most.
+            portion: so many are read at once.
         """
-        for index, event in self._stream(c, grant_id, after, size, limit):
+        for index, event in self._stream(c, grant_id, after, size, limit, portion):
             if not isinstance(event, GrantEvent):
                 raise IntegrityError(f"leaf {index} is no event of a grant")
             yield index, event
@@ -161,51 +168,98 @@ class LeafReader:
         after: int = 0,
         size: int | None = None,
         limit: int | None = None,
+        portion: int = PORTION,
     ) -> Iterator[tuple[int, GrantEvent | LedgerEvent | AccessRecorded | AccessPruned]]:
-        c.execute(
-            f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
-            f" WHERE e.originator_id=? AND e.originator_version > ?"
-            f" AND e.{self._sql.number} <= ? ORDER BY e.originator_version LIMIT ?",
-            (
-                stream.hex,
-                after,
-                _EVERY if size is None else size,
-                _EVERY if limit is None else limit,
-            ),
-        )
         gone = Tombstones(c, self._sql.number)
-        for row in c.fetchall():
-            yield row[0] - 1, self.decode(c, row, gone=gone)
+        left = _EVERY if limit is None else limit
+        while left > 0:
+            asked = min(left, portion)
+            c.execute(
+                f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
+                f" WHERE e.originator_id=? AND e.originator_version > ?"
+                f" AND e.{self._sql.number} <= ? ORDER BY e.originator_version LIMIT ?",
+                (stream.hex, after, _EVERY if size is None else size, asked),
+            )
+            rows = c.fetchall()
+            yield from self._decoded(c, rows, None, gone)
+            if len(rows) < asked:
+                return
+            left -= asked
+            after = rows[-1][2]
 
     def journal_of(
-        self, c: Cursor, grant_id: UUID, *, live_after: int | None
-    ) -> list[tuple[int, AccessRecorded]]:
-        """Return (leaf index, journal event) of those with entries of the grant.
+        self,
+        c: Cursor,
+        grant_id: UUID,
+        *,
+        live_after: int | None,
+        size: int | None = None,
+        portion: int = PORTION,
+    ) -> Iterator[tuple[int, AccessRecorded]]:
+        """Yield (leaf index, journal event) of those with entries of the grant.
+
+        In the order of the log, by portions.
 
         Args:
             c: in a transaction.
             grant_id: whose entries alone are in the events.
             live_after: microseconds since 1970: only events with a token that lives
                 longer; None for all.
+            size: leaves of the log; later ones are left out.
+            portion: so many are read at once.
         """
         live = "" if live_after is None else "j.live_until > ? AND "
         values = () if live_after is None else (live_after,)
         c.execute(
-            f"SELECT {self._sql.leaf} FROM journal_index j"  # noqa: S608 - constants only
-            f" JOIN stored_events e ON e.{self._sql.number} = j.leaf_index + 1"
-            f" WHERE {live}{self._sql.speaks_of} ORDER BY j.leaf_index",
-            (*values, grant_id.bytes),
+            f"SELECT j.leaf_index + 1 FROM journal_index j WHERE {live}"  # noqa: S608 - constants only
+            f"{self._sql.speaks_of} AND j.leaf_index < ? ORDER BY j.leaf_index",
+            (*values, grant_id.bytes, _EVERY if size is None else size),
         )
+        numbers = [row[0] for row in c.fetchall()]
         gone = Tombstones(c, self._sql.number)
-        found: list[tuple[int, AccessRecorded]] = []
-        for row in c.fetchall():
-            event = self.decode(c, row, grant_id, gone)
-            if isinstance(event, AccessPruned):
-                continue
-            if not isinstance(event, AccessRecorded):
-                raise IntegrityError(f"leaf {row[0] - 1} is no journal event")
-            found.append((row[0] - 1, event))
-        return found
+        for start in range(0, len(numbers), portion):
+            some = numbers[start : start + portion]
+            c.execute(
+                f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - question marks only
+                f" WHERE e.{self._sql.number} IN ({marks('?', some)})"
+                f" ORDER BY e.{self._sql.number}",
+                some,
+            )
+            for index, event in self._decoded(c, c.fetchall(), grant_id, gone):
+                if isinstance(event, AccessPruned):
+                    continue
+                if not isinstance(event, AccessRecorded):
+                    raise IntegrityError(f"leaf {index} is no journal event")
+                yield index, event
+
+    def told_of(
+        self, c: Cursor, grant_id: UUID, size: int | None, portion: int
+    ) -> Iterator[tuple[int, GrantEvent | AccessRecorded]]:
+        """Yield (leaf index, event) of a grant in log order, its journal included.
+
+        Of a journal event, the entries of this grant alone. In memory are a portion of
+        each, and the journal's indices.
+        """
+        events = self.events_of(c, grant_id, size=size, portion=portion)
+        journal = self.journal_of(
+            c, grant_id, live_after=None, size=size, portion=portion
+        )
+        return merge(events, journal, key=itemgetter(0))
+
+    def _decoded(
+        self,
+        c: Cursor,
+        rows: Sequence[Sequence[Any]],
+        only: UUID | None,
+        gone: Tombstones,
+    ) -> list[tuple[int, GrantEvent | LedgerEvent | AccessRecorded | AccessPruned]]:
+        """Return (leaf index, event) of rows; their sealed parts are read at once."""
+        parts = parts_at(c, [row[0] - 1 for row in rows])
+        return [
+            (index, self.decode(c, row, only, gone, parts=parts.get(index, ())))
+            for row in rows
+            for index in (row[0] - 1,)
+        ]
 
     def expect(self, c: Cursor, parts: Parts, gone: Tombstones) -> None:
         """Look up at once what is needed to open these parts."""

@@ -35,8 +35,7 @@ from grantledger.adapters.ledger.tallying import Tallies
 from grantledger.adapters.ledger.units import AppendUnit
 from grantledger.adapters.ledger.waiting import Waiting
 from grantledger.domain.errors import GrantledgerError, IntegrityError, Unavailable
-from grantledger.domain.event_base import GrantEvent
-from grantledger.domain.journal import AccessEntry, AccessRecorded
+from grantledger.domain.journal import AccessEntry
 from grantledger.domain.ledger_life import LedgerLife
 from grantledger.domain.ports import AppendVerdict, Clock, Lane, Recorded
 from grantledger.domain.user_grant import UserGrant
@@ -193,7 +192,7 @@ class StoredLedger(FleetReads, AuditReads, Rebuilds, Rekeyed, Maintained, Tallie
     async def hand_outs(self, grant_id: UUID, at: datetime) -> Sequence[AccessEntry]:
         """Return entries whose tokens live on; see `ports.Ledger.hand_outs`."""
         entries = await self._read(
-            lambda c: self._leaves.journal_of(c, grant_id, live_after=micros(at))
+            lambda c: list(self._leaves.journal_of(c, grant_id, live_after=micros(at)))
         )
         return [
             entry
@@ -245,23 +244,6 @@ class StoredLedger(FleetReads, AuditReads, Rebuilds, Rekeyed, Maintained, Tallie
         def read(c: Cursor) -> list[UserGrant]:
             c.execute(self._select + where, values)
             return [self._rows.read(c, row) for row in c.fetchall()]
-
-        return await self._read(read)
-
-    async def history(
-        self, grant_id: UUID
-    ) -> list[tuple[int, GrantEvent | AccessRecorded]]:
-        """Return (leaf index, event) of a grant in log order, its journal included.
-
-        Of a journal event, the entries of this grant alone.
-        """
-
-        def read(c: Cursor) -> list[tuple[int, GrantEvent | AccessRecorded]]:
-            found: list[tuple[int, GrantEvent | AccessRecorded]] = [
-                *self._leaves.events_of(c, grant_id),
-                *self._leaves.journal_of(c, grant_id, live_after=None),
-            ]
-            return sorted(found, key=lambda pair: pair[0])
 
         return await self._read(read)
 

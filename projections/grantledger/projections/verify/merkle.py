@@ -11,6 +11,7 @@ from hashlib import sha256
 HASH_BYTES = 32
 MAX_LEAF_BYTES = 65_535
 EMPTY_ROOT = sha256(b"").digest()
+_LEAF = sha256(b"\0")
 BLOCK_LEVEL = 10
 BLOCK_LEAVES = 1 << BLOCK_LEVEL
 """So many leaves are hashed to one node at a time."""
@@ -23,6 +24,21 @@ class NotProven(Exception):
 def leaf_hash(leaf: bytes) -> bytes:
     """Return the 32-byte hash of a leaf."""
     return sha256(b"\0" + leaf).digest()
+
+
+def leaf_hashes(leaves: Iterable[bytes]) -> list[bytes]:
+    """Return the hash of each leaf.
+
+    Raises:
+        TypeError: one of them is no bytes.
+    """
+    found: list[bytes] = []
+    for leaf in leaves:
+        # A hash that has begun is copied: the leaf's bytes are not.
+        begun = _LEAF.copy()
+        begun.update(leaf)
+        found.append(begun.digest())
+    return found
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:

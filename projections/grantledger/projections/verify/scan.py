@@ -12,10 +12,9 @@ import sqlite3
 from array import array
 from binascii import b2a_base64
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +23,7 @@ from grantledger.projections.verify.leaves import JOURNAL, OF_EVENT, read_leaf
 from grantledger.projections.verify.merkle import (
     BLOCK_LEAVES,
     HASH_BYTES,
-    leaf_hash,
+    leaf_hashes,
     perfect_root,
 )
 from grantledger.projections.verify.streams import Stream, Streams
@@ -37,7 +36,7 @@ Missing = dict[str, tuple[str, int]]
 """By grant: where the first part of it that is missing should be, and how many."""
 
 _ROWS = (
-    "SELECT rowid - 1, originator_id, originator_version, topic, state, leaf_hash"
+    "SELECT rowid, originator_id, originator_version, topic, state, leaf_hash"
     " FROM stored_events WHERE rowid > ? AND rowid <= ? ORDER BY rowid"
 )
 _NEXT = "SELECT min(rowid) FROM stored_events WHERE rowid > ? AND rowid <= ?"
@@ -47,7 +46,9 @@ _PARTS = (
 )
 _BEGINNING = b'{"v":1,"event_id":"'
 _STREAM_AT = len(_BEGINNING) + 36
-_DIGESTS = b'"ct_sha256":"'
+_DIGESTS = b'"ct_'
+"""Stands before each digest. The rest of its name is left out: a search for bytes looks
+for the last of them first, and a quote is everywhere in a leaf."""
 _MAX_KNOWN = 65_536
 
 
@@ -99,7 +100,8 @@ class Scanner:
         self._wanted = wanted
         self._keys = keys
         self._sealed = sealed
-        self._needles: dict[tuple[Any, Any, Any, Any], bytes] = {}
+        self._needles: dict[tuple[Any, Any], dict[tuple[Any, Any], bytes]] = {}
+        self._made = 0
         self._topics: dict[str, bytes] = {}
 
     def scan(self, start: int, end: int) -> Scan:
@@ -135,30 +137,34 @@ class Scanner:
         rows: list[Row] = self._connection.execute(_ROWS, (low, high)).fetchall()
         if not rows:
             return False
-        if len(rows) != high - low:
-            self._gaps(found, rows, low, high)
+        # As columns: a row is taken apart once.
+        numbers, ids, versions, topics, states, told = zip(*rows, strict=True)
+        indices: Sequence[int] = range(low, high)
+        if numbers != tuple(range(low + 1, high + 1)):
+            indices = [number - 1 for number in numbers]
+            self._gaps(found, indices, low, high)
         try:
-            hashes = [sha256(b"\0" + row[4]).digest() for row in rows]
+            hashes = leaf_hashes(states)
         except TypeError:
-            rows = _as_bytes(found, rows)
-            hashes = [leaf_hash(row[4]) for row in rows]
-        if hashes != [row[5] for row in rows]:
-            self._differing(found, rows, hashes)
+            states = _as_bytes(found, indices, states)
+            hashes = leaf_hashes(states)
+        if tuple(hashes) != told:
+            self._differing(found, zip(indices, states, told, strict=True), hashes)
         if high - low == BLOCK_LEAVES == len(hashes) and not any(
             low < size < high for size in self._wanted
         ):
             found.blocks.append(perfect_root(hashes))
         else:
             found.blocks.append(hashes)
-        self._columns(found, rows)
+        self._columns(found, zip(indices, ids, versions, topics, states, strict=True))
         if self._sealed:
-            self._parts(found, rows, low, high)
+            self._parts(found, dict(zip(indices, states, strict=True)), low, high)
         return True
 
     @staticmethod
-    def _gaps(found: Scan, rows: Sequence[Row], low: int, high: int) -> None:
+    def _gaps(found: Scan, indices: Sequence[int], low: int, high: int) -> None:
         found.whole = False
-        there = {row[0] for row in rows}
+        there = set(indices)
         first: int | None = None
         for index in range(low, high + 1):
             if index < high and index not in there:
@@ -168,13 +174,15 @@ class Scanner:
                 first = None
 
     @staticmethod
-    def _differing(found: Scan, rows: Sequence[Row], hashes: list[bytes]) -> None:
+    def _differing(
+        found: Scan, rows: Iterable[tuple[int, bytes, Any]], hashes: list[bytes]
+    ) -> None:
         """Say which leaves differ from their hash; of one without bytes, take it."""
-        for number, row in enumerate(rows):
-            where, said = f"leaf {row[0]}", row[5]
+        for number, (index, state, said) in enumerate(rows):
+            where = f"leaf {index}"
             if not isinstance(said, bytes) or len(said) != HASH_BYTES:
                 found.findings.add(where, "its leaf_hash is no hash")
-            elif row[4] == b"":
+            elif state == b"":
                 hashes[number] = said
             elif hashes[number] != said:
                 found.findings.add(
@@ -183,11 +191,13 @@ class Scanner:
                     f"leaf_hash is {said.hex()}",
                 )
 
-    def _columns(self, found: Scan, rows: Sequence[Row]) -> None:
+    def _columns(
+        self, found: Scan, rows: Iterable[tuple[int, Any, Any, Any, bytes]]
+    ) -> None:
         streams, topics = found.streams, self._topics
         known, place, take = streams.by_id, streams.place, streams.take
         findings = found.findings
-        for index, stream_id, version, topic, state, _ in rows:
+        for index, stream_id, version, topic, state in rows:
             stream = known.get(stream_id)
             if stream is None or version != stream.last + 1:
                 stream = place(index, stream_id, version, topic, findings)
@@ -223,18 +233,55 @@ class Scanner:
         found.pruned.append(index)
         stream.empty(index)
 
-    def _parts(self, found: Scan, rows: Sequence[Row], low: int, high: int) -> None:
+    def _parts(
+        self, found: Scan, states: dict[int, bytes], low: int, high: int
+    ) -> None:
         parts: list[Part] = self._connection.execute(_PARTS, (low, high)).fetchall()
-        states = {row[0]: row[4] for row in rows}
-        needles, keys = self._needles, self._keys
         wrong: set[int] = set()
-        for (index, entry, name, grant, dek, _), digest in zip(
-            parts, _digests(parts), strict=True
-        ):
-            state = states.get(index)
-            needle = needles.get((entry, dek, name, grant))
+        counts: Counter[int] = Counter()
+        if parts:
+            indices, entries, names, grants, deks, texts = zip(*parts, strict=True)
+            counts = Counter(indices)
+            if len(set(zip(indices, entries, names, strict=True))) != len(parts):
+                # The file's own schema may have lost its key: a part twice hides
+                # another.
+                wrong.update(index for index, count in counts.items() if count > 1)
+            rows = zip(
+                indices, entries, names, grants, deks, _digests(texts), strict=True
+            )
+            self._compare(found, states, rows, wrong)
+        found.sealed += len(parts)
+        for index, state in states.items():
+            if state.count(_DIGESTS) != counts[index]:
+                wrong.add(index)
+        if wrong:
+            self._wrong_parts(found, states, parts, wrong)
+
+    def _compare(
+        self,
+        found: Scan,
+        states: dict[int, bytes],
+        rows: Iterable[tuple[int, Any, Any, Any, Any, bytes]],
+        wrong: set[int],
+    ) -> None:
+        """Look for each part's digest in its leaf, and for what has to stand before."""
+        owner: object = None
+        at: object = None
+        state: bytes | None = None
+        needles: dict[tuple[Any, Any], bytes] = {}
+        keyed = False
+        for index, entry, name, grant, dek, digest in rows:
+            # Those of a leaf come one after the other, and mostly have one key.
+            if index != at:
+                at, state = index, states.get(index)
+            if (dek, grant) != owner:
+                owner = dek, grant
+                keyed = owner in self._keys
+                needles = self._known(owner)
+            needle = needles.get((entry, name))
             if needle is None:
-                needle = self._needle(entry, dek, name, grant)
+                needle = needles[entry, name] = _needle(entry, dek, name, grant)
+                self._made += 1
             # A digest stands once in a leaf, so that it is found before what names it.
             if (
                 not state
@@ -242,33 +289,15 @@ class Scanner:
                 or not state.startswith(needle, state.find(digest) - len(needle))
             ):
                 wrong.add(index)
-            elif (dek, grant) not in keys:
+            elif not keyed:
                 self._no_key(found, index, grant)
-        found.sealed += len(parts)
-        counts = Counter(map(itemgetter(0), parts))
-        if len(set(map(itemgetter(0, 1, 2), parts))) != len(parts):
-            # The file's own schema may have lost its key: a part twice hides another.
-            wrong.update(index for index, count in counts.items() if count > 1)
-        for index, state in states.items():
-            if state.count(_DIGESTS) != counts[index]:
-                wrong.add(index)
-        if wrong:
-            self._wrong_parts(found, states, parts, wrong)
 
-    def _needle(self, entry: Any, dek: Any, name: Any, grant: Any) -> bytes:  # noqa: ANN401 - as the file has them
-        """Return the bytes that come before the digest of such a part in a leaf."""
-        if len(self._needles) >= _MAX_KNOWN:
+    def _known(self, owner: tuple[Any, Any]) -> dict[tuple[Any, Any], bytes]:
+        """Return what comes before a digest, by entry and field, for one data key."""
+        if self._made >= _MAX_KNOWN:
             self._needles.clear()
-        try:
-            owner = UUID(hex=grant)
-        except (ValueError, TypeError, AttributeError):
-            owner = grant
-        made = (
-            f'"entry":{"null" if entry == OF_EVENT else entry},"grant_id":"{owner}",'
-            f'"field":"{name}","dek_id":"{dek}","ct_sha256":"'
-        ).encode()
-        self._needles[entry, dek, name, grant] = made
-        return made
+            self._made = 0
+        return self._needles.setdefault(owner, {})
 
     @staticmethod
     def _no_key(found: Scan, index: int, grant: str) -> None:
@@ -296,27 +325,40 @@ class Scanner:
                 found.findings.add(where, message)
 
 
-def _as_bytes(found: Scan, rows: Sequence[Row]) -> list[Row]:
-    """Return rows whose leaves are bytes; says where they are none."""
-    made: list[Row] = []
-    for row in rows:
-        if not isinstance(row[4], bytes):
-            found.findings.add(f"leaf {row[0]}", f"is stored as {shown(row[4])}")
-            made.append((*row[:4], str(row[4]).encode(), row[5]))
+def _needle(entry: Any, dek: Any, name: Any, grant: Any) -> bytes:  # noqa: ANN401 - as the file has them
+    """Return the bytes that come before the digest of such a part in a leaf."""
+    try:
+        owner = UUID(hex=grant)
+    except (ValueError, TypeError, AttributeError):
+        owner = grant
+    return (
+        f'"entry":{"null" if entry == OF_EVENT else entry},"grant_id":"{owner}",'
+        f'"field":"{name}","dek_id":"{dek}","ct_sha256":"'
+    ).encode()
+
+
+def _as_bytes(
+    found: Scan, indices: Iterable[int], states: Iterable[Any]
+) -> tuple[bytes, ...]:
+    """Return leaves as bytes; says where they are none."""
+    made: list[bytes] = []
+    for index, state in zip(indices, states, strict=True):
+        if isinstance(state, bytes):
+            made.append(state)
         else:
-            made.append(row)
-    return made
+            found.findings.add(f"leaf {index}", f"is stored as {shown(state)}")
+            made.append(str(state).encode())
+    return tuple(made)
 
 
-def _digests(parts: Sequence[Part]) -> list[bytes]:
+def _digests(ciphertexts: Iterable[Any]) -> list[bytes]:
     """Return the digest of each ciphertext in base64; of what is none, nothing."""
     try:
-        return [b2a_base64(sha256(part[5]).digest(), newline=False) for part in parts]
+        return [b2a_base64(sha256(ct).digest(), newline=False) for ct in ciphertexts]
     except TypeError:
         # Somebody has put text where bytes belong.
         return [
-            _digest(part[5]).encode() if isinstance(part[5], bytes) else b""
-            for part in parts
+            _digest(ct).encode() if isinstance(ct, bytes) else b"" for ct in ciphertexts
         ]
 
 

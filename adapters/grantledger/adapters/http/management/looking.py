@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from itertools import islice
 from typing import Annotated
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from grantledger.adapters.http.management import models
 from grantledger.adapters.http.management.asking import GRANT, Calling, Keyed, grant_for
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
+from grantledger.adapters.ledger.time_travel import Told
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.endings import still_live
 from grantledger.domain.errors import InvalidRequest, NotProvisioned
@@ -32,7 +34,7 @@ from grantledger.domain.values import (
     MAX_SUBJECT_LENGTH,
     GrantStatus,
 )
-from grantledger.projections.audit_trail import HistoryLine, history_lines
+from grantledger.projections.audit_trail import HistoryLine, each_line
 
 MAX_VERSION = 2**31 - 1
 MAX_LEAF = 2**53
@@ -240,15 +242,17 @@ async def _history(
     await opened.broker.audit_access.record(
         caller, AuditUse.HISTORY, f"history from line {after} on", grant_id=grant.id
     )
-    pairs = await opened.ledger.history(grant.id)
-    lines = history_lines(pair for pair in pairs if pair[0] < size)
-    some = lines[after : after + limit]
-    end = after + len(some)
+
+    def page(told: Iterator[Told]) -> list[HistoryLine]:
+        """Return the page, and one line more if there is one."""
+        return list(islice(each_line(told), after, after + limit + 1))
+
+    some = await opened.ledger.over_history(grant.id, page, size)
     return {
         "grant_id": grant.id,
         "status": grant.state.status,
-        "history": [_line(line) for line in some],
-        "next": end if end < len(lines) else None,
+        "history": [_line(line) for line in some[:limit]],
+        "next": after + limit if len(some) > limit else None,
         "log_size": size,
     }
 
