@@ -264,11 +264,9 @@ class LeafReader:
         """Return (leaf index, event) of rows; their sealed parts are read at once."""
         parts = parts_at(c, [row[0] - 1 for row in rows])
         return [
-            (
-                row[0] - 1,
-                self.decode(c, row, only, gone, parts=parts.get(row[0] - 1, ())),
-            )
+            (index, self.decode(c, row, only, gone, parts=parts.get(index, ())))
             for row in rows
+            for index in (row[0] - 1,)
         ]
 
     def expect(self, c: Cursor, parts: Parts, gone: Tombstones) -> None:
