@@ -24,7 +24,7 @@ settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile(
-    "ci", settings.get_profile("default"), max_examples=200, print_blob=True
+    "ci", settings.get_profile("default"), max_examples=100, print_blob=True
 )
 settings.register_profile(
     "quick", settings.get_profile("default"), max_examples=10, database=None

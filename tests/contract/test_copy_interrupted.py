@@ -170,6 +170,7 @@ def test_what_changes_without_a_leaf_is_brought_up_to_date(move: Move) -> None:
         sql("DELETE FROM data_keys WHERE grant_id = ?", second)
         sql("DELETE FROM sealed WHERE grant_id = ?", second)
         sql("DELETE FROM token_index WHERE grant_id = ?", second)
+        sql("DELETE FROM grant_states WHERE grant_id = ?", second)
         sql("UPDATE provider_clients SET sealed = x'02'")
         sql("INSERT INTO provider_clients VALUES ('other', x'03')")
 

@@ -21,6 +21,7 @@ from grantledger.adapters.keys.envelope import SealedPart
 from grantledger.adapters.ledger import touching
 from grantledger.adapters.ledger.audit_batches import following
 from grantledger.adapters.ledger.audit_query import Driver, Query, query_of
+from grantledger.adapters.ledger.audit_sides import live_side
 from grantledger.adapters.ledger.audit_streams import StoredStreams
 from grantledger.adapters.ledger.audit_table import (
     COLUMNS,
@@ -438,23 +439,3 @@ def _folded(
     except IntegrityError as damage:
         place = logged.event.originator_id, logged.event.originator_version
         return [unreadable(logged.index, *place, str(damage))]
-
-
-def live_side(c: Cursor) -> tuple[int, int]:
-    """Return the side that is live, and the index below which it has every leaf.
-
-    Raises:
-        IntegrityError: none is, or it says that it has more leaves than there are:
-            then no row would ever be made of those to come.
-    """
-    c.execute(
-        "SELECT p.side, p.next_index, h.next_index FROM audit_position p, log_head h"
-        " WHERE p.live"
-    )
-    rows = c.fetchall()
-    if len(rows) != 1:
-        raise IntegrityError("the audit trail has no live side, or two")
-    side, reached, size = (int(value) for value in rows[0])
-    if not 0 <= reached <= size:
-        raise IntegrityError(f"the audit trail says {reached} leaves; there are {size}")
-    return side, reached

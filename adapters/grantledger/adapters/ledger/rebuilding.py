@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.ledger.audit_batches import following
-from grantledger.adapters.ledger.audit_reads import live_side
+from grantledger.adapters.ledger.audit_sides import live_side
 from grantledger.adapters.ledger.audit_table import (
     COLUMNS,
     GRANT,

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from eventsourcing.persistence import Cursor
 
-from grantledger.adapters.ledger.audit_reads import live_side
+from grantledger.adapters.ledger.audit_sides import live_side
 from grantledger.adapters.ledger.doing import Doing
 from grantledger.adapters.ledger.reading import LogSql, log_size
 from grantledger.adapters.ledger.rows import from_micros, micros
