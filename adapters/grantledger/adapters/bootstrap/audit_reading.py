@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from uuid import UUID
 
+from grantledger.adapters.bootstrap.seeing import seen_page
 from grantledger.adapters.ledger.audit_reads import MAX_ENTRY
 from grantledger.domain.audit import (
     MAX_ROWS,
@@ -29,8 +30,6 @@ from grantledger.domain.policy import Operation, Policy
 from grantledger.domain.requests import Caller
 
 PORTION = 500
-LOOKS = 5
-"""Times `MAX_ROWS` rows that are looked at for one page of a caller who sees some."""
 POLL_SECONDS = 1.0
 _POSITION = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,10}))?")
 
@@ -67,7 +66,7 @@ class Reading:
         """Return the next rows that the caller may see.
 
         Whether there is a next page tells nothing of rows that it may not see, as far
-        as `LOOKS` reaches: else who asks for one row at a time is told of each.
+        as `seen_page` looks, `MAX_ROWS` rows at a time.
 
         Raises:
             InvalidRequest, IntegrityError, Unavailable: see `AuditTrail.audit`.
@@ -75,18 +74,18 @@ class Reading:
         if self._everything:
             return await self.trail.audit(self.wanted, after=after, limit=limit)
         check_limit(limit, MAX_ROWS)
-        seen: list[AuditRow] = []
-        page = await self.trail.audit(self.wanted, after=after, limit=MAX_ROWS)
-        for _ in range(LOOKS - 1):
-            seen += self._seen(page.rows)
-            if page.after is None or len(seen) > limit:
-                break
-            page = await self.trail.audit(self.wanted, after=page.after, limit=MAX_ROWS)
-        else:
-            seen += self._seen(page.rows)
-        if len(seen) > limit:
-            return AuditPage(seen[:limit], seen[limit - 1].at, page.size)
-        return replace(page, rows=seen)
+        size = 0
+
+        async def some(
+            after: AuditPosition | None,
+        ) -> tuple[Sequence[AuditRow], AuditPosition | None]:
+            nonlocal size
+            page = await self.trail.audit(self.wanted, after=after, limit=MAX_ROWS)
+            size = page.size
+            return page.rows, page.after
+
+        rows, place = await seen_page(some, self._sees, _place_of, after, limit)
+        return AuditPage(rows, place, size)
 
     async def rows(
         self, after: AuditPosition | None = None, *, most: int | None = None
@@ -136,8 +135,12 @@ class Reading:
         page = await self.trail.audit(AuditFilter(below=0), limit=1)
         return page.size - 1
 
-    def _seen(self, rows: Sequence[AuditRow]) -> list[AuditRow]:
-        return [row for row in rows if may_see(self.policy, self, row)]
+    def _sees(self, row: AuditRow) -> bool:
+        return may_see(self.policy, self, row)
+
+
+def _place_of(row: AuditRow) -> AuditPosition:
+    return row.at
 
 
 def may_see(policy: Policy, reading: Reading, row: AuditRow) -> bool:

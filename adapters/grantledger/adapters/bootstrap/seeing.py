@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
-from uuid import UUID
 
 T = TypeVar("T")
+P = TypeVar("P")
 LOOKS = 5
 """Pages of the whole list that are looked at for one page of what may be seen."""
 
-Page = Callable[[UUID | None], Awaitable[tuple[Sequence[T], UUID | None]]]
-"""Returns the next ones by id, and where to go on, None at the end."""
+Page = Callable[[P | None], Awaitable[tuple[Sequence[T], P | None]]]
+"""Returns the next ones after a place, and where to go on, None at the end."""
 
 
 async def seen_page(
-    page: Page[T],
+    page: Page[P, T],
     may: Callable[[T], bool],
-    id_of: Callable[[T], UUID],
-    after: UUID | None,
+    place_of: Callable[[T], P],
+    after: P | None,
     limit: int,
-) -> tuple[list[T], UUID | None]:
+) -> tuple[list[T], P | None]:
     """Return the next ones that may be seen, and where to go on, None at the end.
 
     Where to go on names none that may not be seen, nor tells that there is one, as far
@@ -29,7 +29,7 @@ async def seen_page(
     Args:
         page: the whole list, so many at a time as it may give.
         may: whether one may be seen.
-        id_of: its id.
+        place_of: its place, such as its id.
         after: where to begin, None for the first.
         limit: how many at most.
     """
@@ -40,5 +40,5 @@ async def seen_page(
         if after is None or len(seen) > limit:
             break
     if len(seen) > limit:
-        return seen[:limit], id_of(seen[limit - 1])
+        return seen[:limit], place_of(seen[limit - 1])
     return seen, after
