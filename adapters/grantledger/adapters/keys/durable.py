@@ -7,6 +7,9 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+FILE_MODE = 0o600
 
 
 def sync(path: Path) -> None:
@@ -16,6 +19,29 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def growing(path: Path, flags: int = 0) -> Generator[BinaryIO]:
+    """Open a private file, made where there is none, with its lock.
+
+    It is the file that has the name once it is locked: another process may have put
+    one in its place meanwhile. Its directory is synced where it was made.
+
+    Args:
+        path: of the file.
+        flags: to open it with, beside the usual ones.
+    """
+    fresh = not path.exists()
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, FILE_MODE)
+        with os.fdopen(handle, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(handle).st_ino == path.stat().st_ino:
+                yield file
+                break
+    if fresh:
+        sync(path.parent)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ is not, in words that name no person: no erasure reaches this file.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Callable
@@ -26,7 +25,6 @@ from grantledger.domain.errors import IntegrityError, Unavailable
 from grantledger.domain.journal import AccessEntry
 from grantledger.domain.ports import Recorded, RecordVerdict
 
-FILE_MODE = 0o600
 MAX_LINE_BYTES = 16_384
 NO_LINE = "0" * 64
 """What the first line says of the one before it."""
@@ -83,10 +81,7 @@ class AccessFile:
         return Recorded(RecordVerdict.RECORDED, self._monotonic())
 
     def _add(self, entry: AccessEntry) -> None:
-        fresh = not self.path.exists()
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        with os.fdopen(os.open(self.path, flags, FILE_MODE), "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with durable.growing(self.path, os.O_NOFOLLOW) as file:
             end, before = self._last(file)
             # What a crash left half-written was acknowledged to nobody.
             file.truncate(end)
@@ -94,8 +89,6 @@ class AccessFile:
             file.write(written(entry, before))
             file.flush()
             os.fsync(file.fileno())
-        if fresh:
-            durable.sync(self.path.parent)
 
     def _last(self, file: BinaryIO) -> tuple[int, str]:
         """Return where the lines end, and the last one's hash."""

@@ -8,14 +8,12 @@ end shows no code; the log itself names what was erased, and `resume` writes it 
 
 from __future__ import annotations
 
-import fcntl
 import os
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 import anyio.to_thread
@@ -28,7 +26,6 @@ from grantledger.domain.errors import IntegrityError, LedgerError, Unavailable
 from grantledger.domain.maintenance import Erasure
 
 T = TypeVar("T")
-FILE_MODE = 0o600
 VERSIONS = (1, 2)
 """Form 2 says until when backups or archives are kept; form 1 does not."""
 MAX_LINE_BYTES = 4096
@@ -106,7 +103,7 @@ class FileErasures:
     def _recode(self) -> int:
         if not self.path.exists():
             return 0
-        with self._locked() as file:
+        with durable.growing(self.path) as file:
             data = file.read()
             lines = self.parsed(data)[0]
             older = sum(
@@ -121,7 +118,9 @@ class FileErasures:
                 code = self._line(raw, 0)[1]
                 written += raw
             half = self.path.with_name(f".{self.path.name}.{os.urandom(8).hex()}.tmp")
-            handle = os.open(half, os.O_CREAT | os.O_EXCL | os.O_WRONLY, FILE_MODE)
+            handle = os.open(
+                half, os.O_CREAT | os.O_EXCL | os.O_WRONLY, durable.FILE_MODE
+            )
             with os.fdopen(handle, "wb") as anew:
                 anew.write(written)
                 anew.flush()
@@ -130,21 +129,8 @@ class FileErasures:
         durable.sync(self.path.parent)
         return older
 
-    @contextmanager
-    def _locked(self) -> Generator[BinaryIO]:
-        """Open the list with its lock: the file that has its name once it is locked."""
-        while True:
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            handle = os.open(self.path, flags, FILE_MODE)
-            with os.fdopen(handle, "r+b") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                if os.fstat(handle).st_ino == self.path.stat().st_ino:
-                    yield file
-                    return
-
     def _add(self, erasure: Erasure) -> None:
-        fresh = not self.path.exists()
-        with self._locked() as file:
+        with durable.growing(self.path) as file:
             known, end, code = self.parsed(file.read())
             if not any(line.grant_id == erasure.grant_id for line in known):
                 # What a crash left half-written was acknowledged to nobody.
@@ -153,8 +139,6 @@ class FileErasures:
                 file.write(self.written(erasure, code))
                 file.flush()
             os.fsync(file.fileno())
-        if fresh:
-            durable.sync(self.path.parent)
 
     def _lines(self) -> tuple[list[Erasure], int, bytes]:
         try:
