@@ -115,8 +115,9 @@ async def grant(visit: Visit) -> Response:
         found = await ledger.as_of(grant_id, at=at)
         shown = None if found is None else found.grant
         below = 0 if found is None else found.log_size
-    rows, more = await _rows_of(visit, grant_id, below)
+    # This brings the trail up to the log.
     first = (await ledger.audit(AuditFilter(grant_id=grant_id), limit=1)).rows
+    rows, more = await _rows_of(visit, grant_id, below)
     timeline = Timeline()
     for row in rows:
         timeline.add(row)
@@ -144,10 +145,11 @@ async def grant(visit: Visit) -> Response:
 async def _rows_of(
     visit: Visit, grant_id: UUID, below: int | None
 ) -> tuple[list[AuditRow], bool]:
-    """Return the newest rows of a grant, oldest first, and whether there are more."""
+    """Return the newest rows of a grant, oldest first, and whether there are more.
+
+    The trail has been brought up to the log.
+    """
     ledger = visit.console.opened.ledger
-    # An empty page brings the trail up to the log.
-    await ledger.audit(AuditFilter(below=0), limit=1)
     first = after = await ledger.before_newest(grant_id, below, MAX_DRAWN)
     kept: list[AuditRow] = []
     wanted = AuditFilter(grant_id=grant_id, below=below)

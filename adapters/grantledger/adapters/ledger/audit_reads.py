@@ -184,8 +184,8 @@ class AuditReads(Doing):
         """Bring the trail up to the log, if that is not the work of minutes."""
         if not self.appends:
             return
-        end = await self._read(log_size)
-        behind = end - (await self._read(live_side))[1]
+        end, reached = await self._read(lambda c: (log_size(c), live_side(c)[1]))
+        behind = end - reached
         if behind <= self.brought:
             await self._taken(end, None)
             return

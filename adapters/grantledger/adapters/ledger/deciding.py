@@ -259,7 +259,7 @@ class Deciding:
         """Return the verdict on what is not as the unit's caller saw it, else None."""
         if self._newest_of(work, grant.id) != grant.stored_version:
             return self._who_won(work, first)
-        if holds_at not in {None, self._newest_of(work, LEDGER_STREAM)}:
+        if holds_at is not None and self._newest_of(work, LEDGER_STREAM) != holds_at:
             return AppendVerdict.CONFLICT
         if grant.stored_version == 0 and self._known(work, grant):
             return AppendVerdict.CONFLICT
