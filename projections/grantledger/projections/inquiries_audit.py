@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import ClassVar
 from uuid import UUID
@@ -40,13 +40,7 @@ class Approvals(Inquiry):
 
     def wanted(self) -> AuditFilter:
         """Return consents alone."""
-        asked = self.asked
-        return AuditFilter(
-            recorded_from=asked.since,
-            recorded_until=asked.until,
-            grant_id=asked.grant_id,
-            event="Provisioned",
-        )
+        return replace(self._of_grants(), event="Provisioned")
 
     def see(self, row: AuditRow) -> None:
         """Keep a consent."""
@@ -165,15 +159,7 @@ class Readers(Inquiry):
 
     def wanted(self) -> AuditFilter:
         """Return the records of reading alone."""
-        asked = self.asked
-        return AuditFilter(
-            recorded_from=asked.since,
-            recorded_until=asked.until,
-            grant_id=asked.grant_id,
-            caller=asked.caller,
-            address=asked.address,
-            event="AuditAccessed",
-        )
+        return replace(super().wanted(), event="AuditAccessed")
 
     def see(self, row: AuditRow) -> None:
         """Keep a reading."""

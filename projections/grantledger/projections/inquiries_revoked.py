@@ -75,12 +75,7 @@ class TookEffect(Inquiry):
 
     def wanted(self) -> AuditFilter:
         """Return all rows of the grants: others confirm what a caller ended."""
-        asked = self.asked
-        return AuditFilter(
-            recorded_from=asked.since,
-            recorded_until=asked.until,
-            grant_id=asked.grant_id,
-        )
+        return self._of_grants()
 
     def see(self, row: AuditRow) -> None:
         """Follow a grant from its revocation on.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
@@ -40,14 +41,8 @@ class HandOuts(Inquiry):
     def wanted(self) -> AuditFilter:
         """Return hand-outs alone."""
         asked = self.asked
-        return AuditFilter(
-            recorded_from=asked.since or asked.at,
-            recorded_until=asked.until,
-            grant_id=asked.grant_id,
-            caller=asked.caller,
-            address=asked.address,
-            event=HANDED_OUT,
-        )
+        since = asked.since or asked.at
+        return replace(super().wanted(), recorded_from=since, event=HANDED_OUT)
 
     def see(self, row: AuditRow) -> None:
         """Count the hand-out."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar, TypeAlias
 from uuid import UUID
@@ -115,12 +115,15 @@ class Inquiry(ABC):
     def wanted(self) -> AuditFilter:
         """Return which rows it has to see."""
         asked = self.asked
+        return replace(self._of_grants(), caller=asked.caller, address=asked.address)
+
+    def _of_grants(self) -> AuditFilter:
+        """Return the rows of the time and the grant, whoever's doing they are."""
+        asked = self.asked
         return AuditFilter(
             recorded_from=asked.since,
             recorded_until=asked.until,
             grant_id=asked.grant_id,
-            caller=asked.caller,
-            address=asked.address,
         )
 
     @abstractmethod
