@@ -22,18 +22,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from benchmarks.cast import AGENT, RULES, SCOPES
 from grantledger.adapters.bootstrap import OpenBroker
 from grantledger.domain.answers import TokenAnswer
 from grantledger.domain.context import Context
 from grantledger.domain.journal import AccessEntry, EntryPrivate
 from grantledger.domain.outcomes import Fingerprint
 from grantledger.domain.ports import AppendVerdict, Lane, RecordVerdict
-from grantledger.domain.provider import ProviderRules
 from grantledger.domain.user_grant import Consent, UserGrant
 from grantledger.domain.values import (
     AccessToken,
-    Actor,
-    ActorKind,
     GrantKey,
     Outcome,
     Purpose,
@@ -41,15 +39,6 @@ from grantledger.domain.values import (
     Source,
 )
 
-RULES = ProviderRules("bench", "https://as.invalid", "client")
-AGENT = Actor(
-    "agent-7",
-    ActorKind.AGENT,
-    ("agent-8",),
-    peer_ip="198.51.100.4",
-    user_agent="curl/8.5",
-)
-SCOPES = ("files.read", "openid")
 MONTH = timedelta(days=30)
 LIVES = timedelta(minutes=10)
 CHUNKS = 16

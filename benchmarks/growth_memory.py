@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.ballast import SCOPES
+from benchmarks.cast import SCOPES
 from benchmarks.opened import CALLER
 from grantledger.adapters.bootstrap import open_broker
 from grantledger.adapters.settings import load as load_settings

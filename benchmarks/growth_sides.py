@@ -13,7 +13,8 @@ from uuid import UUID
 
 import httpx
 
-from benchmarks.ballast import SCOPES, Ballast, refreshed
+from benchmarks.ballast import Ballast, refreshed
+from benchmarks.cast import SCOPES
 from benchmarks.opened import CALLER, Where
 from grantledger.adapters.bootstrap import OpenBroker
 from grantledger.adapters.bootstrap.tracing import Asked, trace_token

@@ -134,6 +134,13 @@ class Issuer:
         head = {"kid": "k1", "typ": "at+jwt"}
         return jwt.encode(claims, self._key, "RS256", headers=head)
 
+    def token_in(self, folder: Path) -> Path:
+        """Return a private file with a caller's token."""
+        file = folder / "token"
+        file.touch(0o600)
+        file.write_text(self.token())
+        return file
+
 
 def prepare(folder: Path, url: str, issuer: Issuer) -> Path:
     """Make a ledger with grants that hold tokens; return its settings."""
@@ -205,9 +212,7 @@ def measure(seconds: float, rounds: int) -> dict[str, list[Seen]]:
     paths = [f"/v1/grants/bench/user-{n}/token" for n in range(GRANTS)]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        token = folder / "token"
-        token.touch(0o600)
-        token.write_text(issuer.token())
+        token = issuer.token_in(folder)
         load = Load(token, paths, BODY, CONNECTIONS)
         dsn = stack.enter_context(shipped_server())
         check_durable(dsn)

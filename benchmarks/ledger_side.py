@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from benchmarks.append_sides import Figures, Side, figures
+from benchmarks.cast import RULES, SCOPES
 from grantledger.adapters.keys.clock import RandomIds, SystemClock
 from grantledger.adapters.keys.fingerprints import KeyedFingerprinter
 from grantledger.adapters.keys.ring import KeyRing
@@ -20,7 +21,6 @@ from grantledger.adapters.ledger.postgres.schema import migrate
 from grantledger.domain.answers import TokenAnswer
 from grantledger.domain.context import Context
 from grantledger.domain.ports import AppendVerdict, Lane
-from grantledger.domain.provider import ProviderRules
 from grantledger.domain.user_grant import Consent, UserGrant
 from grantledger.domain.values import (
     AccessToken,
@@ -32,8 +32,6 @@ from grantledger.domain.values import (
 )
 
 MOST_CALLERS = 32
-RULES = ProviderRules("bench", "https://as.invalid", "client")
-SCOPES = ("files.read", "openid")
 A_CYCLE = timedelta(minutes=15)
 TOKEN_SECONDS = 600
 

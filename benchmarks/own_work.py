@@ -33,7 +33,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ballast import SCOPES, Filler, SetClock
+from benchmarks.ballast import Filler, SetClock
+from benchmarks.cast import SCOPES
 from benchmarks.handout import NoJournal
 from benchmarks.opened import CALLER, made, opened
 from grantledger.adapters.bootstrap import OpenBroker

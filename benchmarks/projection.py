@@ -42,6 +42,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from benchmarks.appends import check_durable, shipped_server
+from benchmarks.cast import AGENT, RULES
 from benchmarks.cpu import ServerTime, client_seconds
 from benchmarks.projection_stock import Stock
 from grantledger.adapters.bootstrap.rebuilding import filling
@@ -58,12 +59,9 @@ from grantledger.adapters.ledger.stored_ledger import StoredLedger
 from grantledger.domain.answers import TokenAnswer
 from grantledger.domain.context import Context
 from grantledger.domain.journal import AccessEntry, EntryPrivate
-from grantledger.domain.provider import ProviderRules
 from grantledger.domain.user_grant import Consent, UserGrant
 from grantledger.domain.values import (
     AccessToken,
-    Actor,
-    ActorKind,
     GrantKey,
     Outcome,
     Purpose,
@@ -71,14 +69,6 @@ from grantledger.domain.values import (
     Source,
 )
 
-RULES = ProviderRules("bench", "https://as.invalid", "client")
-AGENT = Actor(
-    "agent-7",
-    ActorKind.AGENT,
-    ("agent-8",),
-    peer_ip="198.51.100.4",
-    user_agent="curl/8.5",
-)
 LIFETIME = timedelta(minutes=10)
 AT_ONCE = 2_000
 STOCK_SHARE = 5

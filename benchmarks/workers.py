@@ -69,9 +69,7 @@ def measure(
     paths = [f"/v1/grants/bench/user-{n}/token" for n in range(GRANTS)]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        token = folder / "token"
-        token.touch(0o600)
-        token.write_text(issuer.token())
+        token = issuer.token_in(folder)
         dsn = stack.enter_context(shipped_server())
         check_durable(dsn)
         postgres = ServerTime(dsn)
