@@ -151,6 +151,7 @@ class SqliteParts(Parts):
             LogMemory(str(scene.path)),
         )
         self.transaction = self._sqlite
+        self.riders = self._sqlite.riders
 
     def close(self) -> None:
         self._sqlite.close()

@@ -62,7 +62,7 @@ from grantledger.projections.audit_rows import rows_of
 T = TypeVar("T")
 Columns = tuple[Any, ...]
 BEFORE_ALL = AuditPosition(-1, -1)
-AT_ONCE = 20
+AT_ONCE = 4
 """Leaves that are read at once, at first; then as many as give `ROWS_AT_ONCE` rows."""
 ROWS_AT_ONCE = 500
 MOST_AT_ONCE = 200
@@ -219,6 +219,7 @@ class AuditReads(Doing):
         streams = StoredStreams(c, self._leaves, None, self._current(c))
         number = self._sql.number
         making = Making(self._rows.term)
+        wanted = min(ROWS_AT_ONCE, self.made)
         reached, few = start, AT_ONCE
         while reached < end and len(making.rows) < self.made:
             stop = min(reached + few, end)
@@ -241,7 +242,7 @@ class AuditReads(Doing):
             reached = stop
             # A journal leaf may have hundreds of entries.
             made = max(1, len(making.rows))
-            few = min(MOST_AT_ONCE, max(1, ROWS_AT_ONCE * (reached - start) // made))
+            few = min(MOST_AT_ONCE, max(1, wanted * (reached - start) // made))
         return AuditBatch(start, reached, making.rows, making.terms)
 
     def _logged(

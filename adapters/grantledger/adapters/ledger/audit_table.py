@@ -7,7 +7,8 @@ that the tables that are made anew are the same as before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -75,6 +76,23 @@ class AuditBatch(NamedTuple):
     end: int
     rows: list[tuple[object, ...]]
     terms: list[TermRow]
+
+    def parts(self, most: int) -> Iterator[AuditBatch]:
+        """Yield it in parts of so many rows at most, or of one leaf."""
+        start, row, term = self.start, 0, 0
+        while start < self.end:
+            end = self.end
+            if row + most < len(self.rows):
+                # A leaf that would not end within them is the next part's.
+                end = max(start + 1, _leaf(self.rows[row + most]))
+            rows = bisect_left(self.rows, end, row, key=_leaf)
+            terms = bisect_left(self.terms, end, term, key=_leaf)
+            yield AuditBatch(start, end, self.rows[row:rows], self.terms[term:terms])
+            start, row, term = end, rows, terms
+
+
+def _leaf(row: Sequence[Any]) -> int:
+    return int(row[0])
 
 
 def columns_of(folded: Folded) -> tuple[object, ...]:

@@ -3,6 +3,10 @@
 The library's pool and datastore over one file, with every connection at
 `synchronous=FULL` and every writing transaction begun IMMEDIATE, so that what a
 transaction has read stays true until it commits.
+
+Within a process those who write wait for each other by a lock of its own, and not by
+SQLite's alone: that one is asked for anew after ever longer sleeps, so that who commits
+often and briefly is starved by who commits rarely and for long.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 from eventsourcing.persistence import InterfaceError
@@ -23,6 +28,8 @@ from eventsourcing.sqlite import (
 )
 
 LOCK_SECONDS = 5
+TURN_SECONDS = 1.0
+"""Wait for this process's other writers; after it SQLite's lock decides alone."""
 SETTINGS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA wal_autocheckpoint=4000",
@@ -44,14 +51,21 @@ class ImmediateTransaction(SQLiteTransaction):
 class LedgerConnection(SQLiteConnection):
     """A connection whose transactions are as the ledger needs them."""
 
+    turn: Lock | None = None
+    """Whose turn it is to write, of the connections of a datastore."""
+
     @contextmanager
     def transaction(self, *, commit: bool) -> Generator[SQLiteCursor]:
         """Run a transaction; one that commits holds the write lock from its start."""
+        turn = self.turn if commit else None
+        mine = turn is not None and turn.acquire(timeout=TURN_SECONDS)
         try:
             with ImmediateTransaction(self, commit=commit) as curs, curs:
                 yield curs
         finally:
             self._leave()
+            if turn is not None and mine:
+                turn.release()
 
     def _leave(self) -> None:
         """Hold no transaction any more, whatever became of COMMIT.
@@ -74,6 +88,7 @@ class LedgerConnectionPool(SQLiteConnectionPool):
     """Makes connections to a file that is there already."""
 
     connection_class = LedgerConnection
+    turn: Lock
 
     def get_connection(
         self, timeout: float | None = None, *, is_writer: bool | None = None
@@ -121,7 +136,9 @@ class LedgerConnectionPool(SQLiteConnectionPool):
             raw.close()
             raise InterfaceError(f"{self.db_name} takes no write-ahead log: {mode}")
         raw.row_factory = sqlite3.Row
-        return self.connection_class(raw, max_age=self.max_age)
+        connection = self.connection_class(raw, max_age=self.max_age)
+        connection.turn = self.turn
+        return connection
 
     def close(self) -> None:
         """Close every connection once nobody uses it any more.
@@ -163,6 +180,7 @@ class LedgerDatastore(SQLiteDatastore):
         self.pool: LedgerConnectionPool = self.pool_class(
             db_name=db_name, lock_timeout=lock_timeout or LOCK_SECONDS
         )
+        self.pool.turn = Lock()
         if self.pool.is_sqlite_memory_mode:
             raise InterfaceError("a ledger is a file; memory keeps nothing")
 

@@ -30,6 +30,7 @@ from grantledger.adapters.ledger.recorders import (
     read_head,
     write_head,
 )
+from grantledger.adapters.ledger.riders import Rider, Riders
 from grantledger.adapters.ledger.rows import GrantRows
 from grantledger.adapters.ledger.schedule_rows import Scheduled, write_schedule
 from grantledger.adapters.ledger.stored_ledger import newest
@@ -113,6 +114,9 @@ class LedgerTransaction(Deciding):
     Args:
         node: name of this replica, written into journal events.
         memory: of the log.
+
+    Attributes:
+        riders: chores that wait for a commit to ride along with.
     """
 
     def __init__(
@@ -132,6 +136,7 @@ class LedgerTransaction(Deciding):
         self._connection = datastore.dedicated()
         self._recorder = LedgerApplicationRecorder(datastore)
         self._clock = clock
+        self.riders = Riders(clock)
         self._data_version: int | None = None
         self._head = CompactRange()
         self._unsure: tuple[Batch, Work, int] | None = None
@@ -149,6 +154,7 @@ class LedgerTransaction(Deciding):
         if unsure is not None and unsure[0] is not batch:
             unsure = None
         work: Work | None = None
+        rider: Rider[object] | None = None
         size = 0
         try:
             if self._connection.closed:
@@ -168,13 +174,16 @@ class LedgerTransaction(Deciding):
                     if work.last is not None:
                         write_head(c, head)
                     work.whole, size = True, head.size
+                    rider = self.riders.taken(c)
         except BaseException:
             self._unsure = (
                 unsure if work is None else self._undone((batch, work, size), unsure)
             )
             # The commit may have happened: what is stored decides what is next.
             self._data_version = None
+            self.riders.ended(rider, committed=False)
             raise
+        self.riders.ended(rider, committed=True)
         if work.last is not None:
             self._memory.wrote(size, work.last.state)
         elif stored:
