@@ -29,10 +29,10 @@ from grantledger.domain.errors import IntegrityError, NewerSchema
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.grant_events import GRANT_EVENTS, Rotated
 from grantledger.domain.grant_state import GrantState
-from grantledger.domain.journal import AccessEntry, AccessRecorded
+from grantledger.domain.journal import AccessEntry, AccessRecorded, EntryPrivate
 from grantledger.domain.ledger_events import LedgerEvent
 from grantledger.domain.user_grant import UserGrant
-from grantledger.domain.values import AccessToken, Outcome, RefreshToken, Secret
+from grantledger.domain.values import AccessToken, Actor, Outcome, RefreshToken, Secret
 from tests.ledger.samples import AT, EVENT, GRANT, JOURNAL, TOPICS, filled, sample
 from tests.ledger.scene import CANARY
 
@@ -312,6 +312,27 @@ def test_a_sealed_field_that_does_not_parse_is_not_quoted(plain: bytes) -> None:
     edited = _edited(row, lambda leaf: leaf["sealed"].__setitem__(0, refs))
     with pytest.raises(IntegrityError, match=f"event {EVENT} does not parse"):
         MAPPER.to_domain_event(replace(edited, sealed=(part, *row.sealed[1:])))
+
+
+def test_what_is_unsaid_of_who_acted_takes_no_bytes_and_comes_back() -> None:
+    actor = Actor("agent-7", peer_ip="192.0.2.7")
+    entry = AccessEntry(
+        AT,
+        Outcome.HANDED_OUT,
+        "caller",
+        "req-1",
+        "cloud",
+        GRANT,
+        private=EntryPrivate(actor=actor),
+    )
+    row = _row(AccessRecorded(JOURNAL, 1, AT, EVENT, "node-1", (entry,)))
+    said = b'{"actor":{"id":"agent-7","peer_ip":"192.0.2.7"}}'
+    (part,) = row.sealed
+    assert KEYS[GRANT].open(part, EVENT, 0, "private") == said
+    recorded = MAPPER.to_domain_event(row)
+    assert isinstance(recorded, AccessRecorded)
+    (back,) = recorded.entries
+    assert back.private == EntryPrivate(actor=actor)
 
 
 def test_of_a_journal_event_one_grants_entries_are_read_without_the_others() -> None:
