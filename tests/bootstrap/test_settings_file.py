@@ -200,6 +200,7 @@ WRONG = [
     ("[broker]\nspool_after_seconds = -0.1", "broker.spool_after_seconds", ">= 0"),
     ("[broker]\nspool_after_seconds = 61", "broker.spool_after_seconds", "<= 60"),
     ("[broker]\ncache_grants = 0", "broker.cache_grants", ">= 1"),
+    ("[broker]\ncache_megabytes = 0", "broker.cache_megabytes", ">= 1"),
     ("[broker]\ncache_grants = 1000001", "broker.cache_grants", "<= 1000000"),
     (f"[broker]\nwait_seconds = {'9' * 400}", "broker.wait_seconds", "out of range"),
     (P + "redirect_port = 65536", Q + "redirect_port", "<= 65535"),

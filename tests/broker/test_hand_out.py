@@ -248,26 +248,6 @@ async def test_crafted_names_are_nobody_elses(start: Start) -> None:
         assert other.access_token != handed.access_token
 
 
-async def test_the_cache_is_bounded(start: Start) -> None:
-    """What fell out is read again, and nothing else changes (known-failures F12)."""
-    scene = start("B")
-    scene.home.broker["cache_grants"] = 2
-    async with scene.open() as opened:
-        ledger = LedgerBetween(opened.env.ledger)
-        life = opened.over(ledger)
-        keys = [GrantKey("cloud", f"user-{n}") for n in range(3)]
-        for key in keys:
-            await life.provision(scene.consent(key=key))
-            await life.broker.hand_out(CALLER, TokenRequest(key))
-        before = ledger.found
-        for key in keys[1:]:
-            await life.broker.hand_out(CALLER, TokenRequest(key))
-        assert ledger.found == before, "both are cached"
-        handed = await life.broker.hand_out(CALLER, TokenRequest(keys[0]))
-        assert ledger.found == before + 1
-        assert handed.source is Source.CACHED
-
-
 # What another replica has changed meanwhile.
 
 

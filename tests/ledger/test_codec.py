@@ -325,7 +325,17 @@ def test_what_is_unsaid_of_who_acted_takes_no_bytes_and_comes_back() -> None:
         GRANT,
         private=EntryPrivate(actor=actor),
     )
-    row = _row(AccessRecorded(JOURNAL, 1, AT, EVENT, "node-1", (entry,)))
+    made: Callable[..., AccessRecorded] = AccessRecorded
+    row = _row(
+        made(
+            originator_id=JOURNAL,
+            originator_version=1,
+            timestamp=AT,
+            event_id=EVENT,
+            node="node-1",
+            entries=(entry,),
+        )
+    )
     said = b'{"actor":{"id":"agent-7","peer_ip":"192.0.2.7"}}'
     (part,) = row.sealed
     assert KEYS[GRANT].open(part, EVENT, 0, "private") == said

@@ -6,12 +6,12 @@ in the same transaction against the grant's newest version.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
 from grantledger.domain import refusals
+from grantledger.domain.cached_grants import CachedGrants
 from grantledger.domain.denials import Denials
 from grantledger.domain.errors import (
     Denied,
@@ -50,7 +50,7 @@ class HandOuts:
     def __init__(self, env: Surroundings, redeemer: Redeemer) -> None:
         self._env = env
         self._redeemer = redeemer
-        self._views: OrderedDict[GrantKey, View] = OrderedDict()
+        self._views = CachedGrants(env.cache_grants, env.cache_bytes)
         self.hot = HotTokens()
         self.denials = Denials(env)
 
@@ -187,19 +187,16 @@ class HandOuts:
 
     def forget(self, key: GrantKey) -> None:
         """Drop what is cached of a grant; correctness never needs it."""
-        self._views.pop(key, None)
+        self._views.drop(key)
 
     def forget_grants(self, grants: Collection[UUID]) -> None:
         """Drop what is cached of these, such as tokens of what was erased."""
-        if grants:
-            of_them = [k for k, v in self._views.items() if v.grant.id in grants]
-            for key in of_them:
-                del self._views[key]
+        self._views.drop_grants(grants)
 
     def renewed(self, grant: UserGrant) -> None:
         """Hand out from this state of the grant on."""
         state = grant.state
-        self._keep(GrantKey(state.provider, state.subject, state.label), grant)
+        self._views.keep(GrantKey(state.provider, state.subject, state.label), grant)
 
     def _cached(self, request: TokenRequest) -> View | None:
         """Return the view that is kept; one older than the refused token is none."""
@@ -210,17 +207,9 @@ class HandOuts:
     async def _load(self, key: GrantKey) -> View:
         grant = await self._env.ledger.find(key)
         if grant is None:
-            self._views.pop(key, None)
+            self._views.drop(key)
             raise NotProvisioned(f"no consent is stored at provider {key.provider}")
-        return self._keep(key, grant)
-
-    def _keep(self, key: GrantKey, grant: UserGrant) -> View:
-        view = View(grant)
-        self._views[key] = view
-        self._views.move_to_end(key)
-        while len(self._views) > self._env.cache_grants:
-            self._views.popitem(last=False)
-        return view
+        return self._views.keep(key, grant)
 
     async def _refresh(
         self,
@@ -244,7 +233,8 @@ class HandOuts:
         )
         after = await self._redeemer.redeem(provider, grant.id, ask)
         state = after.state
-        return self._keep(GrantKey(state.provider, state.subject, state.label), after)
+        key = GrantKey(state.provider, state.subject, state.label)
+        return self._views.keep(key, after)
 
     def _choose(
         self,

@@ -17,12 +17,17 @@ MAX_PICKS = 16
 
 
 class View:
-    """A grant as last read, with what was picked from it; never changed."""
+    """A grant as last read, with what was picked from it; never changed.
 
-    __slots__ = ("grant", "picks")
+    Attributes:
+        weight: bytes of memory that it takes, about.
+    """
 
-    def __init__(self, grant: UserGrant) -> None:
+    __slots__ = ("grant", "picks", "weight")
+
+    def __init__(self, grant: UserGrant, weight: int) -> None:
         self.grant = grant
+        self.weight = weight
         self.picks: dict[tuple[Scopes, str | None], Pick] = {}
 
 

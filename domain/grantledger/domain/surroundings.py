@@ -70,6 +70,7 @@ class Surroundings:
     spool_after_seconds: float = 2.0
     wait_seconds: float = 45.0
     cache_grants: int = 3_000
+    cache_bytes: int = 32_000_000
     backup_days: int | None = None
     archive_days: int | None = None
     maintenance: Maintenance | None = None

@@ -254,6 +254,7 @@ async def open_broker(
             spool_after_seconds=said.broker.spool_after_seconds,
             wait_seconds=said.broker.wait_seconds,
             cache_grants=said.broker.cache_grants,
+            cache_bytes=said.broker.cache_megabytes * 1_000_000,
             maintenance=ledger,
             fleet=ledger,
             audit=ledger,

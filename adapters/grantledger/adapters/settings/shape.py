@@ -170,6 +170,7 @@ class BrokerSettings(_Settings):
         spool_after_seconds: an answer not stored by then is put on disk as well.
         wait_seconds: how long a caller waits for another's redemption.
         cache_grants: grants kept in memory.
+        cache_megabytes: of memory that they take, about.
     """
 
     node: Name | None = None
@@ -177,6 +178,7 @@ class BrokerSettings(_Settings):
     spool_after_seconds: Annotated[float, msgspec.Meta(ge=0, le=60)] = 2.0
     wait_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 45.0
     cache_grants: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 3_000
+    cache_megabytes: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 32
 
 
 class WorkerSettings(_Settings):
