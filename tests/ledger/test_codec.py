@@ -325,23 +325,15 @@ def test_what_is_unsaid_of_who_acted_takes_no_bytes_and_comes_back() -> None:
         GRANT,
         private=EntryPrivate(actor=actor),
     )
-    made: Callable[..., AccessRecorded] = AccessRecorded
-    row = _row(
-        made(
-            originator_id=JOURNAL,
-            originator_version=1,
-            timestamp=AT,
-            event_id=EVENT,
-            node="node-1",
-            entries=(entry,),
-        )
-    )
+    recorded = sample(AccessRecorded.TOPIC)
+    assert isinstance(recorded, AccessRecorded)
+    row = _row(replace(recorded, entries=(entry,)))
     said = b'{"actor":{"id":"agent-7","peer_ip":"192.0.2.7"}}'
     (part,) = row.sealed
     assert KEYS[GRANT].open(part, EVENT, 0, "private") == said
-    recorded = MAPPER.to_domain_event(row)
-    assert isinstance(recorded, AccessRecorded)
-    (back,) = recorded.entries
+    read = MAPPER.to_domain_event(row)
+    assert isinstance(read, AccessRecorded)
+    (back,) = read.entries
     assert back.private == EntryPrivate(actor=actor)
 
 
