@@ -11,11 +11,16 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from rich.console import Console
 
+from benchmarks import cold as cold_grant
+from benchmarks import workers as several
 from benchmarks.__main__ import chosen, main
 from benchmarks.append_sides import Figures
 from benchmarks.appends import CALLERS
 from benchmarks.http_load import Seen
-from benchmarks.registered import appends, http
+from benchmarks.registered import appends, cold, http, soak, workers
+from benchmarks.soak import seen as soak_seen
+from benchmarks.soak.load import Rates
+from benchmarks.soak.soaking import Found, Plan
 from benchmarks.suite.plots import draw
 from benchmarks.suite.registry import registered
 from benchmarks.suite.report import document, table, write
@@ -23,7 +28,7 @@ from benchmarks.suite.shape import Benchmark, Chart, Measured, Size, beside, row
 from tests.house.tree import ROOT
 
 KNOWN = registered()
-SERVERS = {"appends", "http"}
+SERVERS = {"appends", "cold", "http", "soak", "workers"}
 """Start a PostgreSQL, or processes that serve, even at their smallest."""
 
 
@@ -54,6 +59,35 @@ def test_appends_are_compared_by_the_events_that_are_stored() -> None:
     assert by_name["events/s, 32 callers"].ratio == 9
     assert by_name["events/s, 32 callers"].reached
     assert by_name["p99, 32 callers"].ratio == 1
+
+
+def test_a_cold_grant_is_judged_by_redemptions_and_commits() -> None:
+    times = {"answer": 200.0, "commit": 2.0, "audited": 4.0, "p50": 205.0}
+    rounds = [
+        cold_grant.Round(1, 1, 200, p99=p99, most=300.0, **times)
+        for p99 in (208.0, 206.0, 230.0)
+    ]
+    once, over, audited, whole = cold.measured(rounds).rows
+    assert (once.ratio, once.reached) == (1, True)
+    assert (over.lowest, over.ratio, over.highest, over.reached) == (3, 4, 15, True)
+    assert audited.ratio == 2
+    assert whole.ratio == 1.04
+
+
+def test_workers_are_set_beside_one_round_by_round() -> None:
+    def rounds(*figures: tuple[float, float]) -> list[several.Round]:
+        return [several.Round(f, 1, 2, us, 0, (1.0,)) for f, us in figures]
+
+    found = {"SQLite, 64": {1: rounds((100, 50)), 2: rounds((150, 55))}}
+    rate, cost = workers.measured(found).rows
+    assert (rate.ratio, cost.ratio) == (1.5, 1.1)
+
+
+def test_a_soak_with_a_fault_gives_no_figures() -> None:
+    plan = Plan(1, "sqlite", 1, 1, Rates(1.0), 1, 1)
+    found = Found(soak_seen.Seen(), {"no token unrecorded": ["token 7"]}, [], [])
+    with pytest.raises(RuntimeError, match="1 faults, first: token 7"):
+        soak.measured(plan, found)
 
 
 @pytest.mark.parametrize("one", KNOWN.values(), ids=lambda one: one.name)
