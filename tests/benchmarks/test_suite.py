@@ -17,6 +17,7 @@ from benchmarks.__main__ import chosen, main
 from benchmarks.append_sides import Figures
 from benchmarks.appends import CALLERS
 from benchmarks.http_load import Seen
+from benchmarks.profiled import shares
 from benchmarks.registered import appends, cold, http, soak, workers
 from benchmarks.soak import seen as soak_seen
 from benchmarks.soak.load import Rates
@@ -88,6 +89,26 @@ def test_a_soak_with_a_fault_gives_no_figures() -> None:
     found = Found(soak_seen.Seen(), {"no token unrecorded": ["token 7"]}, [], [])
     with pytest.raises(RuntimeError, match="1 faults, first: token 7"):
         soak.measured(plan, found)
+
+
+def test_a_profile_counts_each_stack_once_and_no_waiting() -> None:
+    writer = "run (threading.py:982);GroupCommit._run (a/ledger/group_commit.py:171)"
+    found = shares(
+        [
+            f"{writer};LeafMapper.encode_journal (a/ledger/codec.py:1) 30",
+            f"{writer};SQLiteCursor.execute (eventsourcing/sqlite.py:52) 20",
+            f"{writer};GroupCommit._apply (a/group_commit.py:9) 10",
+            f"{writer};Condition.wait (threading.py:331) 500",
+            "main (x.py:1);answered (adapters/http/protocol.py:176) 40",
+            "",
+        ]
+    )
+    assert found == {
+        "the loop: the answer written": 0.4,
+        "the writer: seals, encodes, hashes": 0.3,
+        "the writer: begins, stores, commits": 0.2,
+        "the writer: decides, packs, answers": 0.1,
+    }
 
 
 @pytest.mark.parametrize("one", KNOWN.values(), ids=lambda one: one.name)
