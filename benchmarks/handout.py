@@ -91,6 +91,9 @@ class InstantServer:
         raise NotImplementedError
 
 
+RECORDED = RecordVerdict.RECORDED
+
+
 class NoJournal:
     """The ledger with the journal taken out: `record` answers at once."""
 
@@ -105,7 +108,7 @@ class NoJournal:
     async def record(self, entry: AccessEntry) -> Recorded:
         """Answer at once."""
         del entry
-        return Recorded(RecordVerdict.RECORDED, self._clock.monotonic())
+        return Recorded(RECORDED, self._clock.monotonic())
 
 
 def raw_commits(directory: Path, seconds: float) -> float:

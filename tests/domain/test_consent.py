@@ -196,7 +196,7 @@ def test_provisioning_survives_every_rotation() -> None:
 
 def test_a_label_keeps_a_second_grant_of_one_user_apart() -> None:
     """Known failures F17: a browser login is another grant."""
-    browser = Case(first=replace(consent("rt-b"), key=replace(KEY, label="browser")))
+    browser = Case(first=replace(consent("rt-b"), key=KEY._replace(label="browser")))
     assert browser.state.label == "browser"
     provisioned = browser.history[0]
     assert isinstance(provisioned, Provisioned)

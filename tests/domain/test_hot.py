@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from grantledger.domain.grant_state import HeldAccessToken
+from grantledger.domain.held_tokens import Pick
 from grantledger.domain.hot import MAX_TOKENS, HotTokens
 from grantledger.domain.values import AccessToken, TokenFingerprint
 from tests.domain.arrange import GRANT_ID, NOW
@@ -38,8 +39,9 @@ def noted(
     grant_id: UUID = GRANT_ID,
     version: int = 4,
 ) -> None:
+    pick = Pick(token(version), later(usable), ())
     for seconds in at:
-        hot.note(grant_id, "cloud", token(version), later(usable), later(seconds))
+        hot.note(grant_id, "cloud", pick, later(seconds))
 
 
 def test_it_is_due_shortly_before_it_counts_as_missing() -> None:
@@ -98,7 +100,30 @@ def test_the_table_is_bounded_and_the_longest_unasked_for_leaves_first() -> None
         noted(hot, 200, 210, 220, grant_id=UUID(int=n))
     noted(hot, 230, grant_id=UUID(int=0))
     noted(hot, 240, 250, 260, grant_id=UUID(int=MAX_TOKENS))
-    assert len(hot) == MAX_TOKENS
+    assert MAX_TOKENS // 2 < len(hot) <= MAX_TOKENS
     left = {found.grant_id.int for found in hot.due(later(290), 3)}
     assert {0, MAX_TOKENS} <= left
     assert 1 not in left
+
+
+def test_what_was_forgotten_is_counted_anew() -> None:
+    """Such as a token whose refresh has failed, and that is still asked for."""
+    hot = HotTokens()
+    pick = Pick(token(), later(USABLE), ())
+    for seconds in (200, 210, 220):
+        hot.note(GRANT_ID, "cloud", pick, later(seconds))
+    assert len(hot.due(later(286), 3)) == 1
+    hot.note(GRANT_ID, "cloud", pick, later(287))
+    assert hot.due(later(288), 3) == []
+    for seconds in (289, 290, 291):
+        hot.note(GRANT_ID, "cloud", pick, later(seconds))
+    assert len(hot.due(later(292), 3)) == 1
+
+
+def test_a_token_that_is_picked_twice_is_one() -> None:
+    """As by two requests with other scopes, that it answers both."""
+    hot = HotTokens()
+    for seconds in (200, 210, 220):
+        noted(hot, seconds)
+    assert len(hot) == 1
+    assert len(hot.due(later(286), 3)) == 1

@@ -30,6 +30,9 @@ MAX_SIBLINGS = 8
 MAX_LOST = 16
 
 
+USABLE = (GrantStatus.ACTIVE, GrantStatus.REFRESHING)
+
+
 @dataclass(frozen=True, slots=True)
 class HeldRefreshToken:
     """The refresh token that the next redemption presents.
@@ -226,7 +229,7 @@ class GrantState:
     @property
     def usable(self) -> bool:
         """Whether tokens may leave."""
-        return self.status in (GrantStatus.ACTIVE, GrantStatus.REFRESHING)
+        return self.status in USABLE
 
     def unresolved(self, attempt_id: UUID) -> Intent | None:
         """Return the unresolved intent of this attempt, None when it has ended."""

@@ -40,6 +40,10 @@ from grantledger.domain.values import (
 
 MAX_ROUNDS = 16
 
+# Looked up once: an enumeration's members are found in Python, each time.
+HANDED_OUT, RECORDED = Outcome.HANDED_OUT, RecordVerdict.RECORDED
+CACHED, FRESH = Source.CACHED, Source.FRESH
+
 Allowed = tuple[Policy, CallerRule]
 """What a request is decided on: one policy, whatever is read in meanwhile."""
 
@@ -98,7 +102,7 @@ class HandOuts:
             )
         seen = self._cached(request)
         view = seen or await self._load(key)
-        source = Source.CACHED
+        source = CACHED
         spent = 0
         for _ in range(MAX_ROUNDS):
             grant = view.grant
@@ -117,30 +121,31 @@ class HandOuts:
             if refusal is not None:
                 raise refusal
             if pick is None:
-                source, spent = Source.FRESH, grant.version
+                source, spent = FRESH, grant.version
                 view = await self._refresh(
                     provider, view, caller, request_id, policy, needed, audience
                 )
                 continue
             token = pick.token
+            # In the order of its fields, for one is made at each call.
             entry = AccessEntry(
-                at=now,
-                outcome=Outcome.HANDED_OUT,
-                caller=caller.id,
-                request_id=request_id,
-                provider=key.provider,
-                grant_id=grant.id,
-                grant_version=grant.version,
-                generation=token.generation,
-                token_ref=token.version,
-                source=source,
-                expires_at=token.expires_at,
-                audience=token.audience,
+                now,
+                HANDED_OUT,
+                caller.id,
+                request_id,
+                key.provider,
+                grant.id,
+                grant.version,
+                token.generation,
+                token.version,
+                source,
+                token.expires_at,
+                token.audience,
                 policy=policy.version,
                 private=caller.private_for(request.reason),
             )
             recorded = await env.ledger.record(entry)
-            if recorded.verdict is not RecordVerdict.RECORDED:
+            if recorded.verdict is not RECORDED:
                 view = await self._load(key)
                 continue
             late = env.clock.monotonic() - recorded.committed_at
@@ -151,7 +156,7 @@ class HandOuts:
                 continue
             if token.token is None:  # pragma: no cover - _pick leaves such out
                 raise NotProvisioned("the token is not shared")
-            self.hot.note(grant.id, key.provider, token, pick.until, now)
+            self.hot.note(grant.id, key.provider, pick, now)
             return HandedOut(
                 access_token=token.token,
                 token_type="Bearer",  # noqa: S106 - a type's name
@@ -267,7 +272,8 @@ class HandOuts:
         if pick is None or not lasts(view, pick, now, request, spent):
             self._check_scopes(grant, needed)
             return None
-        self._check_token(grant, allowed, pick, caller, request)
+        if pick.covered_by is not allowed[1]:
+            self._check_token(grant, allowed, pick, caller, request)
         return pick
 
     @staticmethod
@@ -300,6 +306,7 @@ class HandOuts:
             HandOuts._check_scopes(grant, pick.missing)
             raise InvalidScope(f"the server did not grant: {' '.join(pick.missing)}")
         if rule.covers(token.scopes):
+            pick.covered_by = rule
             return
         key = request.key
         # A later rule may cover the whole token, where the first covers the request.

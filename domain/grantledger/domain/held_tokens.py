@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from grantledger.domain.errors import Unavailable
 from grantledger.domain.grant_state import HeldAccessToken
@@ -11,6 +12,10 @@ from grantledger.domain.provider import ProviderRules
 from grantledger.domain.requests import TokenRequest
 from grantledger.domain.user_grant import UserGrant
 from grantledger.domain.values import Scopes
+
+if TYPE_CHECKING:
+    from grantledger.domain.hot import HotToken
+    from grantledger.domain.policy import CallerRule
 
 EARLY_SHARE = 0.25
 MAX_PICKS = 16
@@ -37,9 +42,11 @@ class Pick:
     Attributes:
         until: aware UTC, from when on it counts as missing.
         missing: scopes that the request needs and the token lacks.
+        covered_by: the rule that was last seen to cover all its scopes.
+        hot: how often it is asked for, once it was.
     """
 
-    __slots__ = ("missing", "token", "until")
+    __slots__ = ("covered_by", "hot", "missing", "token", "until")
 
     def __init__(
         self, token: HeldAccessToken, until: datetime, missing: Scopes
@@ -47,6 +54,8 @@ class Pick:
         self.token = token
         self.until = until
         self.missing = missing
+        self.covered_by: CallerRule | None = None
+        self.hot: HotToken | None = None
 
 
 @lru_cache(maxsize=4096)

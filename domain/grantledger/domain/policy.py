@@ -103,9 +103,16 @@ class CallerRule:
             subject: the grant's.
             proven: the request brings the user's own verified token.
         """
+        return self.caller in (caller.id, ANY) and self.lets_see(
+            caller, provider, subject, proven=proven
+        )
+
+    def lets_see(
+        self, caller: Caller, provider: str, subject: str, *, proven: bool
+    ) -> bool:
+        """Tell whether the rule, one of this caller's, speaks of this user."""
         return (
-            self.caller in (caller.id, ANY)
-            and (not self.providers or provider in self.providers)
+            (not self.providers or provider in self.providers)
             and (not self.subjects or subject in self.subjects)
             and (not self.self_only or proven or caller.speaks_for(provider, subject))
         )
@@ -124,12 +131,18 @@ class Policy:
     _by_caller: dict[str, tuple[CallerRule, ...]] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
+    _handing_out: dict[str, tuple[CallerRule, ...]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         """Sort the rules by caller, each caller's in the policy's order."""
         for name in {rule.caller for rule in self.rules} | {ANY}:
             self._by_caller[name] = tuple(
                 rule for rule in self.rules if rule.caller in (name, ANY)
+            )
+            self._handing_out[name] = tuple(
+                rule for rule in self._by_caller[name] if Role.CALLER in rule.roles
             )
 
     @classmethod
@@ -155,10 +168,10 @@ class Policy:
         proven: bool = False,
     ) -> CallerRule | None:
         """Return the first rule that lets a token leave, None when none does."""
-        for rule in self.rules_of(caller):
+        rules = self._handing_out.get(caller.id)
+        for rule in self._handing_out[ANY] if rules is None else rules:
             if (
-                Role.CALLER in rule.roles
-                and rule.names(caller, provider, subject, proven=proven)
+                rule.lets_see(caller, provider, subject, proven=proven)
                 and (not rule.audiences or audience in rule.audiences)
                 and rule.covers(scopes)
             ):

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NewType
+from typing import NamedTuple, NewType
 
 ERASED_TEXT = "(erased)"
 """Stands in for a text that was erased; no token, and nobody's name."""
@@ -223,9 +223,11 @@ class Source(StrEnum):
     EXCHANGED = "token_exchange"
 
 
-@dataclass(frozen=True, slots=True)
-class GrantKey:
-    """What a grant is looked up by; `label` keeps several grants of one user apart."""
+class GrantKey(NamedTuple):
+    """What a grant is looked up by; `label` keeps several grants of one user apart.
+
+    A tuple, for each hand-out looks one up: it hashes and compares in C.
+    """
 
     provider: str
     subject: str
