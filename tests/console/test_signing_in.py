@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
+import pytest
 
 from grantledger.adapters.console.serving import console_of
 from grantledger.adapters.console.signing_in import SIGN_IN, SIGNED_IN
@@ -85,6 +86,25 @@ async def test_who_is_known_to_the_policy_sees_the_pages(tmp_path: Path) -> None
             Outcome.AUDIT_READ,
             "console:alice",
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sec-fetch-dest", "iframe"),
+        ("sec-fetch-mode", "no-cors"),
+        ("sec-purpose", "prefetch;prerender"),
+    ],
+)
+async def test_nobody_sets_out_who_has_not_opened_the_page(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    """Or a page elsewhere could end what waits in the browser, four frames at once."""
+    async with visiting(tmp_path) as there:
+        said = await there.client.get(SIGN_IN, headers={name: value})
+        assert said.status_code == 403
+        assert "open this address as a page of its own" in said.text
+        assert "set-cookie" not in said.headers
 
 
 async def test_who_is_not_sees_nothing_and_that_is_recorded(tmp_path: Path) -> None:

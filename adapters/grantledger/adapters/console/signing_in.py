@@ -20,6 +20,7 @@ from grantledger.adapters.console.sessions import ConsoleSession
 from grantledger.adapters.console.visitors import ROOT, Console
 from grantledger.adapters.http import bodies
 from grantledger.adapters.http.browser_cookies import BrowserCookies
+from grantledger.adapters.http.navigating import check_navigation
 from grantledger.adapters.http.pages import with_cookies
 from grantledger.adapters.http.waiting import Waiting, WaitingRoom
 from grantledger.adapters.keys.cookies import CookieSealer
@@ -126,6 +127,11 @@ class _Pages:
 
     async def start(self, request: Request) -> Response:
         """Answer `GET /console/sign-in`: to the server."""
+        try:
+            # Each that sets out takes a place among those that wait in the browser.
+            check_navigation(request)
+        except InvalidRequest as error:
+            return _told(f"You are not signed in: {error}")
         sign_in = self._sign_in
         start = await sign_in.flow.start(
             redirect_uri=sign_in.redirect_uri,

@@ -20,6 +20,7 @@ from grantledger.adapters.http import bodies, pages
 from grantledger.adapters.http.browsers import Browsers, SignedIn
 from grantledger.adapters.http.callers import described
 from grantledger.adapters.http.identity import Identity
+from grantledger.adapters.http.navigating import check_navigation
 from grantledger.adapters.http.service import Service
 from grantledger.adapters.http.waiting import Waiting
 from grantledger.domain.errors import (
@@ -75,7 +76,7 @@ class ConsentRoutes:
         )
 
     async def _start(self, request: Request, provider: str) -> Response:
-        _check_navigation(request)
+        check_navigation(request)
         self._opened.broker.env.provider(provider)
         said = bodies.query_of(request)
         label, return_to = said.get("label", "default"), said.get("return_to")
@@ -133,20 +134,6 @@ class ConsentRoutes:
 def browser_of(request: Request) -> Caller:
     """Return who acts in a browser: a user, whoever it is."""
     return described(request, Identity(BROWSER, "browser_session"), ActorKind.USER)
-
-
-def _check_navigation(request: Request) -> None:
-    """Refuse what no person has opened: frames, images, scripts, prefetches.
-
-    Source: W3C Fetch Metadata Request Headers; a browser without them is let through.
-    """
-    said = request.headers
-    if (
-        said.get("sec-fetch-mode", "navigate") != "navigate"
-        or said.get("sec-fetch-dest", "document") != "document"
-        or "prefetch" in said.get("sec-purpose", "")
-    ):
-        raise InvalidRequest("open this address as a page of its own", "request")
 
 
 def _sent(url: str, cookies: list[str]) -> Response:
