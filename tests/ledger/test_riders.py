@@ -122,6 +122,27 @@ def test_after_a_commit_that_failed_it_is_done_alone(scene: Scene, order: str) -
         assert notes(p) == kept
 
 
+def test_one_that_ends_the_transaction_leaves_the_batch_to_be_applied_again(
+    scene: Scene,
+) -> None:
+    """As SQLite does by itself on a disk that is full."""
+
+    def ending(c: SQLiteCursor) -> str:
+        c.execute("ROLLBACK")
+        raise ValueError("disk full")
+
+    with parts(scene, clock=SystemClock()) as p, ThreadPoolExecutor(1) as pool:
+        riding = waiting(p, pool, ending)
+        grant = new_grant("second")
+        again = batch(grant)
+        with pytest.raises((PersistenceError, sqlite3.Error)):
+            p.transaction.apply(again)
+        assert riding.result(SOON) == "alone"
+        p.transaction.apply(again)
+        assert p.grant(grant).id == grant.id
+        assert notes(p) == ["alone"]
+
+
 def test_writers_of_a_process_take_turns(scene: Scene) -> None:
     """Who commits rarely and for long lets the others in between."""
     with parts(scene, clock=SystemClock()) as p:
