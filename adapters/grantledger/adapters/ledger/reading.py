@@ -19,6 +19,7 @@ from eventsourcing.persistence import Cursor
 from grantledger.adapters.keys.envelope import SealedPart
 from grantledger.adapters.ledger.codec import LeafMapper
 from grantledger.adapters.ledger.data_keys import DataKeys
+from grantledger.adapters.ledger.journal_leaves import journal_leaves, live_leaves
 from grantledger.adapters.ledger.listing import marks, portions
 from grantledger.adapters.ledger.log_memory import LogView
 from grantledger.adapters.ledger.recorders import SealedStoredEvent
@@ -212,18 +213,13 @@ class LeafReader:
             size: leaves of the log; later ones are left out.
             portion: so many are read at once.
         """
-        # In the order of leaves, every journal event would be looked at; so those that
-        # live are found first, and sorted.
-        live, place = "", "j.leaf_index"
-        if live_after is not None:
-            live, place = "j.live_until > ? AND ", "+j.leaf_index"
-        values = () if live_after is None else (live_after,)
-        c.execute(
-            f"SELECT j.leaf_index + 1 FROM journal_index j WHERE {live}"  # noqa: S608 - constants only
-            f"{self._sql.speaks_of} AND {place} < ? ORDER BY {place}",
-            (*values, grant_id.bytes, _EVERY if size is None else size),
+        end = _EVERY if size is None else size
+        leaves = (
+            journal_leaves(c, self._sql.speaks_of, grant_id, end)
+            if live_after is None
+            else live_leaves(c, self._sql.speaks_of, grant_id, end, live_after)
         )
-        numbers = [row[0] for row in c.fetchall()]
+        numbers = [index + 1 for index in leaves]
         gone = Tombstones(c, self._sql.number)
         for start in range(0, len(numbers), portion):
             some = numbers[start : start + portion]
