@@ -32,6 +32,20 @@ settings.register_profile(
 settings.load_profile("ci" if ON_CI else "default")
 
 
+LONG_ONES = (
+    "tests/cli/test_life.py",
+    "tests/contract/test_postgres_erased_bytes.py",
+    "tests/contract/test_postgres_maintenance.py",
+    "tests/http/test_document.py",
+)
+"""Files whose tests take half a minute each: at the end, the others wait for them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have those first that take longest."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG_ONES))
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """Asyncio only: psycopg and uvicorn know no other."""

@@ -36,3 +36,7 @@ async def regularly(
             if now != before:
                 _log.warning("%s could not be looked after: %s", what, now)
             before = now
+        # Work that was cancelled may end by an error of its own, or well; it ends.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
