@@ -238,8 +238,6 @@ class Forks:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.crash.child"],
             cwd=ROOT,
-            # What is killed says nothing of what it covered, and is slower for it.
-            env={**os.environ, "COVERAGE_PROCESS_START": ""},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
