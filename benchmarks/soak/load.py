@@ -30,6 +30,7 @@ UNDER_WAY = 400
 OVERDUE_SECONDS = 5.0
 TRIES = 3
 CONSENT_AFTER_SECONDS = 1.0
+FIRST_CHECKPOINT_SECONDS = 60.0
 OK, CREATED, ACCEPTED, CONFLICT, GONE, UNAVAILABLE = 200, 201, 202, 409, 410, 503
 NO_CONSENT = frozenset({"reauthorization_required", "revoked", "not_provisioned"})
 PASSING = frozenset({"unavailable", "outcome_unknown", "rate_limited"})
@@ -221,6 +222,21 @@ class Load:
             self.seen.fetched.append(fetched)
         else:
             self._refused(answer, "checkpoint")
+
+    async def published(self) -> None:
+        """Return when each replica has the log's first checkpoint.
+
+        Raises:
+            TimeoutError: one has none after a while.
+        """
+        async with asyncio.timeout(FIRST_CHECKPOINT_SECONDS):
+            for replica in self.replicas:
+                url = f"{replica.url}/log/checkpoint"
+                while True:
+                    answer = await self._http.get(url, headers=self._auditor)
+                    if answer.status_code == OK:
+                        break
+                    await asyncio.sleep(0.1)
 
     # -- sending
 

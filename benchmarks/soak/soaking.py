@@ -91,6 +91,7 @@ async def _soak(plan: Plan, ground: Ground) -> Found:
     try:
         await asyncio.gather(*(one.start() for one in replicas))
         await asyncio.gather(*(_begun(load, one) for one in subjects))
+        await load.published()
         seen.began = time.monotonic()
         async with sampling(replicas, seen), killing(replicas, seen, plan.kill_every):
             await load.run(plan.rates, plan.seconds)
