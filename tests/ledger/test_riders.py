@@ -93,6 +93,18 @@ def test_a_commit_that_does_not_come_is_not_waited_for_long(scene: Scene) -> Non
         assert notes(p) == ["alone"]
 
 
+def test_what_fails_alone_is_heard_of_and_waits_for_nothing(scene: Scene) -> None:
+    def failing() -> str:
+        raise ValueError("no")
+
+    with parts(scene, clock=SystemClock()) as p, ThreadPoolExecutor(1) as pool:
+        p.riders.patience = 0.05
+        p.transaction.apply(batch(new_grant("first")))
+        riding = pool.submit(p.riders.ride, note("along"), failing)
+        with pytest.raises(ValueError, match="no"):
+            riding.result(SOON)
+
+
 def test_one_that_fails_takes_no_hand_out_with_it(scene: Scene) -> None:
     def failing(c: SQLiteCursor) -> str:
         note("half")(c)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from threading import Event
 from typing import Generic, TypeVar
 
@@ -86,11 +85,11 @@ class Riders:
         rider: Rider[T] = Rider(work)
         self._waiting.append(rider)  # type: ignore[arg-type] # nobody reads its result but here
         if not rider.over.wait(self.patience):
-            with suppress(ValueError):
+            try:
                 self._waiting.remove(rider)  # type: ignore[arg-type] # as above
-                return alone()
-            # It has been taken: its commit is under way, and ends.
-            rider.over.wait()
+            except ValueError:
+                # It has been taken: its commit is under way, and ends.
+                rider.over.wait()
         return rider.result if rider.arrived else alone()
 
     def soon(self) -> bool:
