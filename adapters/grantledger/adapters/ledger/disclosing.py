@@ -17,6 +17,7 @@ from eventsourcing.persistence import Cursor, StoredEvent
 
 from grantledger.adapters.keys.envelope import SealedPart
 from grantledger.adapters.ledger.doing import Reads
+from grantledger.adapters.ledger.journal_leaves import journal_leaves
 from grantledger.adapters.ledger.leaves import ENTRY_FIELD, Leaf, SealedRef, read_leaf
 from grantledger.adapters.ledger.reading import LeafReader
 from grantledger.adapters.ledger.shapes import EVENTS_BY_TOPIC
@@ -95,13 +96,8 @@ class Disclosing:
                 (grant_id.hex, start, end, limit + 1),
             )
             found = {int(row[0]) for row in c.fetchall()}
-            c.execute(
-                "SELECT leaf_index FROM journal_index j"  # noqa: S608 - constants only
-                f" WHERE leaf_index >= ? AND leaf_index < ? AND"
-                f" {self._leaves.sql.speaks_of} ORDER BY leaf_index LIMIT ?",
-                (start, end, grant_id.bytes, limit + 1),
-            )
-            found |= {int(row[0]) for row in c.fetchall()}
+            speaks_of = self._leaves.sql.speaks_of
+            found.update(journal_leaves(c, speaks_of, grant_id, end, start))
             return sorted(found)
 
         return await self._read(read)

@@ -17,7 +17,9 @@ from grantledger.domain.errors import IntegrityError
 from grantledger.projections.audit_ledger_rows import UNREADABLE
 
 
-def journal_leaves(c: Cursor, speaks_of: str, grant_id: UUID, size: int) -> list[int]:
+def journal_leaves(
+    c: Cursor, speaks_of: str, grant_id: UUID, size: int, start: int = 0
+) -> list[int]:
     """Return the indices of the leaves, in order.
 
     Args:
@@ -25,6 +27,7 @@ def journal_leaves(c: Cursor, speaks_of: str, grant_id: UUID, size: int) -> list
         speaks_of: see `LogSql`.
         grant_id: whose entries.
         size: leaves of the log; later ones are left out.
+        start: earlier ones are left out.
     """
     side = covered = 0
     # A trail that is damaged keeps nobody from a grant's history; `verify` tells of it.
@@ -33,21 +36,23 @@ def journal_leaves(c: Cursor, speaks_of: str, grant_id: UUID, size: int) -> list
     known = min(covered, size)
     c.execute(
         "SELECT DISTINCT leaf_index FROM audit_rows"
-        " WHERE side=? AND grant_id=? AND entry >= 0 AND leaf_index < ?",
-        (side, grant_id.hex, known),
+        " WHERE side=? AND grant_id=? AND entry >= 0"
+        " AND leaf_index >= ? AND leaf_index < ?",
+        (side, grant_id.hex, start, known),
     )
     found = {int(row[0]) for row in c.fetchall()}
     c.execute(
         "SELECT j.leaf_index FROM audit_rows a"  # noqa: S608 - constants only
         " JOIN journal_index j ON j.leaf_index = a.leaf_index"
-        f" WHERE a.side=? AND a.event=? AND a.leaf_index < ? AND {speaks_of}",
-        (side, UNREADABLE, known, grant_id.bytes),
+        " WHERE a.side=? AND a.event=? AND a.leaf_index >= ? AND a.leaf_index < ?"
+        f" AND {speaks_of}",
+        (side, UNREADABLE, start, known, grant_id.bytes),
     )
     found.update(int(row[0]) for row in c.fetchall())
     c.execute(
         "SELECT j.leaf_index FROM journal_index j"  # noqa: S608 - constants only
         f" WHERE j.leaf_index >= ? AND j.leaf_index < ? AND {speaks_of}",
-        (known, size, grant_id.bytes),
+        (max(start, known), size, grant_id.bytes),
     )
     found.update(int(row[0]) for row in c.fetchall())
     return sorted(found)
