@@ -198,10 +198,11 @@ class HandOuts:
         """Drop what is cached of these, such as tokens of what was erased."""
         self._views.drop_grants(grants)
 
-    def renewed(self, grant: UserGrant) -> None:
-        """Hand out from this state of the grant on."""
+    def renewed(self, grant: UserGrant) -> View:
+        """Hand out from this state of the grant on; return it as it is kept."""
         state = grant.state
-        self._views.keep(GrantKey(state.provider, state.subject, state.label), grant)
+        key = GrantKey(state.provider, state.subject, state.label)
+        return self._views.keep(key, grant)
 
     def _cached(self, request: TokenRequest) -> View | None:
         """Return the view that is kept; one older than the refused token is none."""
@@ -236,10 +237,7 @@ class HandOuts:
             request_id=request_id,
             policy=policy.version,
         )
-        after = await self._redeemer.redeem(provider, grant.id, ask)
-        state = after.state
-        key = GrantKey(state.provider, state.subject, state.label)
-        return self._views.keep(key, after)
+        return self.renewed(await self._redeemer.redeem(provider, grant.id, ask))
 
     def _choose(
         self,
