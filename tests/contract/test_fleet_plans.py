@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar, cast
@@ -100,9 +101,12 @@ async def test_a_page_is_found_in_order_and_sorts_nothing(
     store, ledger = telling
     await ledger.page(wanted, limit=50)
     said = ledger.plan(store, "current_grants g")
+    narrowed = replace(wanted, subject=None, label=None) != GrantFilter()
     assert "TEMP B-TREE" not in said
     assert "SCAN g" not in said
-    assert "grant_id>? AND grant_id<?" in said or "subject_digest=?" in said
+    # Where a column leaves rows out, as many as are looked at end it; else its size.
+    bounded = "grant_id>? AND grant_id<?" if narrowed else "(grant_id>?)"
+    assert bounded in said or "subject_digest=?" in said
 
 
 async def test_a_page_of_the_past_is_found_in_order(telling: Opened) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,6 +53,36 @@ def test_the_prefix_is_found_whatever_the_disorder_and_what_was_pruned(
     at = NOW + timedelta(seconds=seconds)
     found = prefix_at(look, len(times), at)
     assert readable(times, found) == readable(times, naive(times, at))
+
+
+@given(
+    st.sampled_from(("steady", "bursts", "one burst")),
+    st.integers(0, 2**32),
+    st.floats(0, 10_000),
+)
+def test_a_place_is_found_by_few_looks_at_a_log(
+    how: str, seed: int, seconds: float
+) -> None:
+    """A steady rate takes a dozen; any other thrice the logarithm at most."""
+    size = 2_000
+    drawn = Random(seed)  # noqa: S311 - which times, nothing secret
+    if how == "steady":
+        offsets = [drawn.uniform(0, 10_000) for _ in range(size)]
+    elif how == "bursts":
+        offsets = [drawn.choice((1, 9_000)) + drawn.expovariate(1) for _ in range(size)]
+    else:
+        offsets = [10_000 - 1 / (1 + n) for n in range(size)]
+    times = [NOW + timedelta(seconds=offset) for offset in sorted(offsets)]
+    at = NOW + timedelta(seconds=seconds)
+    single = 0
+
+    def look(start: int, end: int, limit: int) -> list[tuple[int, datetime]]:
+        nonlocal single
+        single += limit == 1
+        return list(enumerate(times[start : min(end, start + limit)], start))
+
+    assert prefix_at(look, size, at) == naive(times, at)
+    assert single <= (16 if how == "steady" else 3 * size.bit_length())
 
 
 def life() -> Case:

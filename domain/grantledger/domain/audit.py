@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
@@ -58,6 +59,7 @@ def node_with_build(name: str, build: str) -> str:
     return f"{build}@{name}"
 
 
+@lru_cache(maxsize=64)
 def node_and_build(said: str) -> tuple[str, str | None]:
     """Return (name, program's version) of what an event says of its replica."""
     found = _BUILD.match(said)

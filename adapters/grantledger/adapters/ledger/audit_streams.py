@@ -45,6 +45,7 @@ class _First(msgspec.Struct):
 
 _FIRST = msgspec.json.Decoder(_First)
 Current = Callable[[UUID], UserGrant | None]
+Place = tuple[UUID, int]
 
 
 class StoredStreams:
@@ -67,9 +68,9 @@ class StoredStreams:
         self._side = side
         self._current = current
         self._gone = Tombstones(c, self._number)
-        self._kept: dict[tuple[UUID, int], GrantEvent] = {}
+        self._kept: dict[tuple[int, int], GrantEvent] = {}
         self._grants: dict[UUID, UserGrant | None] = {}
-        self._providers: dict[UUID, str] = {}
+        self._providers: dict[int, str] = {}
 
     @property
     def gone(self) -> Tombstones:
@@ -80,38 +81,41 @@ class StoredStreams:
         """Remember an event that was read anyway."""
         if len(self._kept) >= MAX_KEPT:
             self._kept.clear()
-        self._kept[event.originator_id, event.originator_version] = event
+        self._kept[event.originator_id.int, event.originator_version] = event
 
     def foresee(self, events: Iterable[Recorded]) -> None:
         """Read at once what the rows of these events will ask for.
 
         What does not prove itself is left to who asks for it.
         """
-        tokens: dict[tuple[UUID, int], None] = {}
-        firsts: dict[tuple[UUID, int], None] = {}
+        tokens: dict[tuple[int, int], Place] = {}
+        firsts: dict[tuple[int, int], Place] = {}
         for event in events:
             if isinstance(event, AccessRecorded):
                 for entry in event.entries:
                     if entry.token_ref is not None and entry.grant_id is not None:
-                        tokens[entry.grant_id, entry.token_ref] = None
+                        place = entry.grant_id, entry.token_ref
+                        tokens[place[0].int, place[1]] = place
             elif isinstance(event, GrantEvent):
                 self.keep(event)
-                if event.originator_id not in self._providers:
-                    firsts[event.originator_id, 1] = None
-        self._read_at([place for place in tokens if place not in self._kept])
-        missing = [place for place in firsts if place not in self._kept]
+                stream = event.originator_id
+                if stream.int not in self._providers:
+                    firsts[stream.int, 1] = stream, 1
+        self._read_at([at for key, at in tokens.items() if key not in self._kept])
+        missing = [at for key, at in firsts.items() if key not in self._kept]
         for row in leaves_at(self._c, self._leaves.sql, missing):
             with suppress(IntegrityError):
-                self._providers[UUID(hex=row[1])] = _provider(row)
+                self._providers[UUID(hex=row[1]).int] = _provider(row)
 
     def provider(self, grant_id: UUID) -> str:
         """Return the grant's provider; see `Streams.provider`."""
-        kept = self._kept.get((grant_id, 1))
+        kept = self._kept.get((grant_id.int, 1))
         if isinstance(kept, Provisioned):
             return kept.provider
-        if grant_id not in self._providers:
-            self._providers[grant_id] = self._provider(grant_id)
-        return self._providers[grant_id]
+        said = self._providers.get(grant_id.int)
+        if said is None:
+            said = self._providers[grant_id.int] = self._provider(grant_id)
+        return said
 
     def first(self, grant_id: UUID) -> Provisioned | None:
         """Return the grant's first event; see `Streams.first`."""
@@ -141,7 +145,7 @@ class StoredStreams:
     ) -> GrantEvent | None:
         """Return the newest event of these kinds; see `Streams.last`."""
         # Those just before have usually been read.
-        while (near := self._kept.get((grant_id, version - 1))) is not None:
+        while (near := self._kept.get((grant_id.int, version - 1))) is not None:
             if isinstance(near, kinds):
                 return near
             version -= 1
@@ -188,7 +192,7 @@ class StoredStreams:
                 self._decoded(row, parts.get(int(row[0]) - 1, ()))
 
     def _at(self, grant_id: UUID, version: int) -> GrantEvent | None:
-        kept = self._kept.get((grant_id, version))
+        kept = self._kept.get((grant_id.int, version))
         if kept is not None:
             return kept
         return self._read("e.originator_version = ?", (grant_id.hex, version))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from grantledger.adapters.ledger.rows import micros
@@ -103,8 +103,8 @@ def columns_of(folded: Folded) -> tuple[object, ...]:
         row.at.entry,
         micros(row.recorded_at),
         micros(row.occurred_at),
-        None if row.grant_id is None else row.grant_id.hex,
-        row.stream.hex,
+        None if row.grant_id is None else _hex(row.grant_id.int),
+        _hex(row.stream.int),
         row.stream_seq,
         row.event,
         str(row.outcome),
@@ -137,7 +137,7 @@ class Making:
         for one in folded:
             self.rows.append(columns_of(one))
             at = one.row.at
-            owner = None if one.owner is None else one.owner.hex
+            owner = None if one.owner is None else _hex(one.owner.int)
             # No two things that are said have one digest.
             self.terms += [TermRow(*at, digest(said), owner) for said in terms_of(one)]
 
@@ -145,6 +145,12 @@ class Making:
 def position_of(columns: Sequence[Any]) -> AuditPosition:
     """Return where the row stands whose columns these are."""
     return AuditPosition(int(columns[0]), int(columns[1]))
+
+
+@lru_cache(maxsize=1_024)
+def _hex(number: int) -> str:
+    """Return an identifier's digits; those of a batch are few."""
+    return f"{number:032x}"
 
 
 def _text(value: str | None) -> str | None:

@@ -9,7 +9,7 @@ that names a field it should not have or lacks one that it should.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -241,13 +241,24 @@ class LeafMapper(Mapper[UUID]):
         if not stored.state:
             return _pruned(stored, gone)
         leaf = read_leaf(stored)
-        given = stored.sealed if isinstance(stored, SealedStoredEvent) else ()
+        given: Sequence[SealedPart] = (
+            stored.sealed if isinstance(stored, SealedStoredEvent) else ()
+        )
+        told: Sequence[int] = range(len(leaf.entries))
+        sealed: Sequence[SealedRef] = leaf.sealed
+        if only is not None and leaf.type == AccessRecorded.TOPIC:
+            # By their numbers: Python code would compare each pair of identifiers.
+            owner = only.int
+            told = _entries_of(leaf, owner)
+            mine = frozenset(told)
+            sealed = [r for r in sealed if r.entry in mine or r.grant_id.int == owner]
+            given = [p for p in given if p.grant_id.int == owner]
         parts = {(p.entry, p.field): p for p in given}
-        refs = _refs(leaf)
+        refs = _refs(leaf, sealed)
         if not parts.keys() <= refs.keys():
             raise IntegrityError(f"event {leaf.event_id} has sealed parts too many")
         if leaf.type == AccessRecorded.TOPIC:
-            return self._journal(leaf, refs.values(), parts, only, gone, numbers)
+            return self._journal(leaf, told, refs.values(), parts, gone, numbers)
         cls = EVENTS_BY_TOPIC.get(leaf.type)
         if cls is None:
             raise IntegrityError(f"unknown event type {leaf.type!r}")
@@ -268,7 +279,8 @@ class LeafMapper(Mapper[UUID]):
         if (
             leaf.entries
             or any(r.entry is not None for r in refs.values())
-            or any(r.grant_id not in (leaf.stream, lasting) for r in refs.values())
+            or not {r.grant_id.int for r in refs.values()}
+            <= {leaf.stream.int, lasting.int}
             or not shape.required <= names <= set(shape.sealed)
         ):
             raise IntegrityError(f"event {leaf.event_id} does not seal what it should")
@@ -299,9 +311,9 @@ class LeafMapper(Mapper[UUID]):
     def _journal(
         self,
         leaf: Leaf,
+        told: Sequence[int],
         refs: Iterable[SealedRef],
         parts: Parts,
-        only: UUID | None,
         gone: Gone,
         numbers: frozenset[int] | None,
     ) -> AccessRecorded:
@@ -311,20 +323,20 @@ class LeafMapper(Mapper[UUID]):
             if number is None or not 0 <= number < len(leaf.entries):
                 raise IntegrityError(f"event {leaf.event_id} seals no entry")
             owner = leaf.entries[number].grant_id
-            if ref.field != ENTRY_FIELD or ref.grant_id != (owner or leaf.stream):
+            if (
+                ref.field != ENTRY_FIELD
+                or ref.grant_id.int != (owner or leaf.stream).int
+            ):
                 raise IntegrityError(f"event {leaf.event_id} seals another's entry")
-            asked = (only is None or owner == only) and (
-                numbers is None or number in numbers
-            )
+            asked = numbers is None or number in numbers
             if asked and not gone.erased(ref.grant_id):
                 plain = self._open(leaf, ref, parts)
                 private[number] = decoded(_PRIVATE, plain, leaf.event_id)
         said = decoded(_JOURNAL_FIELDS, leaf.fields, leaf.event_id)
         entries = tuple(
             [
-                _entry(*_said(e), private.get(number))
-                for number, e in enumerate(leaf.entries)
-                if only is None or e.grant_id == only
+                _entry(*_said(leaf.entries[number]), private.get(number))
+                for number in told
             ]
         )
         event: AccessRecorded = _made(
@@ -347,7 +359,7 @@ class LeafMapper(Mapper[UUID]):
                 f"sealed field {ref.field!r} of event {leaf.event_id} is missing"
             )
         key = self._key_of(ref.grant_id)
-        if part.dek_id != key.dek_id or part.grant_id != ref.grant_id:
+        if part.dek_id != key.dek_id or part.grant_id.int != ref.grant_id.int:
             raise IntegrityError(
                 f"sealed field {ref.field!r} of event {leaf.event_id} belongs elsewhere"
             )
@@ -380,9 +392,20 @@ def _made(cls: type[Any], state: dict[str, object]) -> Any:  # noqa: ANN401 - of
     return event
 
 
-def _refs(leaf: Leaf) -> dict[tuple[int | None, str], SealedRef]:
-    refs = {(r.entry, r.field): r for r in leaf.sealed}
-    if len(refs) != len(leaf.sealed):
+def _entries_of(leaf: Leaf, owner: int) -> list[int]:
+    """Return the numbers of a grant's entries in a journal event."""
+    return [
+        number
+        for number, entry in enumerate(leaf.entries)
+        if entry.grant_id is not None and entry.grant_id.int == owner
+    ]
+
+
+def _refs(
+    leaf: Leaf, sealed: Sequence[SealedRef]
+) -> dict[tuple[int | None, str], SealedRef]:
+    refs = {(r.entry, r.field): r for r in sealed}
+    if len(refs) != len(sealed):
         raise IntegrityError(f"event {leaf.event_id} seals one field twice")
     return refs
 

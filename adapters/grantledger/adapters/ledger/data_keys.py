@@ -41,7 +41,9 @@ class DataKeys:
         self._ring = ring
         self._max_open = max_open
         self._random = random
-        self._open: OrderedDict[UUID, DataKey] = OrderedDict()
+        # By number, as everywhere that many are looked up: the class `UUID` hashes and
+        # compares in Python.
+        self._open: OrderedDict[int, DataKey] = OrderedDict()
         self._lock = threading.Lock()
 
     def cached(self, grant_id: UUID) -> DataKey:
@@ -51,7 +53,7 @@ class DataKeys:
             IntegrityError: there is none: the grant has no data key.
         """
         with self._lock:
-            key = self._open.get(grant_id)
+            key = self._open.get(grant_id.int)
         if key is None:
             raise IntegrityError(f"grant {grant_id} has no data key")
         return key
@@ -64,9 +66,9 @@ class DataKeys:
             WrongKey: the ring does not open it.
         """
         with self._lock:
-            key = self._open.get(grant_id)
+            key = self._open.get(grant_id.int)
             if key is not None:
-                self._open.move_to_end(grant_id)
+                self._open.move_to_end(grant_id.int)
                 return key
         c.execute(
             "SELECT dek_id, kek_id, wrapped FROM data_keys WHERE grant_id=?",
@@ -83,7 +85,7 @@ class DataKeys:
         What lacks is said by `load`, of the grant that it is about.
         """
         with self._lock:
-            unknown = [g for g in grants if g not in self._open]
+            unknown = [g for g in grants if g.int not in self._open]
         for some in portions(unknown):
             c.execute(
                 "SELECT grant_id, dek_id, kek_id, wrapped FROM data_keys"  # noqa: S608 - question marks only
@@ -118,12 +120,12 @@ class DataKeys:
     def forget(self, grant_id: UUID) -> None:
         """Drop a key from memory, such as one whose transaction failed."""
         with self._lock:
-            self._open.pop(grant_id, None)
+            self._open.pop(grant_id.int, None)
 
     def keep(self, key: DataKey) -> DataKey:
         """Keep a key open that is stored, or is about to be."""
         with self._lock:
-            self._open[key.grant_id] = key
+            self._open[key.grant_id.int] = key
             while len(self._open) > self._max_open:
                 self._open.popitem(last=False)
         return key

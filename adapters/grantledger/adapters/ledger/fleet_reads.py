@@ -42,6 +42,12 @@ from grantledger.domain.values import (
 
 T = TypeVar("T")
 
+_END = (
+    "SELECT count(*), max(grant_id) FROM (SELECT grant_id FROM current_grants"
+    " WHERE grant_id > ? ORDER BY grant_id LIMIT ?) w"
+)
+"""How many of the next rows there are, and the last of them."""
+
 
 class FleetReads(TimeTravel):
     """The part of a store's ledger that answers for many grants; safe in threads.
@@ -88,20 +94,20 @@ class FleetReads(TimeTravel):
         self, c: Cursor, wanted: GrantFilter, after: UUID | None, limit: int
     ) -> GrantPage:
         start = after.hex if after else ""
-        c.execute(
-            "SELECT count(*), max(grant_id) FROM (SELECT grant_id FROM current_grants"
-            " WHERE grant_id > ? ORDER BY grant_id LIMIT ?) w",
-            (start, self.scanned),
-        )
-        count, end = c.fetchone()
-        if not count:
-            return GrantPage((), None)
-        where, values = self._narrowed(wanted)
         opened = self.opened if wanted.sealed else limit
+        where, values = self._narrowed(wanted)
+        end: str | None = None
+        if where:
+            # Of rows that a column leaves out there may be any number.
+            c.execute(_END, (start, self.scanned))
+            count, last = c.fetchone()
+            if not count:
+                return GrantPage((), None)
+            end = last if count == self.scanned else None
+            where, values = f" AND g.grant_id <= ?{where}", (last, *values)
         c.execute(
-            f"{self._select}WHERE g.grant_id > ? AND g.grant_id <= ?{where}"
-            " ORDER BY g.grant_id LIMIT ?",
-            (start, end, *values, opened),
+            f"{self._select}WHERE g.grant_id > ?{where} ORDER BY g.grant_id LIMIT ?",
+            (start, *values, opened),
         )
         rows = c.fetchall()
         found: list[UserGrant] = []
@@ -114,7 +120,7 @@ class FleetReads(TimeTravel):
                 return GrantPage(found, grant.id)
         if len(rows) == opened:
             return GrantPage(found, UUID(hex=rows[-1][0]))
-        return GrantPage(found, UUID(hex=end) if count == self.scanned else None)
+        return GrantPage(found, None if end is None else UUID(hex=end))
 
     def _narrowed(self, wanted: GrantFilter) -> tuple[str, tuple[object, ...]]:
         """Return what the clear columns decide."""

@@ -258,7 +258,7 @@ class LeafReader:
         gone: Tombstones,
     ) -> list[tuple[int, GrantEvent | LedgerEvent | AccessRecorded | AccessPruned]]:
         """Return (leaf index, event) of rows; their sealed parts are read at once."""
-        parts = parts_at(c, [row[0] - 1 for row in rows])
+        parts = parts_at(c, [row[0] - 1 for row in rows], only)
         return [
             (index, self.decode(c, row, only, gone, parts=parts.get(index, ())))
             for row in rows
@@ -267,9 +267,9 @@ class LeafReader:
 
     def expect(self, c: Cursor, parts: Parts, gone: Tombstones) -> None:
         """Look up at once what is needed to open these parts."""
-        owners = {part.grant_id for each in parts.values() for part in each}
-        gone.look(owners, self._sql.stream_of)
-        self._keys.load_all(c, [g for g in owners if not gone.erased(g)])
+        owners = {p.grant_id.int: p.grant_id for each in parts.values() for p in each}
+        gone.look(owners.values(), self._sql.stream_of)
+        self._keys.load_all(c, [g for g in owners.values() if not gone.erased(g)])
 
     def decode(
         self,
@@ -301,7 +301,8 @@ class LeafReader:
             raise IntegrityError(f"leaf {index} differs from its hash")
         if parts is None:
             parts = parts_of(c, index, index + 1).get(index, ())
-        for grant_id in {p.grant_id for p in parts} if only is None else {only}:
+        owners = {p.grant_id.int: p.grant_id for p in parts}
+        for grant_id in owners.values() if only is None else (only,):
             if not gone.erased(grant_id):
                 self._keys.load(c, grant_id)
         stored = SealedStoredEvent(
@@ -336,11 +337,14 @@ def parts_of(c: Cursor, start: int, end: int) -> Parts:
     return _parts(c)
 
 
-def parts_at(c: Cursor, leaves: Sequence[int]) -> Parts:
-    """Return what is sealed of each of these leaves."""
+def parts_at(c: Cursor, leaves: Sequence[int], only: UUID | None = None) -> Parts:
+    """Return what is sealed of each of these leaves, or what of it is one grant's."""
     found: dict[int, Sequence[SealedPart]] = {}
+    owned, owner = ("", ()) if only is None else (" AND grant_id=?", (only.hex,))
     for some in portions(leaves):
-        c.execute(f"{_PARTS} leaf_index IN ({marks('?', some)})", tuple(some))
+        c.execute(
+            f"{_PARTS} leaf_index IN ({marks('?', some)}){owned}", (*some, *owner)
+        )
         found |= _parts(c)
     return found
 

@@ -95,14 +95,15 @@ class Tombstones:
     def __init__(self, c: Cursor, number: str) -> None:
         self._c = c
         self._number = number
-        self._erased: dict[UUID, bool] = {}
+        self._erased: dict[int, bool] = {}
         self._covered: Covered | None = None
 
     def erased(self, grant_id: UUID) -> bool:
         """Tell whether the grant's stream ends with Erased."""
-        if grant_id not in self._erased:
-            self._erased[grant_id] = is_erased(self._c, grant_id)
-        return self._erased[grant_id]
+        said = self._erased.get(grant_id.int)
+        if said is None:
+            said = self._erased[grant_id.int] = is_erased(self._c, grant_id)
+        return said
 
     def look(self, grants: Iterable[UUID], stream_of: str) -> None:
         """Ask for many grants at once whether their streams end with Erased.
@@ -112,7 +113,7 @@ class Tombstones:
             stream_of: the SQL for a stream as `stored_events` has it, with a question
                 mark for its hexadecimal text.
         """
-        for some in portions([g for g in grants if g not in self._erased]):
+        for some in portions([g for g in grants if g.int not in self._erased]):
             self._c.execute(
                 f"WITH w (stream) AS (VALUES {marks(f'({stream_of})', some)})"  # noqa: S608 - constants and question marks
                 " SELECT w.stream, (SELECT e.topic FROM stored_events e"
@@ -123,7 +124,7 @@ class Tombstones:
             for stream, topic in self._c.fetchall():
                 # One that says so has to prove it, when it is asked for.
                 if topic != Erased.TOPIC:
-                    self._erased[UUID(str(stream))] = False
+                    self._erased[UUID(str(stream)).int] = False
 
     def pruned(self, stream: UUID, version: int) -> bool:
         """Tell whether a later Pruned event covers this journal event."""
