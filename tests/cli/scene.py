@@ -16,6 +16,7 @@ from grantledger.adapters.cli.entry import run
 from grantledger.adapters.devserver import Client, DevServer, sha256
 
 GRANTLEDGER = Path(sys.executable).with_name("grantledger")
+PY_SPY = Path(sys.executable).with_name("py-spy")
 SCOPES = ("offline_access", "openid", "profile")
 RESOURCE = "https://notes.example/api"
 PRESETS = {"A": "nextcloud-2.0", "B": "nextcloud-2.5"}
@@ -87,6 +88,18 @@ class Shell:
     def files(self) -> dict[str, bytes]:
         found = (path for path in self.directory.rglob("*") if path.is_file())
         return {path.name: path.read_bytes() for path in sorted(found)}
+
+
+def where_is(process: subprocess.Popen[str]) -> str:
+    """Return what each thread of a process is doing, and kill it."""
+    done = subprocess.run(
+        [PY_SPY, "dump", "--pid", str(process.pid)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    process.kill()
+    return done.stdout or done.stderr
 
 
 def client_of(

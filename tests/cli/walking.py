@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from grantledger.adapters.cli.demo.browser import Browser
 from grantledger.adapters.devserver import Client, DevServer
-from tests.cli.scene import SECONDS, Done, Shell
+from tests.cli.scene import SECONDS, Done, Shell, where_is
 
 
 class Connecting:
@@ -47,7 +47,10 @@ class Connecting:
 
     def done(self, code: int = 0) -> Done:
         """Wait for its end."""
-        out, err = self._process.communicate(timeout=SECONDS)
+        try:
+            out, err = self._process.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired as late:
+            raise AssertionError(f"it goes on: {where_is(self._process)}") from late
         self._shell.said += [out.encode(), err.encode()]
         assert self._process.returncode == code, (out, err)
         return Done(code, out, err)
