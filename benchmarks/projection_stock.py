@@ -14,7 +14,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from eventsourcing.application import Application
 from eventsourcing.dispatch import singledispatchmethod
@@ -36,6 +36,7 @@ from eventsourcing.utils import get_topic
 from psycopg import sql
 
 from benchmarks.append_sides import stock_options
+from grantledger.adapters.keys.clock import RandomIds
 
 PER_GRANT = 100
 _KEY = os.urandom(32)
@@ -206,13 +207,14 @@ class Stock:
 
     def _fill(self, entries: int) -> int:
         application: Application[UUID] = Application(self._env)
+        ids = RandomIds()
         events = 0
         for start in range(0, entries, PER_GRANT):
             grant = Grant()
             for number in range(start, min(start + PER_GRANT, entries)):
                 grant.hand_out(
                     f"caller-{number % 40}",
-                    uuid4().hex,
+                    ids.request_id(),
                     ["agent-7", "agent-8"],
                     "198.51.100.4",
                     f"hmac-sha256:k:{grant.id.hex * 2}",

@@ -43,15 +43,20 @@ from tests.ledger.scene import (
 )
 
 
-async def lived(ledger: StoredLedger, subject: str = "alice") -> UserGrant:
-    """Store a consent, a redemption, a hand-out, a denial and a revocation."""
+async def redeemed(ledger: StoredLedger, subject: str = "alice") -> UserGrant:
+    """Store a consent and a redemption."""
     grant = new_grant(subject, refresh=f"{subject}-rt1")
     await ledger.append(grant)
     draft, intent = intended(grant.fork())
     await ledger.append(draft)
     draft = answered(draft.fork(), intent, f"{subject}-rt2", f"{subject}-at2")
     await ledger.append(draft)
-    grant = draft.fork()
+    return draft.fork()
+
+
+async def lived(ledger: StoredLedger, subject: str = "alice") -> UserGrant:
+    """Store a consent, a redemption, a hand-out, a denial and a revocation."""
+    grant = await redeemed(ledger, subject)
     agent = Actor("agent-7", act_chain=("agent-8",), peer_ip="198.51.100.4")
     await ledger.record(hand_out(grant, token_ref=4, private=EntryPrivate(actor=agent)))
     await ledger.record(denial(private=EntryPrivate(actor=ACTOR, subject=subject)))
@@ -237,6 +242,39 @@ async def test_what_is_erased_meanwhile_is_not_remembered_again(
     assert ledger.extend_audit(*batch)
     left = store.sql("SELECT DISTINCT leaf_index FROM audit_terms")
     assert [row[0] for row in left] == [5]
+
+
+async def test_a_token_that_is_remembered_is_told_no_more_once_it_is_erased(
+    ledger: StoredLedger, store: Store
+) -> None:
+    grant = await redeemed(ledger)
+    await ledger.record(hand_out(grant, token_ref=4))
+    await ledger.complete_audit()
+    term = "SELECT DISTINCT leaf_index FROM audit_terms WHERE leaf_index >= 4"
+    assert [row[0] for row in store.sql(term)] == [4]
+    await ledger.record(hand_out(grant, token_ref=4, request_id="r2"))
+    # Another process erases it; this one has not heard of it.
+    draft = grant.fork()
+    draft.erase(ctx(), reason=ErasureReason.USER_REQUEST, receipt="r-1")
+    async with opened(store) as other:
+        await other.append(draft)
+        await other.destroy(grant.id)
+    await ledger.complete_audit()
+    rows = await every(ledger, AuditFilter(event="HandedOut"))
+    assert [row.mark for row in rows] == [None, None]
+    assert [row[0] for row in store.sql(term)] == [6]  # who erased it
+
+
+async def test_rows_are_the_same_whether_tokens_are_remembered_or_read(
+    ledger: StoredLedger,
+) -> None:
+    grants = [await redeemed(ledger, subject) for subject in ("alice", "bob")]
+    for number in range(6):
+        grant = grants[number % 2]
+        await ledger.record(hand_out(grant, token_ref=4, request_id=f"r{number}"))
+        await ledger.complete_audit()
+    found = await ledger.rebuild_audit(lambda _, __: None)
+    assert (found.rows, found.differences) == (14, [])
 
 
 async def test_asked_scopes_are_found_though_they_stand_nowhere_in_clear(

@@ -30,7 +30,7 @@ from grantledger.domain.values import (
     TokenFingerprint,
     TokenKind,
 )
-from grantledger.projections.audit_folded import Folded, Logged, terms_of
+from grantledger.projections.audit_folded import Folded, Issued, Logged, terms_of
 from grantledger.projections.audit_match import matches
 from grantledger.projections.audit_rows import OF_ENTRIES, rows_of
 from grantledger.projections.audit_trail import JOURNAL_EVENTS
@@ -59,9 +59,10 @@ class Events:
         _ = grant_id, leaf_index
         return next((e for e in self._events if isinstance(e, Provisioned)), None)
 
-    def issued(self, grant_id: UUID, version: int) -> Exchanged | None:
+    def issued(self, grant_id: UUID, version: int) -> Issued | None:
         _ = grant_id, version
-        return next((e for e in self._events if isinstance(e, Exchanged)), None)
+        found = (e for e in self._events if isinstance(e, Exchanged))
+        return next((Issued(e.fingerprint, e.jti, e.scopes) for e in found), None)
 
     def last(
         self, grant_id: UUID, version: int, kinds: tuple[type[GrantEvent], ...]

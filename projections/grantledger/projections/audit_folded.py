@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from grantledger.domain.audit import AuditMark, AuditRow
 from grantledger.domain.event_base import GrantEvent
-from grantledger.domain.grant_events import Exchanged, Provisioned
+from grantledger.domain.grant_events import Provisioned
 from grantledger.domain.journal import AccessPruned, AccessRecorded
 from grantledger.domain.ledger_events import LedgerEvent
 from grantledger.domain.values import (
@@ -33,6 +33,14 @@ OF_OBLIGATIONS = "UpstreamRevocation"
 about is forgotten with time, so that such a row is not found by it."""
 
 
+class Issued(NamedTuple):
+    """What an `Exchanged` event says of its token, as far as rows say it."""
+
+    fingerprint: TokenFingerprint
+    jti: str | None
+    scopes: Scopes
+
+
 class Streams(Protocol):
     """Finds earlier events of a grant."""
 
@@ -48,8 +56,8 @@ class Streams(Protocol):
         """Return the consent in force at a leaf, as far as known."""
         ...
 
-    def issued(self, grant_id: UUID, version: int) -> Exchanged | None:
-        """Return the event that recorded an access token."""
+    def issued(self, grant_id: UUID, version: int) -> Issued | None:
+        """Return what the event says that recorded an access token."""
         ...
 
     def last(

@@ -7,7 +7,7 @@ row that was changed by hand is seen.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,9 +17,9 @@ from uuid import UUID
 
 from eventsourcing.persistence import Cursor
 
-from grantledger.adapters.keys.envelope import SealedPart
 from grantledger.adapters.ledger import touching
 from grantledger.adapters.ledger.audit_batches import following
+from grantledger.adapters.ledger.audit_making import AuditMaking, folded_of
 from grantledger.adapters.ledger.audit_query import Driver, Query, query_of
 from grantledger.adapters.ledger.audit_sides import live_side
 from grantledger.adapters.ledger.audit_streams import StoredStreams
@@ -27,18 +27,12 @@ from grantledger.adapters.ledger.audit_table import (
     COLUMNS,
     EVENT,
     AuditBatch,
-    Making,
     columns_of,
     position_of,
 )
-from grantledger.adapters.ledger.doing import Doing
 from grantledger.adapters.ledger.reading import (
-    LeafReader,
-    LogSql,
     log_size,
-    parts_of,
 )
-from grantledger.adapters.ledger.rows import EPOCH, GrantRows
 from grantledger.domain.audit import (
     MAX_ROWS,
     AuditFilter,
@@ -53,19 +47,13 @@ from grantledger.domain.errors import (
 )
 from grantledger.domain.fleet import check_limit
 from grantledger.domain.ports import Clock
-from grantledger.domain.user_grant import UserGrant
-from grantledger.projections.audit_folded import Folded, Logged
-from grantledger.projections.audit_ledger_rows import UNREADABLE, unreadable
+from grantledger.projections.audit_folded import Folded
+from grantledger.projections.audit_ledger_rows import UNREADABLE
 from grantledger.projections.audit_match import matches
-from grantledger.projections.audit_rows import rows_of
 
 T = TypeVar("T")
 Columns = tuple[Any, ...]
 BEFORE_ALL = AuditPosition(-1, -1)
-AT_ONCE = 4
-"""Leaves that are read at once, at first; then as many as give `ROWS_AT_ONCE` rows."""
-ROWS_AT_ONCE = 500
-MOST_AT_ONCE = 200
 STEP = timedelta(hours=1)
 """Rows recorded in a window are looked for so far around it: a clock may have been set
 back by as much. After a larger step, some of those before or after it are not found by
@@ -77,12 +65,10 @@ MAX_GRANTS = 200
 _ROW = ", ".join(f"r.{name}" for name in COLUMNS)
 
 
-class AuditReads(Doing):
+class AuditReads(AuditMaking):
     """The part of a store's ledger that keeps the audit trail; safe in threads.
 
     Attributes:
-        audited: leaves whose rows are made in one transaction; `made` rows at most,
-            and those of one leaf.
         examined: positions that are looked at for one page.
         brought: leaves whose rows a page waits for; of more it says so.
         appends: whether this program's login may append. One that may only read sees
@@ -91,14 +77,9 @@ class AuditReads(Doing):
 
     appends = True
 
-    audited = 2_000
-    made = 2_000
     examined = 5_000
     brought = 20_000
 
-    _rows: GrantRows
-    _leaves: LeafReader
-    _sql: LogSql
     _clock: Clock
 
     # -- what a store provides
@@ -110,12 +91,6 @@ class AuditReads(Doing):
     @abstractmethod
     def _size_at(self, c: Cursor, at: datetime) -> int:
         """Return how many leaves the log had at a time."""
-
-    @abstractmethod
-    def _one(
-        self, c: Cursor, where: str, values: tuple[object, ...]
-    ) -> UserGrant | None:
-        """Return the grant of a row."""
 
     # -- domain.audit.AuditTrail
 
@@ -170,7 +145,8 @@ class AuditReads(Doing):
             if found is None:
                 break
             side, first = found
-            async with aclosing(following(first, end, self.made_batch)) as batches:
+            make = partial(self.made_batch, issued=self._rows.issued)
+            async with aclosing(following(first, end, make)) as batches:
                 async for batch in batches:
                     extend = partial(self.extend_audit, side, batch)
                     if not await self._in_thread(extend):
@@ -195,78 +171,6 @@ class AuditReads(Doing):
             "rows, and each try some of them",
             retry_after=5.0,
         )
-
-    # -- making rows
-
-    async def next_audit_batch(self, end: int) -> tuple[int, AuditBatch] | None:
-        """Return the live side and what it lacks next of the leaves below `end`."""
-
-        def read(c: Cursor) -> tuple[int, AuditBatch] | None:
-            side, start = live_side(c)
-            if start >= end:
-                return None
-            return side, self.audit_batch(c, start, min(start + self.audited, end))
-
-        return await self._read(read)
-
-    async def made_batch(self, start: int, end: int) -> AuditBatch:
-        """Return what the next leaves from `start` on put into the trail."""
-        stop = min(start + self.audited, end)
-        return await self._read(lambda c: self.audit_batch(c, start, stop))
-
-    def audit_batch(self, c: Cursor, start: int, end: int) -> AuditBatch:
-        """Return what leaves from `start` on put into the audit trail, up to `end`."""
-        streams = StoredStreams(c, self._leaves, None, self._current(c))
-        number = self._sql.number
-        making = Making(self._rows.term)
-        wanted = min(ROWS_AT_ONCE, self.made)
-        reached, few = start, AT_ONCE
-        while reached < end and len(making.rows) < self.made:
-            stop = min(reached + few, end)
-            c.execute(
-                f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
-                f" WHERE e.{number} > ? AND e.{number} <= ? ORDER BY e.{number}",
-                (reached, stop),
-            )
-            rows = c.fetchall()
-            parts = parts_of(c, reached, stop)
-            self._leaves.expect(c, parts, streams.gone)
-            logged = [
-                self._logged(c, row, streams, parts=parts.get(int(row[0]) - 1, ()))
-                for row in rows
-            ]
-            streams.foresee([one.event for one in logged if isinstance(one, Logged)])
-            for one in logged:
-                making.add(_folded(one, streams, None, words=False))
-            # A leaf that is missing keeps nobody from the others: `verify` tells of it.
-            reached = stop
-            # A journal leaf may have hundreds of entries.
-            made = max(1, len(making.rows))
-            few = min(MOST_AT_ONCE, max(1, wanted * (reached - start) // made))
-        return AuditBatch(start, reached, making.rows, making.terms)
-
-    def _logged(
-        self,
-        c: Cursor,
-        row: Sequence[Any],
-        streams: StoredStreams,
-        numbers: frozenset[int] | None = None,
-        parts: Sequence[SealedPart] | None = None,
-    ) -> Logged | Folded:
-        """Return a leaf that was read, or the row of one that could not be."""
-        index = int(row[0]) - 1
-        try:
-            event = self._leaves.decode(
-                c, row, gone=streams.gone, numbers=numbers, parts=parts
-            )
-            if not row[4]:
-                return Logged(index, EPOCH, event)
-            return Logged(index, touching.recorded_at_of(row[4]), event)
-        except IntegrityError as damage:
-            return unreadable(index, UUID(hex=row[1]), row[2], str(damage))
-
-    def _current(self, c: Cursor) -> Callable[[UUID], UserGrant | None]:
-        return lambda grant_id: self._one(c, "WHERE grant_id=?", (grant_id.hex,))
 
     def _recorded_at(self, c: Cursor, index: int) -> datetime | None:
         c.execute(
@@ -375,7 +279,7 @@ class AuditReads(Doing):
             opened = None if whole else numbers
             folded: list[Folded] = []
             if leaf:
-                folded = _folded(
+                folded = folded_of(
                     self._logged(c, leaf, streams, opened), streams, opened
                 )
             made = {one.row.at: one for one in folded}
@@ -423,20 +327,3 @@ class AuditReads(Doing):
             for grant_id in found
             if (first := streams.first(grant_id)) and first.label == wanted.label
         ]
-
-
-def _folded(
-    logged: Logged | Folded,
-    streams: StoredStreams,
-    numbers: frozenset[int] | None,
-    *,
-    words: bool = True,
-) -> list[Folded]:
-    """Return the rows of a leaf; one where an earlier event does not prove itself."""
-    if isinstance(logged, Folded):
-        return [logged]
-    try:
-        return rows_of(logged, streams, numbers, words=words)
-    except IntegrityError as damage:
-        place = logged.event.originator_id, logged.event.originator_version
-        return [unreadable(logged.index, *place, str(damage))]

@@ -16,6 +16,7 @@ import msgspec
 from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.keys.envelope import SealedPart
+from grantledger.adapters.ledger.issued_tokens import IssuedTokens
 from grantledger.adapters.ledger.reading import LeafReader, leaves_at, parts_at
 from grantledger.adapters.ledger.tombstones import Tombstones
 from grantledger.adapters.ledger.touching import decoded
@@ -24,7 +25,7 @@ from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.grant_events import Exchanged, Provisioned
 from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.user_grant import UserGrant
-from grantledger.projections.audit_folded import Recorded
+from grantledger.projections.audit_folded import Issued, Recorded
 from grantledger.projections.audit_words import Mark
 
 MAX_KEPT = 4_096
@@ -57,10 +58,17 @@ class StoredStreams:
         side: of the audit trail's tables, to find consents by; None while rows are
             made.
         current: returns a grant as its row says; None where it has none.
+        remembered: tokens of earlier batches, which takes those of this one as well;
+            None where everything is to be read.
     """
 
     def __init__(
-        self, c: Cursor, leaves: LeafReader, side: int | None, current: Current
+        self,
+        c: Cursor,
+        leaves: LeafReader,
+        side: int | None,
+        current: Current,
+        remembered: IssuedTokens | None = None,
     ) -> None:
         self._c = c
         self._leaves = leaves
@@ -71,6 +79,7 @@ class StoredStreams:
         self._kept: dict[tuple[int, int], GrantEvent] = {}
         self._grants: dict[UUID, UserGrant | None] = {}
         self._providers: dict[int, str] = {}
+        self._remembered = remembered
 
     @property
     def gone(self) -> Tombstones:
@@ -88,6 +97,7 @@ class StoredStreams:
 
         What does not prove itself is left to who asks for it.
         """
+        sql = self._leaves.sql
         tokens: dict[tuple[int, int], Place] = {}
         firsts: dict[tuple[int, int], Place] = {}
         for event in events:
@@ -101,9 +111,13 @@ class StoredStreams:
                 stream = event.originator_id
                 if stream.int not in self._providers:
                     firsts[stream.int, 1] = stream, 1
-        self._read_at([at for key, at in tokens.items() if key not in self._kept])
+        some = [at for key, at in tokens.items() if key not in self._kept]
+        if self._remembered is not None:
+            self._gone.look([grant_id for grant_id, _ in some], sql.stream_of)
+            some = [at for at in some if self._known(*at) is None]
+        self._read_at(some)
         missing = [at for key, at in firsts.items() if key not in self._kept]
-        for row in leaves_at(self._c, self._leaves.sql, missing):
+        for row in leaves_at(self._c, sql, missing):
             with suppress(IntegrityError):
                 self._providers[UUID(hex=row[1]).int] = _provider(row)
 
@@ -135,10 +149,24 @@ class StoredStreams:
         row = self._c.fetchone()
         return self._consented(grant_id, 1 if row is None else int(row[0]))
 
-    def issued(self, grant_id: UUID, version: int) -> Exchanged | None:
-        """Return the event that recorded a token; see `Streams.issued`."""
+    def issued(self, grant_id: UUID, version: int) -> Issued | None:
+        """Return what the event of a token says; see `Streams.issued`."""
+        known = self._known(grant_id, version)
+        if known is not None:
+            return known
         found = self._at(grant_id, version)
-        return found if isinstance(found, Exchanged) else None
+        if not isinstance(found, Exchanged):
+            return None
+        said = Issued(found.fingerprint, found.jti, found.scopes)
+        if self._remembered is not None and not self._gone.erased(grant_id):
+            self._remembered.keep(grant_id, version, said)
+        return said
+
+    def _known(self, grant_id: UUID, version: int) -> Issued | None:
+        """Return what is remembered of a token, unless its grant was erased."""
+        if self._remembered is None or self._gone.erased(grant_id):
+            return None
+        return self._remembered.get(grant_id, version)
 
     def last(
         self, grant_id: UUID, version: int, kinds: tuple[type[GrantEvent], ...]

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 
 from eventsourcing.persistence import Cursor
 
-from grantledger.adapters.ledger.audit_batches import following
+from grantledger.adapters.ledger.audit_batches import Make, following
 from grantledger.adapters.ledger.audit_sides import live_side
 from grantledger.adapters.ledger.audit_table import (
     COLUMNS,
@@ -24,6 +24,7 @@ from grantledger.adapters.ledger.audit_table import (
     position_of,
 )
 from grantledger.adapters.ledger.doing import Doing
+from grantledger.adapters.ledger.issued_tokens import IssuedTokens
 from grantledger.adapters.ledger.reading import log_size
 from grantledger.adapters.ledger.token_rows import TokenRow
 from grantledger.domain.audit import AuditPosition
@@ -120,7 +121,9 @@ class Rebuilds(Doing):
         """Return what leaves from `start` on put into the trail, up to `end`."""
 
     @abstractmethod
-    async def made_batch(self, start: int, end: int) -> AuditBatch:
+    async def made_batch(
+        self, start: int, end: int, issued: IssuedTokens | None = None
+    ) -> AuditBatch:
         """Return what the next leaves from `start` on put into the trail."""
 
     @abstractmethod
@@ -191,10 +194,14 @@ class Rebuilds(Doing):
 
     async def fill_audit(self, side: int, start: int, end: int) -> None:
         """Make the rows of a range of leaves in the side that is not live."""
-        first = await self.made_batch(start, end)
-        async with aclosing(following(first, end, self.made_batch)) as batches:
+        make = self._anew()
+        async with aclosing(following(await make(start, end), end, make)) as batches:
             async for batch in batches:
                 await self._in_thread(partial(self._fill_audit, side, batch))
+
+    def _anew(self) -> Make:
+        """Return what makes batches of what the log says now, read at least once."""
+        return partial(self.made_batch, issued=IssuedTokens())
 
     async def _begun(self) -> int:
         side = await self._read(_other_side)
@@ -213,8 +220,8 @@ class Rebuilds(Doing):
         start = await self._read(lambda c: _reached(c, side))
         if start >= end:
             return
-        first = await self.made_batch(start, end)
-        async with aclosing(following(first, end, self.made_batch)) as batches:
+        make = self._anew()
+        async with aclosing(following(await make(start, end), end, make)) as batches:
             async for batch in batches:
                 if not await self._in_thread(partial(self.extend_audit, side, batch)):
                     raise LedgerError(OTHER)

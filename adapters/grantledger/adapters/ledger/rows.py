@@ -18,6 +18,7 @@ from grantledger.adapters.keys.envelope import NONCE_BYTES, DataKey
 from grantledger.adapters.keys.fingerprints import KeyedFingerprinter
 from grantledger.adapters.keys.ring import KeyRing, KeyUse, Random
 from grantledger.adapters.ledger.data_keys import DataKeys
+from grantledger.adapters.ledger.issued_tokens import IssuedTokens
 from grantledger.adapters.ledger.states import (
     decode_state,
     encode_erased,
@@ -65,6 +66,7 @@ class GrantRows:
 
     Attributes:
         fingerprints: of tokens, under the same ring.
+        issued: what the audit trail's rows say of tokens, as far as remembered.
     """
 
     def __init__(self, ring: KeyRing, keys: DataKeys, random: Random) -> None:
@@ -72,6 +74,7 @@ class GrantRows:
         self._keys = keys
         self._random = random
         self.fingerprints = KeyedFingerprinter(ring)
+        self.issued = IssuedTokens()
 
     def digest(self, key: GrantKey) -> bytes:
         """Return what the row of this grant is looked up by."""
@@ -144,8 +147,9 @@ class GrantRows:
         return self._ring.active_id(KeyUse.KEK)
 
     def forget(self, grant_id: UUID) -> None:
-        """Drop a data key from memory that the store has destroyed."""
+        """Drop from memory what the store has destroyed of a grant."""
         self._keys.forget(grant_id)
+        self.issued.forget(grant_id)
 
     @staticmethod
     def write(c: Cursor, columns: tuple[object, ...]) -> None:
@@ -182,7 +186,7 @@ class GrantRows:
                 f"its newest event is {newest}"
             )
         if values[5] == GrantStatus.ERASED:
-            self._keys.forget(grant_id)
+            self.forget(grant_id)
             erased = decode_state(values[9])
             return UserGrant.from_state(erased, version, from_micros(values[8]))
         key = self._keys.load(c, grant_id)
