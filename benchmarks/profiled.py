@@ -40,9 +40,9 @@ PARTS = (
     ("the trail: rows stored", r"audit_writes\.py|extend_audit"),
     (
         "the trail: leaves read, opened, decoded",
-        r"AuditReads.*(decode|_parts|fetchall)",
+        r"audit_making.*(decode|_parts|fetchall)",
     ),
-    ("the trail: rows made of them", r"audit_batch|AuditReads|AuditTrail"),
+    ("the trail: rows made of them", r"audit_making|AuditReads|AuditTrail"),
     (
         "the writer: seals, encodes, hashes",
         r"GroupCommit\._run.*(codec|envelope|leaves)",
