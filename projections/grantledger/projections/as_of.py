@@ -20,8 +20,9 @@ DISORDER = timedelta(seconds=5)
 either way. Beyond it, such as after a clock was set back by hours, the search finds
 one of the places where the time was passed, and not always the first."""
 
-LOOK_BACK, MOST_BACK = 16, 512
-"""Leaves that are read back at once: few first, for most logs are slow."""
+LOOK_BACK, MOST_BACK = 2, 512
+"""Leaves that are read back at once: few first, for most logs are slow, and a leaf of the
+journal is long."""
 
 
 class Times(Protocol):
