@@ -21,8 +21,8 @@ either way. Beyond it, such as after a clock was set back by hours, the search f
 one of the places where the time was passed, and not always the first."""
 
 LOOK_BACK, MOST_BACK = 2, 512
-"""Leaves that are read back at once: few first, for most logs are slow, and a leaf of the
-journal is long."""
+"""Leaves that are read back at once: few first, for most logs are slow, and leaves of
+the journal are long."""
 
 
 class Times(Protocol):
