@@ -7,7 +7,7 @@ row that was changed by hand is seen.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from functools import partial
@@ -30,8 +30,10 @@ from grantledger.adapters.ledger.audit_table import (
     columns_of,
     position_of,
 )
+from grantledger.adapters.ledger.listing import marks, portions
 from grantledger.adapters.ledger.reading import (
     log_size,
+    parts_at,
 )
 from grantledger.domain.audit import (
     MAX_ROWS,
@@ -46,8 +48,9 @@ from grantledger.domain.errors import (
     Unavailable,
 )
 from grantledger.domain.fleet import check_limit
+from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.ports import Clock
-from grantledger.projections.audit_folded import Folded
+from grantledger.projections.audit_folded import Folded, Logged
 from grantledger.projections.audit_ledger_rows import UNREADABLE
 from grantledger.projections.audit_match import matches
 
@@ -62,7 +65,15 @@ MAX_ENTRY = 2**31 - 1
 MAX_GRANTS = 200
 """Grants of one subject that are looked for."""
 
+LEAVES_AT_ONCE = 64
+"""Leaves that are read at once for a page, some 30 kB each where the log is busy."""
+
 _ROW = ", ".join(f"r.{name}" for name in COLUMNS)
+
+
+def _asked(entry: int | None, numbers: frozenset[int] | None) -> bool:
+    """Tell whether a part of a leaf is opened; those of an event itself are."""
+    return numbers is None or entry is None or entry in numbers
 
 
 class AuditReads(AuditMaking):
@@ -264,43 +275,97 @@ class AuditReads(AuditMaking):
         self, c: Cursor, side: int, wanted: AuditFilter, chosen: Sequence[Columns]
     ) -> list[AuditRow]:
         streams = StoredStreams(c, self._leaves, side, self._current(c))
+        stored = [
+            (index, {position_of(columns): columns for columns in group})
+            for index, group in groupby(chosen, key=lambda columns: int(columns[0]))
+        ]
         found: list[AuditRow] = []
-        for index, group in groupby(chosen, key=lambda columns: int(columns[0])):
-            stored = {position_of(columns): columns for columns in group}
-            numbers = frozenset(at.entry for at in stored)
-            # Then it was not some entry that could not be opened, but any.
-            whole = any(columns[EVENT] == UNREADABLE for columns in stored.values())
-            c.execute(
-                f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
-                f" WHERE e.{self._sql.number} = ?",
-                (index + 1,),
-            )
-            leaf: Any = c.fetchone()
-            opened = None if whole else numbers
-            folded: list[Folded] = []
-            if leaf:
-                folded = folded_of(
-                    self._logged(c, leaf, streams, opened), streams, opened
+        for start in range(0, len(stored), LEAVES_AT_ONCE):
+            some = dict(stored[start : start + LEAVES_AT_ONCE])
+            # Where it was not some entry that could not be opened, but any, all are.
+            opened = {
+                index: None
+                if any(columns[EVENT] == UNREADABLE for columns in rows.values())
+                else frozenset(at.entry for at in rows)
+                for index, rows in some.items()
+            }
+            leaves = self._leaves_of(c, streams, opened)
+            for index, rows in some.items():
+                folded = (
+                    folded_of(leaves[index], streams, opened[index])
+                    if index in leaves
+                    else []
                 )
-            made = {one.row.at: one for one in folded}
-            if not whole and any(r.row.event == UNREADABLE for r in folded):
-                raise IntegrityError(f"leaf {index}: {folded[0].row.detail}")
-            for at, columns in stored.items():
-                one = made.get(at)
-                if one is None or columns_of(one) != columns:
-                    raise IntegrityError(
-                        f"the audit trail contradicts leaf {index}, entry {at.entry}; "
-                        "`grantledger rebuild audit` makes it again"
-                    )
-                if matches(one.row, wanted):
-                    found.append(one.row)
-                elif one.owner is None or not streams.gone.erased(one.owner):
-                    raise IntegrityError(
-                        f"the audit trail finds leaf {index}, entry {at.entry}, by "
-                        "what it does not say; `grantledger rebuild audit` makes it "
-                        "again"
-                    )
+                made = {one.row.at: one for one in folded}
+                if opened[index] is not None:
+                    for one in folded:
+                        if one.row.event == UNREADABLE:
+                            raise IntegrityError(f"leaf {index}: {one.row.detail}")
+                for at, columns in rows.items():
+                    found += self._told(streams, wanted, columns, made.get(at), at)
         return found
+
+    def _leaves_of(
+        self,
+        c: Cursor,
+        streams: StoredStreams,
+        opened: Mapping[int, frozenset[int] | None],
+    ) -> dict[int, Logged | Folded]:
+        """Return leaves by their index, and what is opened of each, read at once."""
+        rows: dict[int, Sequence[Any]] = {}
+        for some in portions([index + 1 for index in opened]):
+            c.execute(
+                f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - question marks only
+                f" WHERE e.{self._sql.number} IN ({marks('?', some)})",
+                some,
+            )
+            rows |= {int(row[0]) - 1: row for row in c.fetchall()}
+        parts = {
+            index: [p for p in each if _asked(p.entry, opened[index])]
+            for index, each in parts_at(c, list(rows)).items()
+        }
+        self._leaves.expect(c, parts, streams.gone)
+        leaves = {
+            index: self._logged(
+                c, row, streams, opened[index], parts=parts.get(index, ())
+            )
+            for index, row in rows.items()
+        }
+        streams.tokens(
+            (entry.grant_id, entry.token_ref)
+            for index, leaf in leaves.items()
+            if isinstance(leaf, Logged) and isinstance(leaf.event, AccessRecorded)
+            for number, entry in enumerate(leaf.event.entries)
+            if _asked(number, opened[index])
+            and entry.grant_id is not None
+            and entry.token_ref is not None
+        )
+        return leaves
+
+    @staticmethod
+    def _told(
+        streams: StoredStreams,
+        wanted: AuditFilter,
+        columns: Columns,
+        one: Folded | None,
+        at: AuditPosition,
+    ) -> list[AuditRow]:
+        """Return the row that was made again, unless an erasure hides why it was found.
+
+        Raises:
+            IntegrityError: the table says otherwise, or found it by something else.
+        """
+        again = "`grantledger rebuild audit` makes it again"
+        where = f"leaf {at.leaf_index}, entry {at.entry}"
+        if one is None or columns_of(one) != columns:
+            raise IntegrityError(f"the audit trail contradicts {where}; {again}")
+        if matches(one.row, wanted):
+            return [one.row]
+        if one.owner is None or not streams.gone.erased(one.owner):
+            raise IntegrityError(
+                f"the audit trail finds {where}, by what it does not say; {again}"
+            )
+        return []
 
     def _of_subject(
         self, c: Cursor, side: int, wanted: AuditFilter

@@ -28,6 +28,8 @@ from grantledger.domain.user_grant import UserGrant
 from grantledger.projections.audit_folded import Issued, Recorded
 from grantledger.projections.audit_words import Mark
 
+NEVER = 2**62
+"""More than any log has leaves."""
 MAX_KEPT = 4_096
 """Events that are kept in memory."""
 ASKED = frozenset({"subject", "label", "client_id", "fingerprint", "jti"})
@@ -80,6 +82,7 @@ class StoredStreams:
         self._grants: dict[UUID, UserGrant | None] = {}
         self._providers: dict[int, str] = {}
         self._remembered = remembered
+        self._consents: dict[int, tuple[int, int, int]] = {}
 
     @property
     def gone(self) -> Tombstones:
@@ -111,15 +114,21 @@ class StoredStreams:
                 stream = event.originator_id
                 if stream.int not in self._providers:
                     firsts[stream.int, 1] = stream, 1
-        some = [at for key, at in tokens.items() if key not in self._kept]
-        if self._remembered is not None:
-            self._gone.look([grant_id for grant_id, _ in some], sql.stream_of)
-            some = [at for at in some if self._known(*at) is None]
-        self._read_at(some)
+        self.tokens(tokens.values())
         missing = [at for key, at in firsts.items() if key not in self._kept]
         for row in leaves_at(self._c, sql, missing):
             with suppress(IntegrityError):
                 self._providers[UUID(hex=row[1]).int] = _provider(row)
+
+    def tokens(self, places: Iterable[Place]) -> None:
+        """Read at once the events of these tokens, as far as they are not known."""
+        asked = {(grant_id.int, seq): (grant_id, seq) for grant_id, seq in places}
+        some = [at for key, at in asked.items() if key not in self._kept]
+        if self._remembered is not None:
+            sql = self._leaves.sql
+            self._gone.look([grant_id for grant_id, _ in some], sql.stream_of)
+            some = [at for at in some if self._known(*at) is None]
+        self._read_at(some)
 
     def provider(self, grant_id: UUID) -> str:
         """Return the grant's provider; see `Streams.provider`."""
@@ -139,15 +148,31 @@ class StoredStreams:
         """Return the consent in force at a leaf; see `Streams.consent`."""
         if self._side is None:
             return None
-        self._c.execute(
-            f"SELECT stream_seq FROM {self._leaves.sql.consents}"  # noqa: S608 - constants only
-            " WHERE side=? AND grant_id=?"
-            " AND event='Provisioned' AND leaf_index <= ?"
-            " ORDER BY leaf_index DESC LIMIT 1",
-            (self._side, grant_id.hex, leaf_index),
-        )
-        row = self._c.fetchone()
-        return self._consented(grant_id, 1 if row is None else int(row[0]))
+        known = self._consents.get(grant_id.int)
+        if known is None or not known[0] <= leaf_index < known[1]:
+            known = self._in_force(self._side, grant_id, leaf_index)
+            self._consents[grant_id.int] = known
+        return self._consented(grant_id, known[2])
+
+    def _in_force(
+        self, side: int, grant_id: UUID, leaf_index: int
+    ) -> tuple[int, int, int]:
+        """Return from and until which leaf a consent is in force, and its version.
+
+        A page goes from leaf to leaf, so that each consent is looked for once.
+        """
+        found: list[tuple[int, int]] = []
+        for beside, order in (("<=", "DESC"), (">", "ASC")):
+            self._c.execute(
+                f"SELECT leaf_index, stream_seq FROM {self._leaves.sql.consents}"  # noqa: S608 - constants only
+                " WHERE side=? AND grant_id=? AND event='Provisioned'"
+                f" AND leaf_index {beside} ? ORDER BY leaf_index {order} LIMIT 1",
+                (side, grant_id.hex, leaf_index),
+            )
+            row = self._c.fetchone()
+            found.append((-1, 1) if row is None else (int(row[0]), int(row[1])))
+        (since, version), (until, _) = found
+        return since, NEVER if until < 0 else until, version
 
     def issued(self, grant_id: UUID, version: int) -> Issued | None:
         """Return what the event of a token says; see `Streams.issued`."""

@@ -49,6 +49,19 @@ _END = (
 """How many of the next rows there are, and the last of them."""
 
 
+def places_of(marks: int) -> str:
+    """Return the query for the places of so many fingerprints, the newest first.
+
+    By its sign the order is no index's: of fingerprints the database has no statistics,
+    and would rather walk another index backwards.
+    """
+    asked = ",".join("?" * marks)
+    return (
+        "SELECT grant_id, kind, generation, leaf_index FROM token_index"  # noqa: S608 - question marks only
+        f" WHERE fingerprint IN ({asked}) ORDER BY +leaf_index DESC LIMIT ?"
+    )
+
+
 class FleetReads(TimeTravel):
     """The part of a store's ledger that answers for many grants; safe in threads.
 
@@ -110,6 +123,7 @@ class FleetReads(TimeTravel):
             (start, *values, opened),
         )
         rows = c.fetchall()
+        self._rows.expect(c, rows)
         found: list[UserGrant] = []
         for number, row in enumerate(rows, 1):
             grant = self._rows.read(c, row)
@@ -170,14 +184,8 @@ class FleetReads(TimeTravel):
     async def _places(
         self, marks: Sequence[TokenFingerprint], *, every: bool = False
     ) -> list[TokenPlace]:
-        asked = ",".join("?" * len(marks))
-
         def read(c: Cursor) -> list[TokenPlace]:
-            c.execute(
-                "SELECT grant_id, kind, generation, leaf_index FROM token_index"  # noqa: S608 - question marks only
-                f" WHERE fingerprint IN ({asked}) ORDER BY leaf_index DESC LIMIT ?",
-                (*marks, MAX_PAGE),
-            )
+            c.execute(places_of(len(marks)), (*marks, MAX_PAGE))
             found = [
                 TokenPlace(UUID(hex=row[0]), _kind(row[1]), row[2], row[3])
                 for row in c.fetchall()

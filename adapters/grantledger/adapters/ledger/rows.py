@@ -7,7 +7,8 @@ erased grant has no key; its state holds nothing personal and stands in the clea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -164,6 +165,18 @@ class GrantRows:
             " code=excluded.code",
             columns,
         )
+
+    def expect(self, c: Cursor, rows: Iterable[Sequence[Any]]) -> None:
+        """Look up at once what `read` needs to open these rows.
+
+        What is wrong with one is said when it is read.
+        """
+        named: list[UUID] = []
+        for row in rows:
+            if row[5] != GrantStatus.ERASED:
+                with suppress(ValueError, TypeError, AttributeError):
+                    named.append(UUID(hex=row[0]))
+        self._keys.load_all(c, named)
 
     def read(self, c: Cursor, row: Sequence[Any]) -> UserGrant:
         """Return the grant that the row describes.
