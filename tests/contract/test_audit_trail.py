@@ -259,12 +259,37 @@ async def test_a_token_that_is_remembered_is_told_no_more_once_it_is_erased(
     async with opened(store) as other:
         await other.append(draft)
         await other.destroy(grant.id)
+    found = await ledger.next_audit_batch(await ledger.size())
+    assert found is not None
+    assert [t.entry for t in found[1].terms if t.grant_id == grant.id.hex] == []
     await ledger.complete_audit()
     rows = await every(ledger, AuditFilter(event="HandedOut"))
     assert [row.mark for row in rows] == [None, None]
     # Found is who erased it, and nothing else of the grant.
     (erased,) = await every(ledger, AuditFilter(event="Erased"))
     assert [row[0] for row in store.sql(term)] == [erased.at.leaf_index]
+
+
+async def test_an_erasure_that_was_damaged_keeps_no_row_from_being_made(
+    ledger: StoredLedger, store: Store
+) -> None:
+    grant = await redeemed(ledger)
+    await ledger.record(hand_out(grant, token_ref=4, private=None))
+    draft = grant.fork()
+    draft.erase(ctx(), reason=ErasureReason.USER_REQUEST, receipt="r-1")
+    await ledger.append(draft)
+    await ledger.destroy(grant.id)
+    newest = f"SELECT max({store.number}) FROM stored_events"  # noqa: S608 - a constant
+    store.sql(
+        "UPDATE stored_events SET leaf_hash = ?"  # noqa: S608 - constants
+        f" WHERE {store.number} = ({newest})",
+        bytes(32),
+    )
+    assert await ledger.complete_audit() == await ledger.size()
+    found = await ledger.rebuild_audit(lambda _, __: None)
+    assert found.differences == []
+    events = store.sql("SELECT event FROM audit_rows ORDER BY leaf_index, entry")
+    assert [row[0] for row in events][-1] == "Unreadable"
 
 
 async def test_rows_are_the_same_whether_tokens_are_remembered_or_read(

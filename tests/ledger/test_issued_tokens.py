@@ -41,3 +41,10 @@ def test_a_grant_is_forgotten_whole() -> None:
     kept.forget(UUID(int=1))
     kept.forget(UUID(int=9))
     assert (len(kept), kept.get(UUID(int=1), 7)) == (0, None)
+
+
+def test_all_of_it_is_forgotten_where_the_log_is_not_the_one_known() -> None:
+    kept = IssuedTokens()
+    kept.keep(UUID(int=1), 4, issued(1))
+    kept.clear()
+    assert (len(kept), kept.get(UUID(int=1), 4)) == (0, None)

@@ -31,6 +31,7 @@ from grantledger.adapters.ledger.audit_table import (
     position_of,
 )
 from grantledger.adapters.ledger.listing import marks, portions
+from grantledger.adapters.ledger.log_memory import LogMemory
 from grantledger.adapters.ledger.reading import (
     log_size,
     parts_at,
@@ -91,6 +92,7 @@ class AuditReads(AuditMaking):
     examined = 5_000
     brought = 20_000
 
+    memory: LogMemory
     _clock: Clock
 
     # -- what a store provides
@@ -150,6 +152,9 @@ class AuditReads(AuditMaking):
         return await self._taken(await self._read(log_size), None)
 
     async def _taken(self, end: int, most: int | None) -> int:
+        if self.memory.refusal is not None:
+            # What was read may be of a log that is not this one.
+            self._rows.issued.clear()
         taken = 0
         while most is None or taken < most:
             found = await self.next_audit_batch(end)

@@ -183,13 +183,13 @@ class StoredStreams:
         if not isinstance(found, Exchanged):
             return None
         said = Issued(found.fingerprint, found.jti, found.scopes)
-        if self._remembered is not None and not self._gone.erased(grant_id):
+        if self._remembered is not None and self._gone.there(grant_id):
             self._remembered.keep(grant_id, version, said)
         return said
 
     def _known(self, grant_id: UUID, version: int) -> Issued | None:
         """Return what is remembered of a token, unless its grant was erased."""
-        if self._remembered is None or self._gone.erased(grant_id):
+        if self._remembered is None or not self._gone.there(grant_id):
             return None
         return self._remembered.get(grant_id, version)
 

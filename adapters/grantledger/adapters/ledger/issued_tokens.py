@@ -54,3 +54,8 @@ class IssuedTokens:
         """Drop the tokens of a grant."""
         with self._lock:
             self._kept.pop(grant_id.int, None)
+
+    def clear(self) -> None:
+        """Drop all of them, such as when the log is not the one known."""
+        with self._lock:
+            self._kept.clear()

@@ -269,7 +269,7 @@ class LeafReader:
         """Look up at once what is needed to open these parts."""
         owners = {p.grant_id.int: p.grant_id for each in parts.values() for p in each}
         gone.look(owners.values(), self._sql.stream_of)
-        self._keys.load_all(c, [g for g in owners.values() if not gone.erased(g)])
+        self._keys.load_all(c, [g for g in owners.values() if gone.there(g)])
 
     def decode(
         self,
@@ -286,7 +286,8 @@ class LeafReader:
         Args:
             c: in a transaction.
             row: number, stream, version, topic, state and leaf hash.
-            only: of a journal event, the entries of this grant alone.
+            only: of a journal event, the entries of this grant alone; what its leaf
+                says of others is not looked at, which `verify` does.
             gone: what the log says may be missing, as far as it was asked before.
             numbers: of a journal event, open the entries with these numbers alone.
             parts: its sealed parts, where they were read before.

@@ -105,6 +105,17 @@ class Tombstones:
             said = self._erased[grant_id.int] = is_erased(self._c, grant_id)
         return said
 
+    def there(self, grant_id: UUID) -> bool:
+        """Tell whether the grant is known not to be erased.
+
+        Of one whose last event does not prove itself it is not; who asks `erased` is
+        told why.
+        """
+        try:
+            return not self.erased(grant_id)
+        except IntegrityError:
+            return False
+
     def look(self, grants: Iterable[UUID], stream_of: str) -> None:
         """Ask for many grants at once whether their streams end with Erased.
 
