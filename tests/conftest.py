@@ -6,8 +6,10 @@ imported there only, so that these rules hold without the rest of the tests.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+import signal
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,17 @@ if TYPE_CHECKING:
     from tests.contract.stores import PostgresStore
 
 ON_CI = os.environ.get("CI") == "true"
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Coverage is of what tests call themselves. The processes that they start, hundreds
+    # of them, would take a third more of a processor each.
+    for _name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+        os.environ.pop(_name, None)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So a shell starts what runs in the background, and programs that tests interrupt
+    # would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline: these machines pause, and a pause is not a wrong answer.
 settings.register_profile(
@@ -39,6 +52,13 @@ LONG_ONES = (
     "tests/http/test_document.py",
 )
 """Files whose tests take half a minute each: at the end, the others wait for them."""
+
+
+def pytest_collection_finish() -> None:
+    """Leave alone what stays to the end: looking through it all costs time again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
