@@ -99,7 +99,7 @@ class AuditMaking(Doing):
             parts = parts_of(c, reached, stop)
             self._leaves.expect(c, parts, streams.gone)
             logged = [
-                self._logged(c, row, streams, parts=parts.get(int(row[0]) - 1, ()))
+                self._logged(c, row, streams, parts.get(int(row[0]) - 1, ()))
                 for row in rows
             ]
             streams.foresee([one.event for one in logged if isinstance(one, Logged)])
@@ -117,8 +117,8 @@ class AuditMaking(Doing):
         c: Cursor,
         row: Sequence[Any],
         streams: StoredStreams,
+        parts: Sequence[SealedPart],
         numbers: frozenset[int] | None = None,
-        parts: Sequence[SealedPart] | None = None,
     ) -> Logged | Folded:
         """Return a leaf that was read, or the row of one that could not be."""
         index = int(row[0]) - 1

@@ -22,7 +22,7 @@ from grantledger.adapters.ledger.audit_batches import following
 from grantledger.adapters.ledger.audit_making import AuditMaking, folded_of
 from grantledger.adapters.ledger.audit_query import Driver, Query, query_of
 from grantledger.adapters.ledger.audit_sides import live_side
-from grantledger.adapters.ledger.audit_streams import StoredStreams
+from grantledger.adapters.ledger.audit_streams import StoredStreams, tokens_of
 from grantledger.adapters.ledger.audit_table import (
     COLUMNS,
     EVENT,
@@ -30,9 +30,9 @@ from grantledger.adapters.ledger.audit_table import (
     columns_of,
     position_of,
 )
-from grantledger.adapters.ledger.listing import marks, portions
 from grantledger.adapters.ledger.log_memory import LogMemory
 from grantledger.adapters.ledger.reading import (
+    leaves_of,
     log_size,
     parts_at,
 )
@@ -317,33 +317,26 @@ class AuditReads(AuditMaking):
         opened: Mapping[int, frozenset[int] | None],
     ) -> dict[int, Logged | Folded]:
         """Return leaves by their index, and what is opened of each, read at once."""
-        rows: dict[int, Sequence[Any]] = {}
-        for some in portions([index + 1 for index in opened]):
-            c.execute(
-                f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - question marks only
-                f" WHERE e.{self._sql.number} IN ({marks('?', some)})",
-                some,
-            )
-            rows |= {int(row[0]) - 1: row for row in c.fetchall()}
+        found = leaves_of(c, self._sql, list(opened))
+        rows = {int(row[0]) - 1: row for row in found}
         parts = {
             index: [p for p in each if _asked(p.entry, opened[index])]
             for index, each in parts_at(c, list(rows)).items()
         }
         self._leaves.expect(c, parts, streams.gone)
         leaves = {
-            index: self._logged(
-                c, row, streams, opened[index], parts=parts.get(index, ())
-            )
+            index: self._logged(c, row, streams, parts.get(index, ()), opened[index])
             for index, row in rows.items()
         }
         streams.tokens(
-            (entry.grant_id, entry.token_ref)
+            place
             for index, leaf in leaves.items()
             if isinstance(leaf, Logged) and isinstance(leaf.event, AccessRecorded)
-            for number, entry in enumerate(leaf.event.entries)
-            if _asked(number, opened[index])
-            and entry.grant_id is not None
-            and entry.token_ref is not None
+            for place in tokens_of(
+                entry
+                for number, entry in enumerate(leaf.event.entries)
+                if _asked(number, opened[index])
+            )
         )
         return leaves
 

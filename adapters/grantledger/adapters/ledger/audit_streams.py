@@ -17,19 +17,22 @@ from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.keys.envelope import SealedPart
 from grantledger.adapters.ledger.issued_tokens import IssuedTokens
-from grantledger.adapters.ledger.reading import LeafReader, leaves_at, parts_at
+from grantledger.adapters.ledger.reading import (
+    EVERY_LEAF,
+    LeafReader,
+    leaves_at,
+    parts_at,
+)
 from grantledger.adapters.ledger.tombstones import Tombstones
 from grantledger.adapters.ledger.touching import decoded
 from grantledger.domain.errors import IntegrityError
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.grant_events import Exchanged, Provisioned
-from grantledger.domain.journal import AccessRecorded
+from grantledger.domain.journal import AccessEntry, AccessRecorded
 from grantledger.domain.user_grant import UserGrant
 from grantledger.projections.audit_folded import Issued, Recorded
 from grantledger.projections.audit_words import Mark
 
-NEVER = 2**62
-"""More than any log has leaves."""
 MAX_KEPT = 4_096
 """Events that are kept in memory."""
 ASKED = frozenset({"subject", "label", "client_id", "fingerprint", "jti"})
@@ -100,23 +103,19 @@ class StoredStreams:
 
         What does not prove itself is left to who asks for it.
         """
-        sql = self._leaves.sql
-        tokens: dict[tuple[int, int], Place] = {}
+        tokens: list[Place] = []
         firsts: dict[tuple[int, int], Place] = {}
         for event in events:
             if isinstance(event, AccessRecorded):
-                for entry in event.entries:
-                    if entry.token_ref is not None and entry.grant_id is not None:
-                        place = entry.grant_id, entry.token_ref
-                        tokens[place[0].int, place[1]] = place
+                tokens += tokens_of(event.entries)
             elif isinstance(event, GrantEvent):
                 self.keep(event)
                 stream = event.originator_id
                 if stream.int not in self._providers:
                     firsts[stream.int, 1] = stream, 1
-        self.tokens(tokens.values())
+        self.tokens(tokens)
         missing = [at for key, at in firsts.items() if key not in self._kept]
-        for row in leaves_at(self._c, sql, missing):
+        for row in leaves_at(self._c, self._leaves.sql, missing):
             with suppress(IntegrityError):
                 self._providers[UUID(hex=row[1]).int] = _provider(row)
 
@@ -172,7 +171,7 @@ class StoredStreams:
             row = self._c.fetchone()
             found.append((-1, 1) if row is None else (int(row[0]), int(row[1])))
         (since, version), (until, _) = found
-        return since, NEVER if until < 0 else until, version
+        return since, EVERY_LEAF if until < 0 else until, version
 
     def issued(self, grant_id: UUID, version: int) -> Issued | None:
         """Return what the event of a token says; see `Streams.issued`."""
@@ -269,6 +268,15 @@ class StoredStreams:
             raise IntegrityError(f"leaf {row[0] - 1} is no event of a grant")
         self.keep(event)
         return event
+
+
+def tokens_of(entries: Iterable[AccessEntry]) -> list[Place]:
+    """Return where the tokens of these entries were recorded."""
+    return [
+        (entry.grant_id, entry.token_ref)
+        for entry in entries
+        if entry.grant_id is not None and entry.token_ref is not None
+    ]
 
 
 def _provider(row: Sequence[Any]) -> str:

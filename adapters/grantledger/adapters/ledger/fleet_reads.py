@@ -18,7 +18,11 @@ from grantledger.adapters.keys.fingerprints import JTI
 from grantledger.adapters.ledger import token_rows
 from grantledger.adapters.ledger.reading import log_size, parts_of
 from grantledger.adapters.ledger.rows import micros
-from grantledger.adapters.ledger.time_travel import OF_PROVIDER, TimeTravel
+from grantledger.adapters.ledger.time_travel import (
+    END_OF_SCAN,
+    OF_PROVIDER,
+    TimeTravel,
+)
 from grantledger.adapters.ledger.token_rows import JtiMark, TokenRow
 from grantledger.adapters.ledger.tombstones import Tombstones
 from grantledger.adapters.ledger.touching import MARGIN, Window
@@ -41,12 +45,6 @@ from grantledger.domain.values import (
 )
 
 T = TypeVar("T")
-
-_END = (
-    "SELECT count(*), max(grant_id) FROM (SELECT grant_id FROM current_grants"
-    " WHERE grant_id > ? ORDER BY grant_id LIMIT ?) w"
-)
-"""How many of the next rows there are, and the last of them."""
 
 
 def places_of(marks: int) -> str:
@@ -112,7 +110,7 @@ class FleetReads(TimeTravel):
         end: str | None = None
         if where:
             # Of rows that a column leaves out there may be any number.
-            c.execute(_END, (start, self.scanned))
+            c.execute(END_OF_SCAN, (start, self.scanned))
             count, last = c.fetchone()
             if not count:
                 return GrantPage((), None)

@@ -61,7 +61,7 @@ class LogSql:
         )
 
 
-_EVERY = 2**62
+EVERY_LEAF = 2**62
 """More than any log has leaves."""
 
 PORTION = 256
@@ -176,14 +176,14 @@ class LeafReader:
         portion: int = PORTION,
     ) -> Iterator[tuple[int, GrantEvent | LedgerEvent | AccessRecorded | AccessPruned]]:
         gone = Tombstones(c, self._sql.number)
-        left = _EVERY if limit is None else limit
+        left = EVERY_LEAF if limit is None else limit
         while left > 0:
             asked = min(left, portion)
             c.execute(
                 f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - constants only
                 f" WHERE e.originator_id=? AND e.originator_version > ?"
                 f" AND e.{self._sql.number} <= ? ORDER BY e.originator_version LIMIT ?",
-                (stream.hex, after, _EVERY if size is None else size, asked),
+                (stream.hex, after, EVERY_LEAF if size is None else size, asked),
             )
             rows = c.fetchall()
             yield from self._decoded(c, rows, None, gone)
@@ -213,23 +213,16 @@ class LeafReader:
             size: leaves of the log; later ones are left out.
             portion: so many are read at once.
         """
-        end = _EVERY if size is None else size
+        end = EVERY_LEAF if size is None else size
         leaves = (
             journal_leaves(c, self._sql.speaks_of, grant_id, end)
             if live_after is None
             else live_leaves(c, self._sql.speaks_of, grant_id, end, live_after)
         )
-        numbers = [index + 1 for index in leaves]
         gone = Tombstones(c, self._sql.number)
-        for start in range(0, len(numbers), portion):
-            some = numbers[start : start + portion]
-            c.execute(
-                f"SELECT {self._sql.leaf} FROM stored_events e"  # noqa: S608 - question marks only
-                f" WHERE e.{self._sql.number} IN ({marks('?', some)})"
-                f" ORDER BY e.{self._sql.number}",
-                some,
-            )
-            for index, event in self._decoded(c, c.fetchall(), grant_id, gone):
+        for start in range(0, len(leaves), portion):
+            rows = list(leaves_of(c, self._sql, leaves[start : start + portion]))
+            for index, event in self._decoded(c, rows, grant_id, gone):
                 if isinstance(event, AccessPruned):
                     continue
                 if not isinstance(event, AccessRecorded):
@@ -326,6 +319,19 @@ def leaves_at(
         )
         # One of a place; the list may name the last one more than once.
         yield from {row[0]: row for row in c.fetchall()}.values()
+
+
+def leaves_of(
+    c: Cursor, sql: LogSql, indices: Sequence[int]
+) -> Iterator[Sequence[Any]]:
+    """Yield the rows of the events with these indices, which are in order."""
+    for some in portions([index + 1 for index in indices]):
+        c.execute(
+            f"SELECT {sql.leaf} FROM stored_events e"  # noqa: S608 - question marks only
+            f" WHERE e.{sql.number} IN ({marks('?', some)}) ORDER BY e.{sql.number}",
+            some,
+        )
+        yield from c.fetchall()
 
 
 _PARTS = "SELECT leaf_index, entry, field, grant_id, dek_id, ct FROM sealed WHERE"

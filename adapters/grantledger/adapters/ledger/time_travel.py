@@ -37,6 +37,12 @@ LOOKED_AT = 500
 SCANNED = 5_000
 """Rows whose clear columns are looked at for one page."""
 
+END_OF_SCAN = (
+    "SELECT count(*), max(grant_id) FROM (SELECT grant_id FROM current_grants"
+    " WHERE grant_id > ? ORDER BY grant_id LIMIT ?) w"
+)
+"""How many of the next rows there are, and the last of them."""
+
 OF_PROVIDER = "g.provider || '' = ?"
 """Looked at row by row: by an index of providers, every page would be found among all
 grants of one, and sorted."""
@@ -322,11 +328,7 @@ class TimeTravel(Doing):
         Those that have changed since `first`, of a bounded number of rows.
         """
         start = after.hex if after else ""
-        c.execute(
-            "SELECT count(*), max(grant_id) FROM (SELECT grant_id FROM current_grants"
-            " WHERE grant_id > ? ORDER BY grant_id LIMIT ?) w",
-            (start, SCANNED),
-        )
+        c.execute(END_OF_SCAN, (start, SCANNED))
         count, end = c.fetchone()
         if not count:
             return [], None
