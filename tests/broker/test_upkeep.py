@@ -102,8 +102,9 @@ async def test_a_herd_is_rotated_over_the_whole_window(start: Start) -> None:
             at[step] = kept.rotated
             herd.clock.wait(DAY / 4 / 24 + 3)
         assert sum(at.values()) == redemptions(scene) == 500
-        # 24 steps with 21 each on the average; four deviations are 18.
-        assert max(at.values()) <= 21 + 18
+        # 60 slots in 24 steps: a step takes two or three of them, so 17 grants or 25
+        # on the average. Ids are random, hence room for seven deviations (5 each).
+        assert max(at.values()) <= 25 + 35
         assert sum(1 for count in at.values() if count) >= 23
         await herd.check(life)
 
