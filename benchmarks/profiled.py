@@ -135,7 +135,7 @@ def trail(hand_outs_made: int, seconds: float) -> dict[str, dict[str, float]]:
     """Return the shares of a process that makes the audit trail of a ledger."""
     with tempfile.TemporaryDirectory() as folder:
         kept = Path(folder) / "kept"
-        filled = asyncio.run(growth_kept.fill(kept, 1_000, hand_outs_made, ()))
+        filled = asyncio.run(growth_kept.fill(kept, None, 1_000, hand_outs_made, ()))
         (kept / growth_kept.SAID).write_text(filled.saved(), encoding="utf-8")
         line = [sys.executable, "-m", "benchmarks.growth_kept", "trail", str(kept)]
         with subprocess.Popen(line) as made:  # noqa: S603 - our own line

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from grantledger.adapters.cli.grant_check import check_grants
-from grantledger.adapters.ledger.time_travel import Told
+from grantledger.adapters.ledger.histories import Told
 from grantledger.domain.errors import IntegrityError, Unavailable
 from grantledger.domain.fleet import GrantFilter
 from grantledger.domain.user_grant import UserGrant

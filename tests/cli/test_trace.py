@@ -85,12 +85,31 @@ def test_a_token_that_is_nobodys_is_told_so_and_recorded(
         ("jti", ("--jti", "x" * 257)),
         ("from", ("--jti", "x", "--from", "yesterday")),
         ("token", ()),
+        ("near", ("--jti", "x", "--near", "15")),
+        ("near", ("--jti", "x", "--near", "1000001")),
     ],
 )
 def test_what_names_no_token_is_refused(
     place: Terminal, field: str, said: tuple[str, ...]
 ) -> None:
     assert place.refused(20, "trace", *said)["field"] == field
+
+
+def test_of_a_long_life_the_end_alone_is_read(
+    place: Terminal, server: DevServer
+) -> None:
+    place.consented(server, "alice")
+    for _ in range(8):
+        place.ok("rotate", *ALICE)
+    token = place.json("token", *ALICE)["access_token"]
+    whole = only(place.json("trace", given=token))
+    near = only(place.json("trace", "--near", "16", given=token))
+    assert near["read_after"] is not None
+    assert near["traced"] == whole["traced"]
+    assert near["revocation"] == whole["revocation"]
+    words = " ".join(place.ok("trace", "--near", "16", given=token).split())
+    assert f"Read from leaf {near['read_after'] + 1} on" in words
+    assert "Read from" not in place.ok("trace", given=token)
 
 
 def test_the_fleet_is_listed_as_it_was(place: Terminal, server: DevServer) -> None:

@@ -276,3 +276,9 @@ async def test_pages_stand_over_postgresql_too(tmp_path: Path, dsn: str) -> None
                 form = {"grant": str(grant.id), "csrf": csrf}
                 traced = await client.post("/console/trace", data=form)
                 assert "cloud · alice" in traced.text
+                assert "Read from leaf" not in traced.text
+                for near, code in (("16", 200), ("15", 400), ("many", 400)):
+                    said = await client.post(
+                        "/console/trace", data=form | {"near": near}
+                    )
+                    assert said.status_code == code, near

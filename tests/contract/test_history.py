@@ -7,12 +7,16 @@ from itertools import islice
 
 import pytest
 
+from grantledger.adapters.ledger.histories import Told
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
-from grantledger.adapters.ledger.time_travel import Told
 from grantledger.domain.errors import IntegrityError
+from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.user_grant import UserGrant
+from grantledger.projections.token_family import Earlier
 from tests.contract.stores import Store
 from tests.ledger.scene import answered, hand_out, intended, new_grant
+
+Near = tuple[list[Told], Earlier | None]
 
 
 async def lived(ledger: StoredLedger, redemptions: int) -> UserGrant:
@@ -56,3 +60,50 @@ async def test_no_more_is_read_than_is_asked_for(
     assert await ledger.over_history(grant.id, first) == whole[:3]
     with pytest.raises(IntegrityError):
         await ledger.history(grant.id)
+
+
+def kept(told: Iterator[Told], earlier: Earlier | None) -> Near:
+    return list(told), earlier
+
+
+@pytest.mark.parametrize("back", [16, 20, 25])
+async def test_the_end_of_a_history_follows_on_the_state_before_it(
+    ledger: StoredLedger, back: int
+) -> None:
+    grant = await lived(ledger, 12)
+    whole = await ledger.history(grant.id)
+    events = [one for one in whole if isinstance(one[1], GrantEvent)]
+    at = len(events) - 3
+    told, earlier = await ledger.near(grant.id, events[at][0], back, kept)
+    assert earlier is not None
+    assert told == [one for one in whole if one[0] > earlier.leaf_index]
+    before = [one for one in events if one[0] <= earlier.leaf_index]
+    assert at - 8 < len(before) + back <= at
+    replayed = await ledger.as_of(grant.id, version=len(before))
+    assert replayed is not None
+    assert earlier.state == replayed.state
+    wanted = Earlier.versions(earlier.state)
+    assert len(wanted) > 1
+    assert earlier.events == [events[version - 1] for version in wanted]
+    newest = await ledger.near(grant.id, None, back + 2, kept)
+    assert newest == (told, earlier)
+
+
+async def test_a_history_that_is_not_longer_is_read_whole(
+    ledger: StoredLedger,
+) -> None:
+    grant = await lived(ledger, 6)
+    whole = await ledger.history(grant.id)
+    for leaf, back in ((0, 16), (None, 19), (None, 10_000)):
+        assert await ledger.near(grant.id, leaf, back, kept) == (whole, None)
+    nobody = new_grant("nobody")
+    assert await ledger.near(nobody.id, None, 16, kept) == ([], None)
+
+
+async def test_a_state_that_nobody_can_prove_only_costs_time(
+    ledger: StoredLedger, store: Store
+) -> None:
+    grant = await lived(ledger, 12)
+    whole = await ledger.history(grant.id)
+    store.sql("DELETE FROM grant_states")
+    assert await ledger.near(grant.id, None, 16, kept) == (whole, None)

@@ -60,6 +60,37 @@ async def test_a_token_in_the_body_is_traced_and_that_is_recorded(
     assert len(grant.json()["grants"][0]["traced"]) > 1
 
 
+async def test_of_a_long_life_the_end_alone_is_read(staff: Service) -> None:
+    life = staff.life
+    for _ in range(9):
+        await life.broker.rotate(CALLER, life.scene.key)
+    token = (await life.token()).access_token.reveal()
+    (whole,) = (await ask(staff, "/v1/trace", {"token": token})).json()["grants"]
+    said = await ask(staff, "/v1/trace", {"token": token, "near": 16})
+    (near,) = said.json()["grants"]
+    assert whole["read_after"] is None
+    assert 0 < near["read_after"] < near["traced"][0]["leaf"] - 16
+    told = [one["token"] for one in near["ancestors"]]
+    assert 0 < len(told) < len(whole["ancestors"])
+    assert told == [one["token"] for one in whole["ancestors"]][: len(told)]
+    apart = {"ancestors", "read_after", "reuse_suspected"}
+    assert {k: near[k] for k in near.keys() - apart} == {
+        k: whole[k] for k in whole.keys() - apart
+    }
+    grant = {"grant_id": near["grant_id"], "near": 16}
+    (newest,) = (await ask(staff, "/v1/trace", grant)).json()["grants"]
+    tokens = [*whole["ancestors"], *whole["traced"], *whole["descendants"]]
+    assert near["traced"][0]["token"] in {one["token"] for one in newest["traced"]}
+    assert newest["traced"][0]["leaf"] > min(one["leaf"] for one in tokens)
+
+
+@pytest.mark.parametrize("near", [15, 1_000_001, "all", -1])
+async def test_how_much_is_read_has_bounds(staff: Service, near: object) -> None:
+    said = await ask(staff, "/v1/trace", {"jti": "x", "near": near})
+    assert said.status_code == 400
+    assert "near" in said.text
+
+
 async def test_a_grant_that_the_caller_may_not_see_is_not_found(here: Service) -> None:
     token = (await here.life.token()).access_token.reveal()
     allow(here, Role.RESPONDER, subjects=frozenset({"bob"}))

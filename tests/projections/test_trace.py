@@ -18,7 +18,7 @@ from grantledger.domain.values import (
     TokenFingerprint,
     TokenKind,
 )
-from grantledger.projections.token_family import family_of
+from grantledger.projections.family_fold import family_of
 from grantledger.projections.trace import GrantTrace, Life, TracedToken, matching, trace
 from tests.domain.arrange import NOW, Case, consent, mark
 

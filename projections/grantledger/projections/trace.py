@@ -142,6 +142,9 @@ class GrantTrace:
             `incident revoke --grant` asks for it.
         breaks: who loses what by a revocation of the grant; nobody where nothing is
             to be ended.
+        read_after: the last leaf before those that were read, None where all were: of
+            until then, `ancestors` and `breaks` know what the grant still held, and
+            `reuse` nothing.
     """
 
     grant: GrantState
@@ -157,6 +160,7 @@ class GrantTrace:
     reuse: Sequence[tuple[int, datetime]]
     must_end: Sequence[TracedToken]
     breaks: Sequence[Breaks]
+    read_after: int | None = None
 
 
 def trace(
@@ -202,6 +206,7 @@ def trace(
         reuse=tuple(family.reuse),
         must_end=must_end,
         breaks=_broken(known.values(), family.state) if must_end else (),
+        read_after=family.read_after,
     )
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 from grantledger.adapters.bootstrap.opened import OpenBroker
-from grantledger.adapters.ledger.time_travel import Told
+from grantledger.adapters.ledger.histories import Told
 from grantledger.adapters.upstream.token_answer import MAX_JTI, token_jti
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.bulk import MAX_FINGERPRINT_LENGTH
@@ -20,8 +20,12 @@ from grantledger.domain.fleet import TokenPlace, check_text
 from grantledger.domain.grant_state import GrantState
 from grantledger.domain.requests import Caller
 from grantledger.domain.values import Secret, TokenFingerprint
-from grantledger.projections.token_family import family_of
+from grantledger.projections.family_fold import family_of
+from grantledger.projections.token_family import Earlier
 from grantledger.projections.trace import GrantTrace, matching, trace
+
+LEAST_NEAR, MOST_NEAR = 16, 1_000_000
+"""Events before a token: what its own attempt and exchange began with is among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ class Asked:
         jti: of a JWT (RFC 7519 section 4.1.7).
         grant_id: all tokens of a grant.
         since: aware UTC; only hand-outs from then on are told of the holders.
+        near: events of the grant before the token (of all its tokens: before its end)
+            from which on its history is read, None for the whole; see `GrantTrace`.
 
     Raises:
         InvalidRequest: none or several are said, or one is out of bounds.
@@ -44,6 +50,7 @@ class Asked:
     jti: str | None = None
     grant_id: UUID | None = None
     since: datetime | None = None
+    near: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is out of bounds."""
@@ -56,10 +63,19 @@ class Asked:
         check_text("jti", self.jti, MAX_JTI)
         if self.token is not None and not self.token.reveal():
             raise InvalidRequest("the token is empty", "token")
+        if self.near is not None and not LEAST_NEAR <= self.near <= MOST_NEAR:
+            raise InvalidRequest(
+                f"near is {self.near}; from {LEAST_NEAR} to {MOST_NEAR}", "near"
+            )
 
     @property
     def words(self) -> str:
         """What was asked, without what names a token."""
+        near = "" if self.near is None else f", {self.near} events before it"
+        return f"{self._what}{near}"
+
+    @property
+    def _what(self) -> str:
         if self.grant_id is not None:
             return f"all tokens of grant {self.grant_id}"
         if self.token is not None:
@@ -101,11 +117,17 @@ async def trace_token(
     ledger = opened.ledger
     marks: list[TokenFingerprint] = []
     jti = asked.jti
-    found_by, ids = "grant", [asked.grant_id] if asked.grant_id else []
-    if asked.grant_id is None:
-        found_by, ids, marks, jti = await _looked_up(opened, asked)
+    # Where in each grant's history the token came up first.
+    leaves: dict[UUID, int | None] = {}
+    found_by = "grant"
+    if asked.grant_id is not None:
+        leaves[asked.grant_id] = None
+    else:
+        found_by, places, marks, jti = await _looked_up(opened, asked)
+        for place in sorted(places, key=lambda place: place.leaf_index):
+            leaves.setdefault(place.grant_id, place.leaf_index)
     seen: list[UUID] = []
-    for grant_id in dict.fromkeys(ids):
+    for grant_id in leaves:
         grant = await ledger.get(grant_id)
         if grant is not None and may(grant.state):
             seen.append(grant_id)
@@ -117,8 +139,10 @@ async def trace_token(
     now = opened.clock.now()
     providers = opened.broker.env.providers
 
-    def traced(told: Iterable[Told]) -> GrantTrace | None:
-        family = family_of(told)
+    def traced(
+        told: Iterable[Told], earlier: Earlier | None = None
+    ) -> GrantTrace | None:
+        family = family_of(told, earlier)
         if family is None:
             return None
         chosen = None if asked.grant_id else matching(family, marks, jti)
@@ -132,15 +156,20 @@ async def trace_token(
         )
 
     # In the thread that reads: others are answered meanwhile.
-    made = [await ledger.over_history(grant_id, traced) for grant_id in seen]
+    made = [
+        await ledger.over_history(grant_id, traced)
+        if asked.near is None
+        else await ledger.near(grant_id, leaves[grant_id], asked.near, traced)
+        for grant_id in seen
+    ]
     found = tuple(one for one in made if one is not None)
     return Traced(found_by if found else None, found)
 
 
 async def _looked_up(
     opened: OpenBroker, asked: Asked
-) -> tuple[str, list[UUID], list[TokenFingerprint], str | None]:
-    """Return how it was found, the grants, its fingerprints, and its `jti`."""
+) -> tuple[str, list[TokenPlace], list[TokenFingerprint], str | None]:
+    """Return how it was found, where, its fingerprints, and its `jti`."""
     ledger = opened.ledger
     jti = asked.jti
     marks: list[TokenFingerprint] = []
@@ -159,4 +188,4 @@ async def _looked_up(
         if jti is not None:
             found_by = "jti"
             places += await ledger.find_jti(jti)
-    return found_by, [place.grant_id for place in places], marks, jti
+    return found_by, places, marks, jti

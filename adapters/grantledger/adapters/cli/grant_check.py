@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from grantledger.adapters.ledger.time_travel import Told
+from grantledger.adapters.ledger.histories import Told
 from grantledger.domain.errors import IntegrityError, Unavailable
 from grantledger.domain.fleet import GrantFilter
 from grantledger.domain.user_grant import UserGrant

@@ -53,6 +53,13 @@ def trace(
             "--from", help="Holders since then only, RFC 3339.", show_default=False
         ),
     ] = None,
+    near: Annotated[
+        int | None,
+        typer.Option(
+            help="Read so many of its grant's events before it, and not all.",
+            show_default=False,
+        ),
+    ] = None,
     config: Config = None,
     *,
     as_json: Json = False,
@@ -67,6 +74,7 @@ def trace(
         jti=jti,
         grant_id=grant_id,
         since=time_of(since, "from"),
+        near=near,
     )
 
     async def work(opened: OpenBroker) -> Traced:
@@ -96,6 +104,12 @@ def _grant(one: GrantTrace) -> Iterator[RenderableType]:
             ("live", _live(one)),
         ]
     )
+    if one.read_after is not None:
+        yield Text(
+            f"Read from leaf {one.read_after + 1} on; left out are ancestors, suspected"
+            " reuse and callers of before.",
+            style="dim",
+        )
     yield _tokens(one)
     if one.holders:
         yield _holders(one)

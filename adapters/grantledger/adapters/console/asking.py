@@ -86,10 +86,23 @@ def index_of(value: str | None, field: str) -> int | None:
     Raises:
         InvalidRequest: it is none.
     """
+    return _number(value, field, "a leaf's index, from 0 on")
+
+
+def number_of(value: str | None, field: str) -> int | None:
+    """Return the whole number that a text says.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    return _number(value, field, "a whole number of up to 15 digits")
+
+
+def _number(value: str | None, field: str, words: str) -> int | None:
     if value is None:
         return None
     if _INDEX.fullmatch(value) is None:
-        raise InvalidRequest(f"{field} is a leaf's index, from 0 on", field)
+        raise InvalidRequest(f"{field} is {words}", field)
     return int(value)
 
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from grantledger.adapters.bootstrap.tracing import Asked, trace_token
-from grantledger.adapters.console.asking import said, time_of, uuid_of
+from grantledger.adapters.console.asking import number_of, said, time_of, uuid_of
 from grantledger.adapters.console.visitors import ROOT, Console, Visit, visited
 from grantledger.domain.bulk import Affected, BulkReceipt, Selection
 from grantledger.domain.errors import Denied, InvalidRequest
@@ -53,6 +53,7 @@ async def found(visit: Visit) -> Response:
         jti=said(form, "jti"),
         grant_id=uuid_of(said(form, "grant"), "grant"),
         since=time_of(said(form, "since"), "since"),
+        near=number_of(said(form, "near"), "near"),
     )
 
     def may(state: GrantState) -> bool:

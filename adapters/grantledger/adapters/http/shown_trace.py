@@ -34,6 +34,7 @@ def _grant_data(one: GrantTrace) -> dict[str, object]:
         "label": state.label,
         "status": state.status,
         "generation": state.generation,
+        "read_after": one.read_after,
         "traced": [_token_data(token) for token in one.traced],
         "ancestors": [_token_data(token) for token in one.ancestors],
         "descendants": [_token_data(token) for token in one.descendants],

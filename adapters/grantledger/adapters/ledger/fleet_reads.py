@@ -16,12 +16,12 @@ from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.keys.fingerprints import JTI
 from grantledger.adapters.ledger import token_rows
+from grantledger.adapters.ledger.histories import Histories
 from grantledger.adapters.ledger.reading import log_size, parts_of
 from grantledger.adapters.ledger.rows import micros
 from grantledger.adapters.ledger.time_travel import (
     END_OF_SCAN,
     OF_PROVIDER,
-    TimeTravel,
 )
 from grantledger.adapters.ledger.token_rows import JtiMark, TokenRow
 from grantledger.adapters.ledger.tombstones import Tombstones
@@ -60,7 +60,7 @@ def places_of(marks: int) -> str:
     )
 
 
-class FleetReads(TimeTravel):
+class FleetReads(Histories):
     """The part of a store's ledger that answers for many grants; safe in threads.
 
     Attributes:

@@ -124,10 +124,8 @@ class LeafReader:
             limit: so many at most.
             portion: so many are read at once.
         """
-        for index, event in self._stream(c, grant_id, after, size, limit, portion):
-            if not isinstance(event, GrantEvent):
-                raise IntegrityError(f"leaf {index} is no event of a grant")
-            yield index, event
+        for one in self._stream(c, grant_id, after, size, limit, portion):
+            yield _of_grant(*one)
 
     def life(self, c: Cursor) -> list[LedgerEvent]:
         """Return the ledger's own events, in order."""
@@ -198,6 +196,7 @@ class LeafReader:
         grant_id: UUID,
         *,
         live_after: int | None,
+        start: int = 0,
         size: int | None = None,
         portion: int = PORTION,
     ) -> Iterator[tuple[int, AccessRecorded]]:
@@ -209,19 +208,20 @@ class LeafReader:
             c: in a transaction.
             grant_id: whose entries alone are in the events.
             live_after: microseconds since 1970: only events with a token that lives
-                longer; None for all.
+                longer; None for all, from `start` on.
+            start: earlier leaves are left out.
             size: leaves of the log; later ones are left out.
             portion: so many are read at once.
         """
         end = EVERY_LEAF if size is None else size
         leaves = (
-            journal_leaves(c, self._sql.speaks_of, grant_id, end)
+            journal_leaves(c, self._sql.speaks_of, grant_id, end, start)
             if live_after is None
             else live_leaves(c, self._sql.speaks_of, grant_id, end, live_after)
         )
         gone = Tombstones(c, self._sql.number)
-        for start in range(0, len(leaves), portion):
-            rows = list(leaves_of(c, self._sql, leaves[start : start + portion]))
+        for begin in range(0, len(leaves), portion):
+            rows = list(leaves_of(c, self._sql, leaves[begin : begin + portion]))
             for index, event in self._decoded(c, rows, grant_id, gone):
                 if isinstance(event, AccessPruned):
                     continue
@@ -230,18 +230,41 @@ class LeafReader:
                 yield index, event
 
     def told_of(
-        self, c: Cursor, grant_id: UUID, size: int | None, portion: int
+        self,
+        c: Cursor,
+        grant_id: UUID,
+        size: int | None,
+        portion: int,
+        *,
+        after: tuple[int, int] = (0, -1),
     ) -> Iterator[tuple[int, GrantEvent | AccessRecorded]]:
         """Yield (leaf index, event) of a grant in log order, its journal included.
 
         Of a journal event, the entries of this grant alone. In memory are a portion of
         each, and the journal's indices.
+
+        Args:
+            c: in a transaction.
+            grant_id: whose.
+            size: leaves of the log; later ones are left out.
+            portion: so many are read at once.
+            after: version and leaf index of the event before the first.
         """
-        events = self.events_of(c, grant_id, size=size, portion=portion)
+        version, leaf = after
+        events = self.events_of(c, grant_id, after=version, size=size, portion=portion)
         journal = self.journal_of(
-            c, grant_id, live_after=None, size=size, portion=portion
+            c, grant_id, live_after=None, start=leaf + 1, size=size, portion=portion
         )
         return merge(events, journal, key=itemgetter(0))
+
+    def events_at(
+        self, c: Cursor, grant_id: UUID, versions: Sequence[int]
+    ) -> list[tuple[int, GrantEvent]]:
+        """Return (leaf index, event) of the grant's events with these versions."""
+        places = [(grant_id, version) for version in versions]
+        rows = sorted(leaves_at(c, self._sql, places), key=itemgetter(0))
+        gone = Tombstones(c, self._sql.number)
+        return [_of_grant(*one) for one in self._decoded(c, rows, None, gone)]
 
     def _decoded(
         self,
@@ -303,6 +326,12 @@ class LeafReader:
             UUID(hex=row[1]), row[2], row[3], row[4], tuple(parts)
         )
         return self._mapper.decode(stored, only, gone, numbers, opened)
+
+
+def _of_grant(index: int, event: object) -> tuple[int, GrantEvent]:
+    if not isinstance(event, GrantEvent):
+        raise IntegrityError(f"leaf {index} is no event of a grant")
+    return index, event
 
 
 def leaves_at(

@@ -7,30 +7,25 @@ that is missing, or that no key of the ring proves, only costs time: events deci
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeVar
 from uuid import UUID
 
 import msgspec
 from eventsourcing.persistence import Cursor
 
 from grantledger.adapters.ledger.doing import Doing
-from grantledger.adapters.ledger.reading import PORTION, LeafReader, LogSql, log_size
+from grantledger.adapters.ledger.reading import LeafReader, LogSql, log_size
 from grantledger.adapters.ledger.rows import GrantRows
 from grantledger.adapters.ledger.shapes import EVENTS_BY_TOPIC
 from grantledger.adapters.ledger.tombstones import is_erased
 from grantledger.adapters.ledger.touching import decoded, recorded_at
 from grantledger.domain.errors import IntegrityError, InvalidRequest, WrongKey
-from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.fleet import AsOf, GrantFilter, GrantPage, Learned, check_limit
-from grantledger.domain.journal import AccessRecorded
 from grantledger.domain.user_grant import UserGrant
 from grantledger.projections.as_of import as_of, prefix_at
 from grantledger.projections.differences import Change
 
-T = TypeVar("T")
-Told = tuple[int, GrantEvent | AccessRecorded]
 LOOKED_AT = 500
 """Grants that are read for one page."""
 
@@ -70,43 +65,12 @@ _TOLD = msgspec.json.Decoder(_Told)
 
 
 class TimeTravel(Doing):
-    """The part of a store's ledger that tells how things were; safe in threads.
-
-    Attributes:
-        told: leaves of a history that are read at once.
-    """
-
-    told = PORTION
+    """The part of a store's ledger that tells how things were; safe in threads."""
 
     _rows: GrantRows
     _leaves: LeafReader
     _sql: LogSql
     _select: str
-
-    async def history(self, grant_id: UUID) -> list[Told]:
-        """Return (leaf index, event) of a grant in log order, its journal included.
-
-        Of a journal event, the entries of this grant alone.
-        """
-        return await self.over_history(grant_id, list)
-
-    async def over_history(
-        self,
-        grant_id: UUID,
-        fold: Callable[[Iterator[Told]], T],
-        size: int | None = None,
-    ) -> T:
-        """Return what is made of a grant's history, of which only portions are kept.
-
-        Args:
-            grant_id: whose.
-            fold: takes what `history` returns, one by one, as many as it needs; pure,
-                since it is called in a thread of its own, and again after a failure.
-            size: leaves of the log; later ones are left out.
-        """
-        return await self._read(
-            lambda c: fold(self._leaves.told_of(c, grant_id, size, self.told))
-        )
 
     async def size_at(self, at: datetime) -> int:
         """Return how many leaves the log had at a time (see `as_of.prefix_at`)."""

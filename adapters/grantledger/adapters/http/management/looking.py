@@ -19,8 +19,8 @@ from grantledger.adapters.http import shown
 from grantledger.adapters.http.management import models
 from grantledger.adapters.http.management.asking import GRANT, Calling, Keyed, grant_for
 from grantledger.adapters.http.service import Service
+from grantledger.adapters.ledger.histories import Told
 from grantledger.adapters.ledger.stored_ledger import StoredLedger
-from grantledger.adapters.ledger.time_travel import Told
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.endings import still_live
 from grantledger.domain.errors import InvalidRequest, NotProvisioned

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from grantledger.adapters.bootstrap.tracing import LEAST_NEAR, MOST_NEAR
 from grantledger.adapters.http.management.models import Asked, Time, Token, Unsaid
 from grantledger.adapters.upstream.token_answer import MAX_JTI
 from grantledger.domain.bulk import MAX_FINGERPRINT_LENGTH
@@ -22,6 +23,7 @@ class TraceIn(Asked):
 
     Attributes:
         since: only hand-outs from then on are told of the holders.
+        near: so many events before the token are read, and not the whole history.
     """
 
     model_config = ConfigDict(
@@ -36,6 +38,7 @@ class TraceIn(Asked):
     jti: Annotated[str, Field(min_length=1, max_length=MAX_JTI)] | Unsaid = None
     grant_id: UUID | Unsaid = None
     since: Time | Unsaid = None
+    near: Annotated[int, Field(ge=LEAST_NEAR, le=MOST_NEAR)] | Unsaid = None
 
 
 class PresentedOut(BaseModel):
@@ -155,7 +158,12 @@ class EndOut(BaseModel):
 
 
 class GrantTraceOut(BaseModel):
-    """What is known of tokens of one grant."""
+    """What is known of tokens of one grant.
+
+    Attributes:
+        read_after: the leaf until which nothing was read, null where all was: what
+            `ancestors`, `reuse_suspected` and `breaks` know ends there.
+    """
 
     grant_id: UUID
     provider: str
@@ -163,6 +171,7 @@ class GrantTraceOut(BaseModel):
     label: str
     status: GrantStatus
     generation: int
+    read_after: int | None
     traced: list[TokenOut]
     ancestors: list[TokenOut]
     descendants: list[TokenOut]

@@ -50,6 +50,7 @@ def add_to(router: APIRouter, service: Service) -> None:
             jti=said.jti,
             grant_id=said.grant_id,
             since=said.since,
+            near=said.near,
         )
         policy = broker.env.policy
         found = await trace_token(
