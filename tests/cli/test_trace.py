@@ -87,6 +87,7 @@ def test_a_token_that_is_nobodys_is_told_so_and_recorded(
         ("token", ()),
         ("near", ("--jti", "x", "--near", "15")),
         ("near", ("--jti", "x", "--near", "1000001")),
+        ("near", ("--grant", "062aac5d-3ed1-48bc-959d-f2f0e42b3002", "--near", "16")),
     ],
 )
 def test_what_names_no_token_is_refused(

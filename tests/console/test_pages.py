@@ -208,6 +208,30 @@ async def test_the_newest_rows_of_a_grant_are_read_and_no_others(
         assert older < rows[-2].at
 
 
+async def test_of_a_long_life_a_trace_reads_the_end_alone(tmp_path: Path) -> None:
+    async with looking(tmp_path) as there:
+        broker = there.service.life.broker
+        for _ in range(12):
+            await broker.rotate(CALLER, GrantKey("cloud", "alice"))
+        grant = await broker.status(GrantKey("cloud", "alice"))
+        assert grant is not None
+        refresh = grant.state.refresh
+        assert refresh is not None
+        csrf = csrf_of((await there.client.get("/console/trace")).text)
+        form = {"fingerprint": refresh.fingerprint, "csrf": csrf}
+        for near, code, words in (
+            ("", 200, "1 traced, 12 before"),
+            ("16", 200, "Read from leaf"),
+            ("15", 400, "near is 15"),
+            ("many", 400, "near is a whole number"),
+        ):
+            asked = form | {"near": near}
+            page = await there.client.post("/console/trace", data=asked)
+            assert page.status_code == code, near
+            assert words in page.text
+            assert ("Read from leaf" in page.text) is (near == "16")
+
+
 async def test_the_overview_says_what_it_does_not_count(tmp_path: Path) -> None:
     async with looking(tmp_path) as there:
         ledger = there.service.life.opened.ledger
@@ -277,8 +301,3 @@ async def test_pages_stand_over_postgresql_too(tmp_path: Path, dsn: str) -> None
                 traced = await client.post("/console/trace", data=form)
                 assert "cloud · alice" in traced.text
                 assert "Read from leaf" not in traced.text
-                for near, code in (("16", 200), ("15", 400), ("many", 400)):
-                    said = await client.post(
-                        "/console/trace", data=form | {"near": near}
-                    )
-                    assert said.status_code == code, near

@@ -66,27 +66,32 @@ def kept(told: Iterator[Told], earlier: Earlier | None) -> Near:
     return list(told), earlier
 
 
-@pytest.mark.parametrize("back", [16, 20, 25])
+@pytest.mark.parametrize("back", range(16, 25))
 async def test_the_end_of_a_history_follows_on_the_state_before_it(
-    ledger: StoredLedger, back: int
+    ledger: StoredLedger, store: Store, back: int
 ) -> None:
     grant = await lived(ledger, 12)
     whole = await ledger.history(grant.id)
     events = [one for one in whole if isinstance(one[1], GrantEvent)]
-    at = len(events) - 3
-    told, earlier = await ledger.near(grant.id, events[at][0], back, kept)
+    at = events[-4]
+    told, earlier = await ledger.near(grant.id, at[0], back, kept)
     assert earlier is not None
     assert told == [one for one in whole if one[0] > earlier.leaf_index]
-    before = [one for one in events if one[0] <= earlier.leaf_index]
-    assert at - 8 < len(before) + back <= at
-    replayed = await ledger.as_of(grant.id, version=len(before))
+    read = [one for one in events if earlier.leaf_index < one[0] < at[0]]
+    assert len(read) >= back
+    begin = len(events) - 3 - back - 1
+    stored = {row[0] for row in store.sql("SELECT version FROM grant_states")}
+    first = max(version for version in stored if version <= begin)
+    replayed = await ledger.as_of(grant.id, version=first)
     assert replayed is not None
     assert earlier.state == replayed.state
+    assert earlier.leaf_index == replayed.leaf_index
     wanted = Earlier.versions(earlier.state)
     assert len(wanted) > 1
     assert earlier.events == [events[version - 1] for version in wanted]
-    newest = await ledger.near(grant.id, None, back + 2, kept)
-    assert newest == (told, earlier)
+    # A hand-out between two events belongs to the first of them.
+    (after,) = [leaf for leaf, _ in whole if at[0] < leaf < events[-3][0]] or [at[0]]
+    assert await ledger.near(grant.id, after, back, kept) == (told, earlier)
 
 
 async def test_a_history_that_is_not_longer_is_read_whole(
@@ -94,16 +99,28 @@ async def test_a_history_that_is_not_longer_is_read_whole(
 ) -> None:
     grant = await lived(ledger, 6)
     whole = await ledger.history(grant.id)
-    for leaf, back in ((0, 16), (None, 19), (None, 10_000)):
+    newest = whole[-1][0]
+    for leaf, back in ((0, 16), (newest, 19), (newest, 10_000)):
         assert await ledger.near(grant.id, leaf, back, kept) == (whole, None)
     nobody = new_grant("nobody")
-    assert await ledger.near(nobody.id, None, 16, kept) == ([], None)
+    assert await ledger.near(nobody.id, newest, 16, kept) == ([], None)
 
 
-async def test_a_state_that_nobody_can_prove_only_costs_time(
+async def test_a_stored_state_that_is_missing_only_costs_time(
     ledger: StoredLedger, store: Store
 ) -> None:
     grant = await lived(ledger, 12)
     whole = await ledger.history(grant.id)
     store.sql("DELETE FROM grant_states")
-    assert await ledger.near(grant.id, None, 16, kept) == (whole, None)
+    assert await ledger.near(grant.id, whole[-1][0], 16, kept) == (whole, None)
+
+
+async def test_a_stored_state_that_was_changed_is_refused(
+    ledger: StoredLedger, store: Store
+) -> None:
+    grant = await lived(ledger, 12)
+    whole = await ledger.history(grant.id)
+    store.sql("UPDATE grant_states SET status = 'revoked'")
+    with pytest.raises(IntegrityError):
+        await ledger.near(grant.id, whole[-1][0], 16, kept)
+    assert await ledger.history(grant.id) == whole

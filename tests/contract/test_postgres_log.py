@@ -86,9 +86,10 @@ async def test_killed_connections_cost_nobody_an_answer(
 
         async def read() -> UserGrant:
             """Read, again where the connection that was made anew died as well."""
-            while True:
-                with suppress(Unavailable):
-                    return await stored(ledger, grant.id)
+            async with asyncio.timeout(60):
+                while True:
+                    with suppress(Unavailable):
+                        return await stored(ledger, grant.id)
 
         kept: list[Any] = []
         await asyncio.gather(kill(), call())

@@ -77,18 +77,45 @@ async def test_of_a_long_life_the_end_alone_is_read(staff: Service) -> None:
     assert {k: near[k] for k in near.keys() - apart} == {
         k: whole[k] for k in whole.keys() - apart
     }
-    grant = {"grant_id": near["grant_id"], "near": 16}
-    (newest,) = (await ask(staff, "/v1/trace", grant)).json()["grants"]
-    tokens = [*whole["ancestors"], *whole["traced"], *whole["descendants"]]
-    assert near["traced"][0]["token"] in {one["token"] for one in newest["traced"]}
-    assert newest["traced"][0]["leaf"] > min(one["leaf"] for one in tokens)
 
 
-@pytest.mark.parametrize("near", [15, 1_000_001, "all", -1])
-async def test_how_much_is_read_has_bounds(staff: Service, near: object) -> None:
-    said = await ask(staff, "/v1/trace", {"jti": "x", "near": near})
-    assert said.status_code == 400
-    assert "near" in said.text
+async def test_a_token_that_came_up_twice_is_traced_from_its_first_place(
+    staff: Service,
+) -> None:
+    """An import brought back the refresh token that a consent had replaced."""
+    life = staff.life
+    first = life.scene.consent()
+    await life.broker.provision(CALLER, first)
+    for _ in range(12):
+        await life.broker.provision(CALLER, life.scene.consent())
+        await life.broker.rotate(CALLER, life.scene.key)
+    await life.broker.provision(CALLER, first)
+    said = {"token": first.refresh_token.reveal()}
+    (whole,) = (await ask(staff, "/v1/trace", said)).json()["grants"]
+    (near,) = (await ask(staff, "/v1/trace", said | {"near": 16})).json()["grants"]
+    places = [one["leaf"] for one in whole["traced"]]
+    assert len(places) == 2
+    assert places[1] - places[0] > 24
+    assert near["traced"] == whole["traced"]
+    assert near["live"] == whole["live"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"jti": "x", "near": 15},
+        {"jti": "x", "near": 1_000_001},
+        {"jti": "x", "near": "all"},
+        {"grant_id": "062aac5d-3ed1-48bc-959d-f2f0e42b3002", "near": 16},
+    ],
+)
+async def test_how_much_is_read_has_bounds(
+    staff: Service, said: dict[str, object]
+) -> None:
+    answer = await ask(staff, "/v1/trace", said)
+    assert answer.status_code == 400
+    assert "near" in answer.text
+    assert uses(staff) == []
 
 
 async def test_a_grant_that_the_caller_may_not_see_is_not_found(here: Service) -> None:

@@ -22,6 +22,7 @@ from grantledger.domain.grant_state import GrantState
 from grantledger.domain.journal import AccessEntry, AccessRecorded
 from grantledger.domain.values import (
     ERASED_TEXT,
+    FailureClass,
     Outcome,
     Source,
     TokenFingerprint,
@@ -78,24 +79,25 @@ class _Fold:
         self._current: FamilyToken | None = None
         self._attempts: dict[UUID, tuple[FamilyToken | None, Presentation]] = {}
         self._exchanges: dict[str, str | None] = {}
-        self._owed: dict[str, TokenFingerprint] = {}
 
     def begin(self, earlier: Earlier) -> None:
         """Know what the grant held, without what came before."""
         for leaf, event in earlier.events:
-            self._noted(leaf, event)
+            self._note(leaf, event)
+        for lost in earlier.state.lost:
+            self._answered(lost.attempt_id, str(FailureClass.AMBIGUOUS))
         self.state = earlier.state
 
     # -- events of the grant
 
     def event(self, leaf: int, event: GrantEvent) -> None:
-        self._noted(leaf, event)
+        self._note(leaf, event)
         before = self.state
         # Provisioned begins a state; every other event needs one.
         self.state = event.evolve(before)  # type: ignore[arg-type]  # see above
         self._follow(before, self.state, event)
 
-    def _noted(self, leaf: int, event: GrantEvent) -> None:
+    def _note(self, leaf: int, event: GrantEvent) -> None:
         match event:
             case Provisioned():
                 self._consented(leaf, event)

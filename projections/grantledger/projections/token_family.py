@@ -122,21 +122,13 @@ class Family:
     Attributes:
         state: the grant's, after all events.
         reuse: when a reuse of a refresh token was suspected, and in which leaf.
-        read_after: the last leaf before those that were read, None where all were.
+        read_after: the last leaf before those that were all read, None where all were.
     """
 
     state: GrantState
     tokens: dict[TokenId, FamilyToken]
     reuse: list[tuple[int, datetime]]
     read_after: int | None = None
-
-    def children(self) -> dict[TokenId, list[FamilyToken]]:
-        """Return the tokens that came from each."""
-        found: dict[TokenId, list[FamilyToken]] = {}
-        for token in self.tokens.values():
-            if token.parent is not None:
-                found.setdefault(token.parent, []).append(token)
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,5 +150,5 @@ class Earlier:
     def versions(state: GrantState) -> list[int]:
         """Return which of its events are needed, in order."""
         tokens = (state.refresh, *state.access_tokens, *state.late_access)
-        intents = (state.intent, *state.displaced, *state.lost)
+        intents = (state.intent, *state.lost)
         return sorted({one.version for one in (*tokens, *intents) if one})

@@ -142,9 +142,9 @@ class GrantTrace:
             `incident revoke --grant` asks for it.
         breaks: who loses what by a revocation of the grant; nobody where nothing is
             to be ended.
-        read_after: the last leaf before those that were read, None where all were: of
-            until then, `ancestors` and `breaks` know what the grant still held, and
-            `reuse` nothing.
+        read_after: of the leaves up to this one, only those were read that record what
+            the grant then held; None where all were. `ancestors` end there, `reuse`
+            begins there, and `breaks` counts hand-outs from there on.
     """
 
     grant: GrantState

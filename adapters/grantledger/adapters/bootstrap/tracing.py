@@ -5,7 +5,7 @@ That it was asked for is on the record before anything of the answer leaves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -16,7 +16,7 @@ from grantledger.adapters.upstream.token_answer import MAX_JTI, token_jti
 from grantledger.domain.audit_access import AuditUse
 from grantledger.domain.bulk import MAX_FINGERPRINT_LENGTH
 from grantledger.domain.errors import InvalidRequest
-from grantledger.domain.fleet import TokenPlace, check_text
+from grantledger.domain.fleet import MAX_PAGE, TokenPlace, check_text
 from grantledger.domain.grant_state import GrantState
 from grantledger.domain.requests import Caller
 from grantledger.domain.values import Secret, TokenFingerprint
@@ -25,7 +25,8 @@ from grantledger.projections.token_family import Earlier
 from grantledger.projections.trace import GrantTrace, matching, trace
 
 LEAST_NEAR, MOST_NEAR = 16, 1_000_000
-"""Events before a token: what its own attempt and exchange began with is among them."""
+"""Events before a token: the exchange that it came from began among them, but for one
+during which the grant had more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,9 @@ class Asked:
         jti: of a JWT (RFC 7519 section 4.1.7).
         grant_id: all tokens of a grant.
         since: aware UTC; only hand-outs from then on are told of the holders.
-        near: events of the grant before the token (of all its tokens: before its end)
-            from which on its history is read, None for the whole; see `GrantTrace`.
+        near: events of the grant before the token from which on its history is read,
+            None for the whole; see `GrantTrace`. Not of all tokens of a grant: of
+            those that came up before, some may live.
 
     Raises:
         InvalidRequest: none or several are said, or one is out of bounds.
@@ -63,6 +65,8 @@ class Asked:
         check_text("jti", self.jti, MAX_JTI)
         if self.token is not None and not self.token.reveal():
             raise InvalidRequest("the token is empty", "token")
+        if self.near is not None and self.grant_id is not None:
+            raise InvalidRequest("near is said of a token, not of a grant", "near")
         if self.near is not None and not LEAST_NEAR <= self.near <= MOST_NEAR:
             raise InvalidRequest(
                 f"near is {self.near}; from {LEAST_NEAR} to {MOST_NEAR}", "near"
@@ -117,17 +121,13 @@ async def trace_token(
     ledger = opened.ledger
     marks: list[TokenFingerprint] = []
     jti = asked.jti
-    # Where in each grant's history the token came up first.
-    leaves: dict[UUID, int | None] = {}
-    found_by = "grant"
-    if asked.grant_id is not None:
-        leaves[asked.grant_id] = None
-    else:
+    places: list[TokenPlace] = []
+    found_by, ids = "grant", [asked.grant_id] if asked.grant_id else []
+    if asked.grant_id is None:
         found_by, places, marks, jti = await _looked_up(opened, asked)
-        for place in sorted(places, key=lambda place: place.leaf_index):
-            leaves.setdefault(place.grant_id, place.leaf_index)
+        ids = [place.grant_id for place in places]
     seen: list[UUID] = []
-    for grant_id in leaves:
+    for grant_id in dict.fromkeys(ids):
         grant = await ledger.get(grant_id)
         if grant is not None and may(grant.state):
             seen.append(grant_id)
@@ -158,12 +158,18 @@ async def trace_token(
     # In the thread that reads: others are answered meanwhile.
     made = [
         await ledger.over_history(grant_id, traced)
-        if asked.near is None
-        else await ledger.near(grant_id, leaves[grant_id], asked.near, traced)
+        # Of more places the newest are told: nobody knows the first.
+        if asked.near is None or len(places) >= MAX_PAGE
+        else await ledger.near(grant_id, _first(places, grant_id), asked.near, traced)
         for grant_id in seen
     ]
     found = tuple(one for one in made if one is not None)
     return Traced(found_by if found else None, found)
+
+
+def _first(places: Sequence[TokenPlace], grant_id: UUID) -> int:
+    """Return the leaf in which the token came up first in a grant's history."""
+    return min(one.leaf_index for one in places if one.grant_id == grant_id)
 
 
 async def _looked_up(

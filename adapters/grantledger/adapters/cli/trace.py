@@ -106,8 +106,8 @@ def _grant(one: GrantTrace) -> Iterator[RenderableType]:
     )
     if one.read_after is not None:
         yield Text(
-            f"Read from leaf {one.read_after + 1} on; left out are ancestors, suspected"
-            " reuse and callers of before.",
+            f"Read from leaf {one.read_after + 1} on: of before, ancestors, suspected"
+            " reuse, and hand-outs of other tokens to who breaks are left out.",
             style="dim",
         )
     yield _tokens(one)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from eventsourcing.persistence import Cursor
 
-from grantledger.adapters.ledger.reading import EVERY_LEAF, PORTION
+from grantledger.adapters.ledger.reading import PORTION
 from grantledger.adapters.ledger.time_travel import TimeTravel
 from grantledger.domain.event_base import GrantEvent
 from grantledger.domain.fleet import AsOf
@@ -56,7 +56,7 @@ class Histories(TimeTravel):
     async def near(
         self,
         grant_id: UUID,
-        leaf: int | None,
+        leaf: int,
         events: int,
         fold: Callable[[Iterator[Told], Earlier | None], T],
     ) -> T:
@@ -64,15 +64,20 @@ class Histories(TimeTravel):
 
         Args:
             grant_id: whose.
-            leaf: its index, None for that of the grant's newest event.
+            leaf: its index.
             events: of the grant before it, so many at least are read, where there are
-                so many; up to seven more, or all where no state of then is stored.
+                so many; a few more, down to a stored state that a key of the ring
+                proves, and all without one.
             fold: as `over_history` says; it is told what the history follows on, None
                 where it is whole.
+
+        Raises:
+            IntegrityError: a leaf, or the stored state to begin with, does not prove
+                itself.
         """
 
         def read(c: Cursor) -> T:
-            begin = self._before(c, grant_id, leaf, events)
+            begin = self._state_before(c, grant_id, leaf, events)
             if begin is None:
                 return fold(self._leaves.told_of(c, grant_id, None, self.told), None)
             state = begin.state
@@ -85,8 +90,8 @@ class Histories(TimeTravel):
 
     # -- inside a transaction
 
-    def _before(
-        self, c: Cursor, grant_id: UUID, leaf: int | None, events: int
+    def _state_before(
+        self, c: Cursor, grant_id: UUID, leaf: int, events: int
     ) -> AsOf | None:
         """Return the state to begin with, so many events before a leaf."""
         number = self._sql.number
@@ -94,9 +99,9 @@ class Histories(TimeTravel):
             "SELECT originator_version FROM stored_events"  # noqa: S608 - constants only
             f" WHERE originator_id=? AND {number} <= ?"
             " ORDER BY originator_version DESC LIMIT 1",
-            (grant_id.hex, EVERY_LEAF if leaf is None else leaf + 1),
+            (grant_id.hex, leaf + 1),
         )
         row = c.fetchone()
-        if row is None or row[0] <= events:
+        if row is None:
             return None
-        return self._stored_state(c, grant_id, EVERY_LEAF, row[0] - events - 1)
+        return self._stored_state(c, grant_id, leaf, row[0] - events - 1)

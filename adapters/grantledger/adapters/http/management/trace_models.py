@@ -23,7 +23,8 @@ class TraceIn(Asked):
 
     Attributes:
         since: only hand-outs from then on are told of the holders.
-        near: so many events before the token are read, and not the whole history.
+        near: so many events before the token are read, and not the whole history;
+            not with `grant_id`.
     """
 
     model_config = ConfigDict(
@@ -161,8 +162,9 @@ class GrantTraceOut(BaseModel):
     """What is known of tokens of one grant.
 
     Attributes:
-        read_after: the leaf until which nothing was read, null where all was: what
-            `ancestors`, `reuse_suspected` and `breaks` know ends there.
+        read_after: of the leaves up to this one, only those were read that record what
+            the grant then held; null where all were. `ancestors` end there,
+            `reuse_suspected` begins there, and `breaks` counts hand-outs since.
     """
 
     grant_id: UUID
