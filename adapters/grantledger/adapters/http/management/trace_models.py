@@ -29,7 +29,10 @@ class TraceIn(Asked):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"oneOf": [{"required": [name]} for name in ONE_OF]},
+        json_schema_extra={
+            "oneOf": [{"required": [name]} for name in ONE_OF],
+            "not": {"required": ["grant_id", "near"]},
+        },
     )
 
     token: Token | Unsaid = None
