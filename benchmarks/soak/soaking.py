@@ -195,7 +195,7 @@ def idle(plan: Plan, seen: Seen) -> list[str]:
         found.append(f"{len(seen.answers)} tokens were handed out, of {wanted:.0f}")
     if len(seen.fetched) < plan.seconds / 2:
         found.append(f"{len(seen.fetched)} checkpoints were fetched")
-    if len(seen.kills) < int(plan.seconds / plan.kill_every) - 1:
+    if len(seen.kills) < plan.seconds / plan.kill_every / 2:
         found.append(f"{len(seen.kills)} replicas were killed")
     if not seen.endings:
         found.append("no grant was ended")
