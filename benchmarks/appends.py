@@ -66,14 +66,23 @@ Run = dict[str, dict[int, list[Figures]]]
 
 
 @contextmanager
-def shipped_server() -> Generator[str]:
-    """Run a server of our own; yield its DSN."""
-    folder = Path(tempfile.mkdtemp(prefix="gl-bench-"))
-    server = get_server(folder / "data", cleanup_mode="stop")
+def served(data: Path) -> Generator[str]:
+    """Run a server of our own over its folder, made if need be; yield its DSN."""
+    server = get_server(data, cleanup_mode="stop")
     try:
         yield server.get_uri()
     finally:
         server.cleanup()
+
+
+@contextmanager
+def shipped_server() -> Generator[str]:
+    """Run a server of our own over a new folder; yield its DSN."""
+    folder = Path(tempfile.mkdtemp(prefix="gl-bench-"))
+    try:
+        with served(folder / "data") as dsn:
+            yield dsn
+    finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 

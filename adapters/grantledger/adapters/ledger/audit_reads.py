@@ -31,11 +31,7 @@ from grantledger.adapters.ledger.audit_table import (
     position_of,
 )
 from grantledger.adapters.ledger.log_memory import LogMemory
-from grantledger.adapters.ledger.reading import (
-    leaves_of,
-    log_size,
-    parts_at,
-)
+from grantledger.adapters.ledger.reading import leaves_of, log_size, parts_at
 from grantledger.domain.audit import (
     MAX_ROWS,
     AuditFilter,

@@ -19,10 +19,7 @@ from grantledger.adapters.ledger import token_rows
 from grantledger.adapters.ledger.histories import Histories
 from grantledger.adapters.ledger.reading import log_size, parts_of
 from grantledger.adapters.ledger.rows import micros
-from grantledger.adapters.ledger.time_travel import (
-    END_OF_SCAN,
-    OF_PROVIDER,
-)
+from grantledger.adapters.ledger.time_travel import END_OF_SCAN, OF_PROVIDER
 from grantledger.adapters.ledger.token_rows import JtiMark, TokenRow
 from grantledger.adapters.ledger.tombstones import Tombstones
 from grantledger.adapters.ledger.touching import MARGIN, Window
